@@ -1,0 +1,44 @@
+# Needs a Python of 3.11 or later and pip; the first target that needs packages makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help demo serve test check bench chaos matrix clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-10s %s\n' "$$name" "$$text"; done
+
+$(STAMP): setup.cfg pyproject.toml .ci/venv
+	@PYTHON="$(PYTHON)" sh .ci/venv
+	@touch $@
+
+demo: $(STAMP) ## show a durable run in the terminal
+	@$(BIN)/python example_project/manage.py demo
+
+serve: $(STAMP) ## the same with the pages of the shop and the admin
+	@$(BIN)/python example_project/manage.py demo --serve
+
+test: $(STAMP) ## run every test; services that are not reachable are named at the end (ARGS=...)
+	@$(BIN)/pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types and import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure against a raw loop (PEERS=1: and against other libraries)
+	@$(BIN)/python tests/bench/run.py $(if $(PEERS),--peers)
+
+chaos: $(STAMP) ## the long form of the tests that kill processes and services
+	@CHAOS=long $(BIN)/pytest tests/chaos $(ARGS)
+
+matrix: $(STAMP) ## the tests on every supported Python, Django and Celery (FLOOR=1: only the two ends)
+	@FLOOR="$(FLOOR)" bash .ci/matrix
+
+clean: ## remove everything that was made here
+	@rm -rf .venv .tox build dist htmlcov .coverage .coverage.* *.egg-info \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		example_project/.trigger
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The Django app: tables, admin, commands and the wiring of the engine."""

@@ -1,0 +1,1 @@
+"""Runs in the Django admin: read here, changed through the engine's verbs."""

@@ -1,0 +1,147 @@
+"""System checks for the mistakes that would lose work, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from celery import current_app
+from django.apps import AppConfig
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import DatabaseError, connections, router
+from django.db.migrations.executor import MigrationExecutor
+
+from trigger_celery.authoring.definition import registry
+from trigger_celery.authoring.determinism import nondeterministic_calls
+from trigger_celery.binding.worker import SWEEP
+from trigger_celery.errors import DeclarationError
+from trigger_celery_django.conf import config
+from trigger_celery_django.models import Run
+
+Found = Iterator[CheckMessage]
+
+
+def _settings() -> Found:
+    try:
+        config()
+    except DeclarationError as error:
+        yield Error(
+            str(error),
+            hint="Correct the TRIGGER_CELERY dict in your settings.",
+            id="trigger_celery.E001",
+        )
+
+
+def _eager() -> Found:
+    if current_app.conf.task_always_eager:
+        yield Error(
+            "Celery runs tasks eagerly (task_always_eager): nothing of a run would survive, "
+            "and a run that waits could never resume.",
+            hint="Remove the setting. For tests use trigger_celery.testing.drain().",
+            id="trigger_celery.E002",
+        )
+
+
+def _pickle() -> Found:
+    accepted = {str(item).lower() for item in current_app.conf.accept_content or ()}
+    if accepted & {"pickle", "application/x-python-serialize"}:
+        yield Error(
+            "Celery accepts pickled messages (accept_content): whoever reaches the broker "
+            "could run code in your workers.",
+            hint="Take 'pickle' out of accept_content; 'trigger-json' stores what JSON cannot.",
+            id="trigger_celery.E003",
+        )
+
+
+def _sweep() -> Found:
+    try:
+        settings = config()
+    except DeclarationError:
+        return
+    scheduled = any(
+        entry.get("task") == SWEEP for entry in (current_app.conf.beat_schedule or {}).values()
+    )
+    if not settings.sweep_interval and not scheduled:
+        yield Error(
+            "No sweep is scheduled: timers, timeouts and lost workers would go unnoticed.",
+            hint=(
+                "Set TRIGGER_CELERY['SWEEP_INTERVAL'] to 1, or schedule the task "
+                f"'{SWEEP}' yourself, or keep 'manage.py trigger_sweep --loop' running."
+            ),
+            id="trigger_celery.E004",
+        )
+
+
+def _database() -> Found:
+    alias = router.db_for_write(Run)
+    connection = connections[alias]
+    options: dict[str, Any] = connection.settings_dict.get("OPTIONS") or {}
+    if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+        yield Error(
+            f"The SQLite database {alias!r} does not begin transactions IMMEDIATE: two "
+            "writers would fail with 'database is locked' at once, without waiting.",
+            hint=(
+                'Set OPTIONS to {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"}.'
+            ),
+            id="trigger_celery.E005",
+        )
+    isolation = str(options.get("isolation_level") or "read committed").lower()
+    if connection.vendor == "mysql" and isolation != "read committed":
+        yield Error(
+            f"The database {alias!r} uses the isolation level {isolation!r}: gap locks would "
+            "make workers wait for each other and deadlock.",
+            hint="Leave isolation_level out of OPTIONS: Django's default is 'read committed'.",
+            id="trigger_celery.E006",
+        )
+
+
+def _bodies() -> Found:
+    for task in registry:
+        for line, call in nondeterministic_calls(task.fn, also={"django.utils.timezone.now"}):
+            yield checks.Warning(
+                f"The body of durable task {task.name!r} calls {call} on line {line}: each "
+                "replay gets another value, so the body may take another way.",
+                hint="Use trigger_celery.now(), uuid4() or random(), or call it in a step.",
+                obj=task.fn,
+                id="trigger_celery.W001",
+            )
+
+
+CHECKS: tuple[Callable[[], Found], ...] = (_settings, _eager, _pickle, _sweep, _database, _bodies)
+
+
+@register()
+def check_setup(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: object
+) -> list[CheckMessage]:
+    """Find settings and tasks under which durable runs would lose work."""
+    return [message for check in CHECKS for message in check()]
+
+
+@register(Tags.database)
+def check_migrations(
+    app_configs: Sequence[AppConfig] | None = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: object,
+) -> list[CheckMessage]:
+    """Find migrations of ours that are not applied where runs are written."""
+    alias = router.db_for_write(Run)
+    if alias not in (databases or ()):
+        return []
+    try:
+        executor = MigrationExecutor(connections[alias])
+        targets = [n for n in executor.loader.graph.leaf_nodes() if n[0] == "trigger_celery"]
+        missing = [migration for migration, _ in executor.migration_plan(targets)]
+    except DatabaseError as error:
+        return [checks.Warning(f"The database {alias!r} is away: {error}", id="trigger_celery.W002")]
+    return [
+        checks.Warning(  # an error would keep "migrate" itself from running
+            f"Migration {migration} is not applied to the database {alias!r}.",
+            hint=f"Run 'manage.py migrate trigger_celery --database {alias}'.",
+            id="trigger_celery.W003",
+        )
+        for migration in missing
+        if migration.app_label == "trigger_celery"
+    ]

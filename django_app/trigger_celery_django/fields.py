@@ -1,0 +1,45 @@
+"""Columns and indexes that must behave alike on every database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
+
+
+class IdentityField(models.CharField):
+    """Short text that is compared exactly.
+
+    The usual collations of MySQL and MariaDB ignore case and trailing spaces, so that
+    the steps ``Pay`` and ``pay`` would be one.
+    """
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = dict(super().db_parameters(connection))
+        if connection.vendor == "mysql":
+            mariadb = getattr(connection, "mysql_is_mariadb", False)
+            parameters["collation"] = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
+        return parameters
+
+
+class PartialIndex(models.Index):
+    """An index of the rows that fulfil ``condition``; of all rows where a database cannot do that.
+
+    Django leaves a conditional index out on MySQL and MariaDB, and the sweep would read
+    whole tables there.
+    """
+
+    def create_sql(
+        self,
+        model: type[models.Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        using: str = "",
+        **kwargs: Any,
+    ) -> Statement:
+        if schema_editor.connection.features.supports_partial_indexes:
+            return super().create_sql(model, schema_editor, using, **kwargs)
+        plain = models.Index(fields=self.fields, name=self.name)
+        return plain.create_sql(model, schema_editor, using, **kwargs)

@@ -1,0 +1,1 @@
+"""Commands of manage.py; their names begin with ``trigger_``."""

@@ -1,0 +1,83 @@
+"""The store of the engine on Django's databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from django.db import connections, router, transaction
+
+from trigger_celery.records import TaskVersion
+from trigger_celery_django import models
+from trigger_celery_django.store import counting, transactions
+from trigger_celery_django.store.checkpoints import DjangoCheckpoints
+from trigger_celery_django.store.events import DjangoEvents
+from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.hot.choice import hot_verbs
+from trigger_celery_django.store.runs import DjangoRuns
+from trigger_celery_django.store.sweeps import DjangoSweeps
+from trigger_celery_django.store.times import DatabaseNow, read_now
+from trigger_celery_django.store.waits import DjangoWaits
+
+
+class DjangoStore:
+    """Implements :class:`trigger_celery.ports.Store` on one database alias.
+
+    Without an alias it is the one that the routers choose for writing runs. Safe to share
+    between threads; each uses its own connection.
+    """
+
+    def __init__(self, alias: str | None = None) -> None:
+        self.alias = alias or router.db_for_write(models.Run)
+        self._guard = Guard(self.alias)
+        hot = hot_verbs(self._guard)
+        self.runs = DjangoRuns(self._guard, hot)
+        self.checkpoints = DjangoCheckpoints(self._guard, hot)
+        self.waits = DjangoWaits(self._guard, hot)
+        self.events = DjangoEvents(self._guard)
+        self.sweeps = DjangoSweeps(self._guard)
+        counting.install()
+
+    def remember_version(self, version: TaskVersion) -> None:
+        """Keep the source of a task under its digest; nothing happens if it is there."""
+        row = models.TaskVersion(
+            digest=version.digest,
+            task=version.task,
+            source=version.source,
+            file=version.file,
+            first_line=version.first_line,
+            created_at=DatabaseNow(),
+        )
+        versions = models.TaskVersion.objects.using(self.alias)
+        self._guard.transaction(lambda: versions.bulk_create([row], ignore_conflicts=True))
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        return self._guard.read(lambda: read_now(self._guard.connection))
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Open a transaction that user writes and a recorded step share.
+
+        Raises ``TransactionOpen`` if one is open, and for writes to any other database inside.
+        """
+        return transactions.step_transaction(self._guard)
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call back after the caller's transaction commits (now if there is none).
+
+        An exception of the callback is logged, never raised.
+        """
+        transaction.on_commit(callback, using=self.alias, robust=True)
+
+    def check_boundary(self, what: str) -> None:
+        """Raise ``TransactionOpen`` naming ``what`` if user code holds a transaction open."""
+        transactions.check_boundary(what)
+
+    def query_count(self) -> int:
+        """Return how many statements user code sent in this thread so far."""
+        return counting.statements()
+
+    def release(self) -> None:
+        """Close what this thread holds of the database."""
+        connections[self.alias].close()

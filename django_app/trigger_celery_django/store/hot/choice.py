@@ -1,0 +1,23 @@
+"""Which hot verbs a database gets."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.hot.portable import PortableHot
+
+# Django prefers psycopg 3 where it is installed; without it PostgreSQL is as portable as others.
+if find_spec("psycopg") is not None:
+    from trigger_celery_django.store.hot.postgresql import PostgresHot
+
+    _POSTGRES: type[Hot] = PostgresHot
+else:
+    _POSTGRES = PortableHot
+
+
+def hot_verbs(guard: Guard) -> Hot:
+    """Return the hot verbs for the database of the guard."""
+    hot = _POSTGRES if guard.connection.vendor == "postgresql" else PortableHot
+    return hot(guard)

@@ -1,0 +1,112 @@
+"""Suspending and waking runs on every database but PostgreSQL, inside a short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Min
+
+from trigger_celery.records import Lease, NewWait, Nudge, Suspend
+from trigger_celery.states import RunState, WaitState
+from trigger_celery_django import models
+from trigger_celery_django.conf import config
+from trigger_celery_django.store.rows import noted, nudge, shape_digest
+from trigger_celery_django.store.times import DatabaseNow
+
+
+def suspend(alias: str, lease: Lease, suspend: Suspend) -> RunState:
+    """Add the waits and suspend the run, or queue it; the caller holds its lock."""
+    waits = models.Wait.objects.using(alias).filter(run=lease.run_id)
+    # The first plain read after the run's lock: a repeatable-read snapshot begins only here.
+    known = dict(waits.values_list("key", "state"))
+    new = [_wait(lease, wait) for wait in suspend.waits if wait.key not in known]
+    models.Wait.objects.using(alias).bulk_create(new)
+    _add_shapes(alias, suspend.waits)
+    ended = any(known.get(key, WaitState.WAITING) != WaitState.WAITING for key in suspend.keys)
+    run = models.Run.objects.using(alias).get(pk=lease.run_id)
+    run.state, run.attempt, run.crashes = RunState.SUSPENDED, suspend.next_attempt, 0
+    run.due_at = waits.open().aggregate(first=Min("due_at"))["first"]
+    entries = [noted(run, "suspend")]
+    if ended:
+        queue(run)
+        entries.append(noted(run, "wake"))
+    run.save(using=alias, force_update=True, update_fields=[*QUEUED, "attempt", "crashes"])
+    models.History.objects.using(alias).bulk_create(entries)
+    return RunState(run.state)
+
+
+def runs_of(alias: str, wait_ids: Sequence[int]) -> list[UUID]:
+    """Return the runs of those of the waits that are open."""
+    waits = models.Wait.objects.using(alias).filter(pk__in=wait_ids).open()
+    return list(waits.values_list("run", flat=True).distinct())
+
+
+def resolve(
+    alias: str, run_ids: Sequence[UUID], sequence: int, wait_ids: Sequence[int]
+) -> Sequence[Nudge]:
+    """Let the event end those of the waits that are open; queue their suspended runs."""
+    locked = models.Run.objects.using(alias).filter(pk__in=run_ids).order_by("pk")
+    runs = {run.pk: run for run in locked.select_for_update()}
+    waits = models.Wait.objects.using(alias)
+    taken = set(waits.filter(run__in=runs, event=sequence).values_list("run", flat=True))
+    first: dict[object, models.Wait] = {}
+    for wait in waits.filter(pk__in=wait_ids, run__in=runs).open().order_by("pk"):
+        if wait.run_id not in taken:
+            first.setdefault(wait.run_id, wait)
+    waits.filter(pk__in=[wait.pk for wait in first.values()]).update(
+        state=WaitState.EVENT, event=sequence, resolved_at=DatabaseNow()
+    )
+    woken = [runs[run_id] for run_id in first if runs[run_id].state == RunState.SUSPENDED]
+    for run in woken:
+        queue(run)
+    models.Run.objects.using(alias).bulk_update(woken, QUEUED)
+    models.History.objects.using(alias).bulk_create(
+        noted(run, "wake", key=first[run.pk].key) for run in woken
+    )
+    return [nudge(run) for run in woken]
+
+
+QUEUED = ("state", "worker", "available_at", "due_at")
+"""What :func:`queue` changes."""
+
+
+def queue(run: models.Run) -> None:
+    """Make the unsaved row claimable at once."""
+    run.state, run.worker = RunState.QUEUED, ""
+    run.available_at = DatabaseNow()
+    run.due_at = DatabaseNow() + config().nudge_interval
+
+
+def _wait(lease: Lease, wait: NewWait) -> models.Wait:
+    now = DatabaseNow()
+    due_at: datetime | object | None = wait.until
+    if wait.delay is not None:
+        due_at = now + wait.delay
+    return models.Wait(
+        run_id=lease.run_id,
+        key=wait.key,
+        kind=wait.kind,
+        state=WaitState.WAITING,
+        position=wait.position,
+        name=wait.name,
+        filter=wait.filter,
+        paths=wait.paths,
+        match_hash=wait.match_hash,
+        due_at=due_at,
+        created_at=now,
+        source=wait.source,
+    )
+
+
+def _add_shapes(alias: str, waits: Sequence[NewWait]) -> None:
+    shapes = {shape_digest(wait.name, wait.paths): wait for wait in waits if wait.name}
+    if shapes:
+        models.WaitShape.objects.using(alias).bulk_create(
+            [
+                models.WaitShape(digest=digest, name=wait.name, paths=wait.paths)
+                for digest, wait in sorted(shapes.items())
+            ],
+            ignore_conflicts=True,
+        )

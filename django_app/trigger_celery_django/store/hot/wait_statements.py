@@ -1,0 +1,119 @@
+"""The PostgreSQL statements of suspending a run and of waking it, one round trip each.
+
+At READ COMMITTED a statement that waited for a row lock sees that row's newest version
+but all other rows as they were when it began: waits, which a rival may have changed under
+the same run's lock, are therefore read FOR UPDATE, which refreshes them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from trigger_celery_django.store.hot.statements import (
+    HELD,
+    NOTE,
+    RUN,
+    SHAPE,
+    WAIT,
+    insert_failed,
+)
+
+
+@cache
+def suspend(*, failed: bool) -> str:
+    """Return the statement that adds waits and suspends a run, or queues it if one has ended.
+
+    Waits of earlier segments may be ended by an event at this moment: whoever does that
+    holds the run's lock, so they are read after it and FOR UPDATE.
+    """
+    attempt = f"attempt AS ({insert_failed('held')} ON CONFLICT DO NOTHING)," if failed else ""
+    return f"""
+    WITH held AS MATERIALIZED (
+        SELECT id, fence, worker FROM {RUN} WHERE {HELD} FOR NO KEY UPDATE
+    ), {attempt} known AS MATERIALIZED (
+        SELECT w.key, w.state, w.due_at FROM held JOIN {WAIT} AS w ON w.run_id = held.id
+        FOR UPDATE OF w
+    ), shaped AS (
+        INSERT INTO {SHAPE} (digest, name, paths)
+        SELECT * FROM unnest(%(digests)s::text[], %(shape_names)s::text[], %(shapes)s::text[])
+        WHERE EXISTS (SELECT 1 FROM held) ORDER BY 1
+        ON CONFLICT DO NOTHING
+    ), added AS (
+        INSERT INTO {WAIT} (
+            run_id, key, kind, state, position, name, filter, paths, match_hash, due_at,
+            created_at, source
+        )
+        SELECT held.id, n.key, n.kind, 'waiting', n.position, n.name, n.filter, n.paths,
+            n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
+            n.source
+        FROM held, unnest(
+            %(keys)s::text[], %(kinds)s::text[], %(positions)s::int[], %(names)s::text[],
+            %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
+            %(untils)s::timestamptz[], %(sources)s::text[]
+        ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
+        ON CONFLICT (run_id, key) DO NOTHING
+        RETURNING due_at
+    ), outlook AS (
+        SELECT
+            EXISTS (
+                SELECT 1 FROM known WHERE state <> 'waiting' AND key = ANY(%(awaited)s::text[])
+            ) AS ended,
+            least(
+                (SELECT min(due_at) FROM known WHERE state = 'waiting'),
+                (SELECT min(due_at) FROM added)
+            ) AS first_due
+    ), moved AS (
+        UPDATE {RUN} AS run SET
+            state = CASE WHEN o.ended THEN 'queued' ELSE 'suspended' END,
+            attempt = %(next_attempt)s, crashes = 0, token = %(token)s,
+            worker = CASE WHEN o.ended THEN '' ELSE run.worker END,
+            available_at = CASE WHEN o.ended THEN clock_timestamp() ELSE run.available_at END,
+            due_at = CASE WHEN o.ended THEN clock_timestamp() + %(nudge_interval)s::interval
+                ELSE o.first_due END
+        FROM held, outlook AS o WHERE run.id = held.id
+        RETURNING run.id, run.state, run.fence, held.worker
+    ), noted AS (
+        {NOTE}
+        SELECT id, clock_timestamp(), step.verb, step.state, fence,
+            CASE step.place WHEN 1 THEN worker ELSE '' END, '{{}}'
+        FROM moved JOIN (VALUES (1, 'suspend', 'suspended'), (2, 'wake', 'queued'))
+            AS step(place, verb, state) ON step.place = 1 OR moved.state = 'queued'
+        ORDER BY step.place
+    )
+    SELECT state FROM moved
+    """
+
+
+RESOLVE = f"""
+WITH locked AS MATERIALIZED (
+    SELECT id FROM {RUN} WHERE id IN (
+        SELECT run_id FROM {WAIT} WHERE id = ANY(%(ids)s::bigint[]) AND state = 'waiting'
+    )
+    ORDER BY id FOR NO KEY UPDATE
+), still_open AS MATERIALIZED (
+    SELECT w.id, w.run_id FROM locked JOIN {WAIT} AS w ON w.run_id = locked.id
+    WHERE w.id = ANY(%(ids)s::bigint[]) AND w.state = 'waiting'
+    FOR UPDATE OF w
+), chosen AS (
+    SELECT min(id) AS id FROM still_open WHERE NOT EXISTS (
+        SELECT 1 FROM {WAIT} AS t WHERE t.run_id = still_open.run_id AND t.event_id = %(event)s
+    )
+    GROUP BY run_id
+), taken AS (
+    UPDATE {WAIT} AS w SET state = 'event', event_id = %(event)s, resolved_at = clock_timestamp()
+    FROM chosen WHERE w.id = chosen.id
+    RETURNING w.run_id, w.key
+), woken AS (
+    UPDATE {RUN} AS run SET
+        state = 'queued', worker = '', available_at = clock_timestamp(),
+        due_at = clock_timestamp() + %(nudge_interval)s::interval
+    FROM taken WHERE run.id = taken.run_id AND run.state = 'suspended'
+    RETURNING run.id, run.task, run.canvas, run.fence, taken.key
+), noted AS (
+    {NOTE}
+    SELECT id, clock_timestamp(), 'wake', 'queued', fence, '',
+        json_build_object('key', key)::text
+    FROM woken
+)
+SELECT id, task, canvas FROM woken ORDER BY id
+"""

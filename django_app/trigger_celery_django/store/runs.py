@@ -1,0 +1,162 @@
+"""The runs and who owns them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from trigger_celery.errors import RunNotFound
+from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, NewRun, Nudge, Run
+from trigger_celery.states import RunState, WaitState, check_transition
+from trigger_celery_django import models
+from trigger_celery_django.store import changes, counting
+from trigger_celery_django.store.guard import Guard, lost
+from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.letters import close_letter
+from trigger_celery_django.store.rows import check_length, noted, nudge, run_record
+from trigger_celery_django.store.times import read_now
+
+T = TypeVar("T")
+
+_BATCH = 500
+
+
+class DjangoRuns:
+    """Implements :class:`trigger_celery.ports.Runs`."""
+
+    def __init__(self, guard: Guard, hot: Hot) -> None:
+        self._guard = guard
+        self._alias = guard.alias
+        self._hot = hot
+
+    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+        """Insert queued runs in the caller's transaction; return the ids that were new.
+
+        Errors of the database stay Django's own here: the transaction is the caller's.
+        """
+        for run in runs:
+            check_length("task", run.task)
+        created: set[UUID] = set()
+        with counting.paused():
+            for start in range(0, len(runs), _BATCH):
+                created.update(self._hot.create(runs[start : start + _BATCH]))
+        return created
+
+    def get(self, run_id: UUID) -> Run | None:
+        """Return the run, or None."""
+        rows = models.Run.objects.using(self._alias).filter(pk=run_id)
+        row = self._guard.read(rows.first)
+        return None if row is None else run_record(row)
+
+    def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
+        """Return every transition of the run, oldest first."""
+        rows = models.History.objects.using(self._alias).filter(run=run_id).order_by("sequence")
+        return [
+            HistoryEntry(
+                run_id=row.run_id,
+                sequence=row.sequence,
+                at=row.at,
+                verb=row.verb,
+                state=RunState(row.state),
+                fence=row.fence,
+                worker=row.worker,
+                data=row.data,
+            )
+            for row in self._guard.read(lambda: list(rows))
+        ]
+
+    def claim(self, claim: Claim) -> Claimed | None:
+        """Own the run with the next fence, or None."""
+        return self._hot.claim(claim)
+
+    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """Extend all these leases by their own lengths; return those that still hold."""
+        return self._hot.renew(leases)
+
+    def end(self, lease: Lease, ending: Ending) -> None:
+        """End the run: state, output or error, dead letter, history; open waits are canceled."""
+        self._hot.end(lease, ending)
+
+    def published(self, lease: Lease) -> None:
+        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
+        self._hot.published(lease)
+
+    def hand_back(self, lease: Lease, token: str) -> Nudge:
+        """Queue the run again at once, without a penalty: the worker is shutting down."""
+
+        def change(run: models.Run, now: datetime) -> Nudge:
+            if run.fence == lease.fence and run.token == token:
+                return nudge(run)
+            if run.fence != lease.fence or run.state != RunState.EXECUTING:
+                raise lost(lease)
+            run.token = token
+            changes.queue(run, now)
+            return self._save(run, noted(run, "hand back"))
+
+        handed = self._change(lease.run_id, change)
+        if handed is None:
+            raise lost(lease)
+        return handed
+
+    def recover(self, run_id: UUID, worker: str) -> Nudge | None:
+        """Take the run from a worker that is known to have died, as an expired lease would be."""
+
+        def change(run: models.Run, now: datetime) -> Nudge | None:
+            if run.state != RunState.EXECUTING or run.worker != worker:
+                return None
+            return self._save(run, changes.crash(self._alias, run, now))
+
+        return self._change(run_id, change)
+
+    def cancel(self, run_id: UUID, reason: str) -> Nudge | None:
+        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
+
+        def change(run: models.Run, now: datetime) -> Nudge | None:
+            if RunState(run.state).terminal:
+                return None
+            changes.finish(run, RunState.CANCELED, now, error=json.dumps({"reason": reason}))
+            changes.cancel_waits(self._alias, run.pk)
+            return self._save(run, noted(run, "cancel", reason=reason))
+
+        return self._change(run_id, change)
+
+    def retry(self, run_id: UUID) -> Nudge:
+        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
+
+        Raises ``RunNotFound`` or ``IllegalTransition``.
+        """
+
+        def change(run: models.Run, now: datetime) -> Nudge:
+            check_transition(RunState(run.state), RunState.QUEUED)
+            changes.queue(run, now)
+            run.attempt, run.crashes, run.attempts_after_fence = 1, 0, run.fence
+            run.finished_at = run.published_at = None
+            # Canceled by the end only: without an outcome they can be awaited again.
+            waits = models.Wait.objects.using(self._alias).filter(run=run_id)
+            waits.filter(state=WaitState.CANCELED).delete()
+            close_letter(self._alias, run_id)
+            return self._save(run, noted(run, "retry"))
+
+        queued = self._change(run_id, change)
+        if queued is None:
+            raise RunNotFound(f"no run has the id {run_id}")
+        return queued
+
+    def _change(self, run_id: UUID, change: Callable[[models.Run, datetime], T]) -> T | None:
+        """Call ``change`` with the locked row and the time in a transaction; None without a row."""
+
+        def work() -> T | None:
+            rows = models.Run.objects.using(self._alias).select_for_update()
+            run = rows.filter(pk=run_id).first()
+            # Read after the lock: time went on while this waited for it.
+            return None if run is None else change(run, read_now(self._guard.connection))
+
+        return self._guard.transaction(work)
+
+    def _save(self, run: models.Run, entry: models.History) -> Nudge:
+        run.save(using=self._alias, force_update=True, update_fields=changes.CHANGED)
+        entry.save(using=self._alias, force_insert=True)
+        return nudge(run)

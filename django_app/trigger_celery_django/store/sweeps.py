@@ -1,0 +1,64 @@
+"""What time alone moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from trigger_celery.records import Nudge
+from trigger_celery.states import RunState, WaitState
+from trigger_celery_django import models
+from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.store import changes
+from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.rows import noted, nudge
+from trigger_celery_django.store.times import DatabaseNow, read_now
+
+
+class DjangoSweeps:
+    """Implements :class:`trigger_celery.ports.Sweeps`."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._alias = guard.alias
+
+    def due(self, *, limit: int, nudge_interval: timedelta) -> Sequence[Nudge]:
+        """Move on at most ``limit`` runs whose ``due_at`` has come; return whom to nudge."""
+        # Nearly always nothing is due: then one query is all, without a transaction.
+        if not self._guard.read(self._due()[:1].exists):
+            return []
+        return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
+
+    def _due(self) -> RunQuerySet:
+        return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
+
+    def _move_on(self, limit: int, nudge_interval: timedelta) -> Sequence[Nudge]:
+        skip = self._guard.connection.features.has_select_for_update_skip_locked
+        locked = self._due().select_for_update(skip_locked=skip)
+        runs = list(locked.order_by("due_at")[:limit])
+        now = read_now(self._guard.connection)
+        self._time_out([run for run in runs if run.state == RunState.SUSPENDED], now)
+        entries = [self._move(run, now, nudge_interval) for run in runs]
+        models.Run.objects.using(self._alias).bulk_update(runs, changes.SWEPT, batch_size=100)
+        models.History.objects.using(self._alias).bulk_create(
+            entry for entry in entries if entry is not None
+        )
+        return [nudge(run) for run in runs]
+
+    def _move(
+        self, run: models.Run, now: datetime, nudge_interval: timedelta
+    ) -> models.History | None:
+        if run.state == RunState.EXECUTING:
+            return changes.crash(self._alias, run, now)
+        if run.state == RunState.SUSPENDED:
+            changes.queue(run, now)
+            return noted(run, "wake")
+        changes.nudge_again(run, now, nudge_interval)
+        return None
+
+    def _time_out(self, runs: Sequence[models.Run], now: datetime) -> None:
+        if runs:
+            waits = models.Wait.objects.using(self._alias).open()
+            waits.filter(run__in=runs, due_at__lte=now).update(
+                state=WaitState.TIMEOUT, resolved_at=now
+            )

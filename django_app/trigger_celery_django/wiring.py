@@ -1,0 +1,30 @@
+"""Builds the engine of this process from Django's settings."""
+
+from __future__ import annotations
+
+from django.db import router
+
+from trigger_celery.binding.dispatcher import CeleryDispatcher
+from trigger_celery.binding.install import install
+from trigger_celery.binding.worker import is_draining
+from trigger_celery.engine.app import Engine
+from trigger_celery.values import JsonCodec
+from trigger_celery_django.conf import config
+from trigger_celery_django.models import Run
+from trigger_celery_django.store import DjangoStore
+
+
+def build_engine() -> Engine:
+    """Return an engine on the database that the routers give for writing runs."""
+    return Engine(
+        store=DjangoStore(router.db_for_write(Run)),
+        dispatcher=CeleryDispatcher(lambda: config().publish_timeout),
+        codec=JsonCodec(limit=config().payload_limit),
+        configure=config,
+        draining=is_draining,
+    )
+
+
+def wire() -> None:
+    """Install the engine; called when Django's apps are ready."""
+    install(build_engine())

@@ -1,0 +1,72 @@
+"""Settings of the test project; ``TC_DB`` and ``TC_BROKER`` choose what it runs on."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pymysql
+
+from support import brokers, databases
+
+pymysql.install_as_MySQLdb()
+
+# Child processes inherit the folder of the process that made it, and leave it alone.
+if "TC_TMP" not in os.environ:
+    os.environ["TC_TMP"] = tempfile.mkdtemp(prefix="trigger-celery-")
+    atexit.register(shutil.rmtree, os.environ["TC_TMP"], ignore_errors=True)
+TMP = Path(os.environ["TC_TMP"])
+
+DEBUG = False
+SECRET_KEY = "only-for-tests"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "testproject.urls"
+STATIC_URL = "/static/"
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DATABASES = databases.settings_for_django(TMP)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_results",
+    "trigger_celery_django",
+    "testproject.shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+# Passwords in tests protect nothing, and a slow hash costs a second a login.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+CELERY_BROKER_URL = brokers.url()
+CELERY_BROKER_TRANSPORT_OPTIONS = brokers.transport_options(TMP)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1

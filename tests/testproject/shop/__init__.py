@@ -1,0 +1,1 @@
+"""A small app for tasks under test to have effects in."""

@@ -1,0 +1,46 @@
+"""Checks the times that users hand us, where they hand them in."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from trigger_celery.errors import InvalidTime
+
+LONGEST = timedelta(days=366 * 100)
+
+
+def duration(value: timedelta | float, what: str) -> timedelta:
+    """Return a duration given as ``timedelta`` or in seconds.
+
+    Raises :exc:`InvalidTime` if it is negative, not finite, or over a hundred years.
+    """
+    if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
+        raise InvalidTime(f"expected {what} to be a timedelta or seconds, got: {value!r}")
+    if isinstance(value, (int, float)):
+        if not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
+            raise InvalidTime(f"expected {what} to be at most a hundred years, got: {value!r}")
+        value = timedelta(seconds=value)
+    if value < timedelta(0):
+        raise InvalidTime(f"expected {what} to be zero or more, got: {value!r}")
+    if value > LONGEST:
+        raise InvalidTime(f"expected {what} to be at most a hundred years, got: {value!r}")
+    return value
+
+
+def instant(value: datetime, what: str, *, not_before: datetime | None = None) -> datetime:
+    """Return an aware ``datetime``.
+
+    Raises :exc:`InvalidTime` if it is naive, or earlier than ``not_before``.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidTime(
+            f"expected {what} to be an aware datetime (django.utils.timezone.now() is one), "
+            f"got: {value!r}"
+        )
+    if not_before is not None and value < not_before:
+        raise InvalidTime(
+            f"expected {what} to be a time to come, got: {value.isoformat()}, which was before "
+            f"the run existed ({not_before.isoformat()})"
+        )
+    return value

@@ -1,0 +1,157 @@
+"""``sleep``, ``sleep_until`` and ``wait_for_event``: a run that waits and holds nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from trigger_celery.authoring.context import Session, WaitCall, current_session, require_session
+from trigger_celery.authoring.durations import duration, instant
+from trigger_celery.authoring.names import valid_name
+from trigger_celery.authoring.runtime import installed
+from trigger_celery.authoring.steps import line_of, primitive
+from trigger_celery.errors import NestedStep, WaitTimeout
+from trigger_celery.records import NewWait, Outcome, StepKind
+from trigger_celery.states import WaitState
+from trigger_celery.values.filters import Filter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event that a wait received. ``payload`` is the decoded value that was sent."""
+
+    id: str
+    name: str
+    payload: Any
+    received_at: datetime
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "<no default>"
+
+
+MISSING: Any = _Missing()
+
+
+@primitive
+def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
+    """Suspend the run for so long (``timedelta`` or seconds); nothing is held meanwhile.
+
+    The end is fixed when the run suspends, by the database's clock: crashes and restarts
+    do not move it, and it is never early. In an ``async def`` body write ``await sleep(...)``.
+
+    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidTime`.
+    """
+    session = _session_for("sleep()")
+    length = duration(length, "sleep's length")
+    source = line_of(sys._getframe(1))
+
+    def build(at: str, position: int) -> NewWait:
+        return NewWait(
+            key=at, kind=StepKind.SLEEP, position=position, delay=length, source=source
+        )
+
+    return session.wait(
+        WaitCall(name="sleep", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
+    )
+
+
+@primitive
+def sleep_until(when: datetime, *, key: str | None = None) -> Any:
+    """Suspend the run until an aware ``datetime``; see :func:`sleep`.
+
+    A time that passed while the run was under way is over at once; one from before the
+    run existed is a mistake and raises :exc:`InvalidTime`, as a naive one does.
+    """
+    session = _session_for("sleep_until()")
+    instant(when, "sleep_until's time")
+    source = line_of(sys._getframe(1))
+
+    def build(at: str, position: int) -> NewWait:
+        instant(when, "sleep_until's time", not_before=session.describe().created_at)
+        return NewWait(key=at, kind=StepKind.SLEEP, position=position, until=when, source=source)
+
+    return session.wait(
+        WaitCall(name="sleep_until", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
+    )
+
+
+@primitive
+def wait_for_event(
+    name: str,
+    filter: Mapping[str, object] | None = None,
+    *,
+    timeout: timedelta | float | None = None,
+    default: Any = MISSING,
+    key: str | None = None,
+) -> Any:
+    """Suspend the run until an event of this name arrives that matches ``filter``.
+
+    ``filter`` maps key paths of the payload to scalars, all of which must be equal and of
+    the same type. Events count from the run's start, so one that came before the wait is
+    not missed; each event is taken by a run once, the oldest first. Returns an
+    :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for ever) returns
+    ``default`` if one is given, else raises :exc:`WaitTimeout`.
+
+    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidName`,
+    :exc:`InvalidFilter`, :exc:`InvalidTime`.
+    """
+    session = _session_for("wait_for_event()")
+    valid_name(name, "an event's name")
+    limit = None if timeout is None else duration(timeout, "wait_for_event's timeout")
+    wanted = Filter(name, filter, installed().codec)
+    source = line_of(sys._getframe(1))
+
+    def build(at: str, position: int) -> NewWait:
+        return NewWait(
+            key=at,
+            kind=StepKind.EVENT,
+            position=position,
+            delay=limit,
+            name=name,
+            filter=wanted.text,
+            paths=wanted.paths,
+            match_hash=wanted.match_hash,
+            source=source,
+        )
+
+    def conclude(outcome: Outcome) -> object:
+        if outcome.wait is WaitState.EVENT and outcome.event is not None:
+            return _event(session, outcome)
+        if default is not MISSING:
+            return default
+        raise WaitTimeout(f"no event {name!r} matched within {limit}")
+
+    return session.wait(
+        WaitCall(name=name, kind=StepKind.EVENT, build=build, conclude=conclude, key=key)
+    )
+
+
+def _event(session: Session, outcome: Outcome) -> Event:
+    event = outcome.event
+    if event is None:  # pragma: no cover  # conclude() asks only for outcomes with an event
+        raise AssertionError(outcome)
+    return Event(
+        id=event.id,
+        name=event.name,
+        payload=session.decode(event.payload),
+        received_at=event.received_at,
+    )
+
+
+def _nothing(outcome: Outcome) -> None:
+    return None
+
+
+def _session_for(what: str) -> Session:
+    session = current_session()
+    if session is not None and session.in_step:
+        raise NestedStep(
+            f"{what} was called inside step {session.describe().step_key!r}: a step runs in one "
+            "go and cannot wait. Wait in the task's body, before or after the step."
+        )
+    return require_session(what)

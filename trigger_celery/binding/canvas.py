@@ -1,0 +1,115 @@
+"""What Celery asked for when a run was created: kept with the run, not in its messages.
+
+Links, chains, groups and chords belong to the end of a run, which may be days and many
+messages later. They are saved once and put back on the request that ends the run, where
+Celery's own tracer finds and publishes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kombu.utils.json import dumps, loads
+
+from trigger_celery.errors import UsageError
+
+ROUTING = ("queue", "exchange", "routing_key", "priority", "time_limit", "soft_time_limit")
+"""Options of ``apply_async`` that every nudge of the run is published with."""
+
+REQUEST = {
+    "link": "callbacks",
+    "link_error": "errbacks",
+    "chain": "chain",
+    "chord": "chord",
+    "group_id": "group",
+    "group_index": "group_index",
+    "root_id": "root_id",
+    "parent_id": "parent_id",
+    "reply_to": "reply_to",
+    "ignore_result": "ignore_result",
+    "replaced_task_nesting": "replaced_task_nesting",
+}
+"""Options of ``apply_async`` by the name that a worker's request has for them."""
+
+CALLBACKS = ("link", "link_error", "chain", "chord", "group_id")
+TRANSIENT = (
+    "producer",
+    "connection",
+    "add_to_parent",
+    "retry",
+    "retry_policy",
+    "serializer",
+    "compression",
+    "result_cls",
+    "task_type",
+    "router",
+    "root_id",
+    "parent_id",
+    "headers",
+    "shadow",
+    "stamped_headers",
+    "overwrite",
+)
+REFUSED = {
+    "expires": "a nudge that expired would strand its run",
+    "eta": "give it to apply_async, where it becomes the run's own start time",
+    "countdown": "give it to apply_async, where it becomes the run's own delay",
+}
+
+
+def save(options: Mapping[str, Any]) -> str:
+    """Return what is worth keeping of the options of an ``apply_async`` call, as JSON text.
+
+    The text is empty when there is nothing. Raises :exc:`UsageError` for an option that a
+    durable run cannot honour.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None or value == []:
+            continue
+        if name in REFUSED:
+            raise UsageError(f"a durable task takes no {name}= here: {REFUSED[name]}")
+        if name in ROUTING:
+            kept[name] = getattr(value, "name", value)
+        elif name in REQUEST:
+            kept[name] = value
+        elif name not in TRANSIENT and not _is_stamp(name, options):
+            raise UsageError(f"a durable task does not know the option {name}= of apply_async")
+    for name in ("link", "link_error"):
+        if name in kept and not isinstance(kept[name], (list, tuple)):
+            kept[name] = [kept[name]]
+    return dumps(kept) if kept else ""
+
+
+def load(canvas: str) -> dict[str, Any]:
+    """Return the saved options."""
+    saved: dict[str, Any] = loads(canvas) if canvas else {}
+    return saved
+
+
+def routing(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options to publish a nudge with."""
+    return {name: saved[name] for name in (*ROUTING, "ignore_result") if name in saved}
+
+
+def restore(saved: Mapping[str, Any], request: Any) -> None:
+    """Put the saved fields back on a worker's request."""
+    for option, field in REQUEST.items():
+        if option in saved:
+            setattr(request, field, saved[option])
+
+
+def from_request(request: Any) -> str:
+    """Return the canvas of a message that somebody published without creating a run."""
+    fields = {option: getattr(request, field, None) for option, field in REQUEST.items()}
+    return save({option: value for option, value in fields.items() if value})
+
+
+def owes_callbacks(saved: Mapping[str, Any]) -> bool:
+    """Whether anything is to be published at the end of the run besides its result."""
+    return any(saved.get(name) for name in CALLBACKS)
+
+
+def _is_stamp(name: str, options: Mapping[str, Any]) -> bool:
+    return name in (options.get("stamped_headers") or ())

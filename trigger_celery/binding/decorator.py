@@ -1,0 +1,173 @@
+"""``@durable_task``: declares a function as a Celery task whose runs are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from celery import current_app, shared_task
+
+from trigger_celery.authoring.definition import define, registry
+from trigger_celery.backoff import RetryPolicy
+from trigger_celery.binding.task import DurableTask
+from trigger_celery.config import suggest
+from trigger_celery.errors import DeclarationError, UnknownOption
+
+CELERY_OPTIONS = frozenset(
+    {
+        "base",
+        "bind",
+        "name",
+        "ignore_result",
+        "store_errors_even_if_ignored",
+        "track_started",
+        "queue",
+        "routing_key",
+        "exchange",
+        "priority",
+        "rate_limit",
+        "time_limit",
+        "soft_time_limit",
+        "serializer",
+        "compression",
+        "backend",
+        "result_extended",
+        "resultrepr_maxsize",
+        "send_events",
+        "trail",
+        "throws",
+        "shared",
+        "lazy",
+        "acks_late",
+        "acks_on_failure_or_timeout",
+        "acks_on_failure",
+        "acks_on_timeout",
+        "reject_on_worker_lost",
+        "typing",
+        "expires",
+        "pydantic",
+        "Strategy",
+    }
+)
+"""Options of ``shared_task`` that are passed on as they are."""
+RETRIES = frozenset(
+    {
+        "max_retries",
+        "default_retry_delay",
+        "autoretry_for",
+        "dont_autoretry_for",
+        "retry_kwargs",
+        "retry_backoff",
+        "retry_backoff_max",
+        "retry_jitter",
+    }
+)
+"""Celery's options for retries; they are translated into a :class:`RetryPolicy`."""
+OURS = frozenset({"retry", "heartbeat_timeout", "max_crashes", "checkpoint"})
+"""Options of durable tasks alone."""
+OVERRULED = frozenset(
+    {
+        "acks_late",
+        "acks_on_failure_or_timeout",
+        "acks_on_failure",
+        "acks_on_timeout",
+        "reject_on_worker_lost",
+        "typing",
+        "expires",
+    }
+)
+"""Celery's options that mean nothing for a nudge: they are taken, and dropped."""
+
+
+def durable_task(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    heartbeat_timeout: timedelta | float | None = None,
+    max_crashes: int | None = None,
+    checkpoint: str = "auto",
+    **options: Any,
+) -> Any:
+    """Declare a durable task; a superset of ``shared_task``.
+
+    ``retry`` says how a failed run is tried again (default: :class:`RetryPolicy`'s).
+    ``heartbeat_timeout`` (``timedelta`` or seconds, default 60 s) is how long a worker may be
+    silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
+    ``checkpoint="explicit"`` leaves the awaits of an ``async def`` alone. Celery's options
+    keep their meaning; those for acknowledgement are taken and have none.
+
+    Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
+    """
+
+    def declare(fn: Callable[..., Any]) -> Any:
+        task_name = name or current_app.gen_task_name(fn.__name__, fn.__module__)
+        _check_options(task_name, options)
+        passed = {
+            key: value
+            for key, value in options.items()
+            if key not in RETRIES and key not in OVERRULED
+        }
+        base = passed.pop("base", DurableTask)
+        if not (isinstance(base, type) and issubclass(base, DurableTask)):
+            raise DeclarationError(
+                f"expected base of task {task_name!r} to be a DurableTask, got: {base!r}"
+            )
+        definition = define(
+            fn,
+            name=task_name,
+            bound=bool(options.get("bind")),
+            retry=retry or _translated(options),
+            heartbeat_timeout=heartbeat_timeout,
+            max_crashes=max_crashes,
+            checkpoint=checkpoint,
+            retry_for=_classes(options, "autoretry_for"),
+            no_retry_for=_classes(options, "dont_autoretry_for"),
+        )
+        registry.add(definition)
+        register: Any = shared_task(name=task_name, base=base, durable=definition, **passed)
+        return register(fn)
+
+    return declare if fn is None else declare(fn)
+
+
+def _check_options(task: str, options: dict[str, Any]) -> None:
+    known = dict.fromkeys(CELERY_OPTIONS | RETRIES | OURS)
+    for option in options:
+        if option not in known:
+            raise UnknownOption(
+                f"task {task!r}: durable_task has no option {option!r}{suggest(option, known)}"
+            )
+
+
+def _translated(options: dict[str, Any]) -> RetryPolicy | None:
+    """Return the policy that Celery's retry options describe, None if there are none."""
+    if not RETRIES & options.keys():
+        return None
+    given = {**options, **(options.get("retry_kwargs") or {})}
+    retries = given.get("max_retries", 3)
+    backoff = given.get("retry_backoff", False)
+    if backoff:
+        longest = float(given.get("retry_backoff_max", 600))
+        return RetryPolicy(
+            max_attempts=_attempts(retries),
+            factor=2,
+            min_delay=min(float(backoff), longest),
+            max_delay=longest,
+            jitter=bool(given.get("retry_jitter", True)),
+        )
+    delay = float(given.get("countdown", given.get("default_retry_delay", 180)))
+    return RetryPolicy(
+        max_attempts=_attempts(retries), factor=1, min_delay=delay, max_delay=delay, jitter=False
+    )
+
+
+def _attempts(retries: int | None) -> int:
+    return 1_000_000 if retries is None else int(retries) + 1
+
+
+def _classes(options: dict[str, Any], name: str) -> tuple[type[BaseException], ...] | None:
+    given = options.get(name)
+    return None if given is None else tuple(given)

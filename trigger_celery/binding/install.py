@@ -1,0 +1,18 @@
+"""Puts an engine into this process's Celery: called once by the Django app."""
+
+from __future__ import annotations
+
+from trigger_celery.binding import housekeeping, worker
+from trigger_celery.binding.serializer import register_serializer
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.facade import install_engine
+
+TASKS = (housekeeping.sweep_once, housekeeping.recover_run, housekeeping.cancel_run)
+"""Our own tasks; every Celery app of the process has them."""
+
+
+def install(engine: Engine) -> None:
+    """Install an engine, its serializer, and the worker's and beat's part of the work."""
+    install_engine(engine)
+    register_serializer()
+    worker.connect(engine)

@@ -1,0 +1,90 @@
+"""What can be configured, with its defaults: one typed record, built from one mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from difflib import get_close_matches
+
+from trigger_celery.errors import DeclarationError, UnknownOption
+
+_ZERO = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of a deployment. Durations are given in seconds or as ``timedelta``.
+
+    =====================  ======================================================================
+    ``heartbeat_timeout``  how long a worker may be silent before its runs go elsewhere
+    ``max_crashes``        how many workers a run may lose before it becomes a dead letter
+    ``sweep_interval``     how often what is due, lost or late is looked for
+    ``sweep_batch``        how many runs one pass of the sweep moves at most
+    ``sweep_on_worker``    whether workers publish the sweep message beside beat
+    ``nudge_interval``     how long a queued run may wait for its nudge before it gets another
+    ``publish_timeout``    how long a nudge may take to reach the broker
+    ``inline_backoff``     step retries up to this delay wait in the worker, longer ones suspend
+    ``database_patience``  how long a write is repeated while the database is away
+    ``payload_limit``      the size of one stored value, in bytes of its JSON text
+    ``step_limit``         how many recorded steps one run may have
+    =====================  ======================================================================
+    """
+
+    heartbeat_timeout: timedelta = timedelta(seconds=60)
+    max_crashes: int = 3
+    sweep_interval: timedelta = timedelta(seconds=1)
+    sweep_batch: int = 200
+    sweep_on_worker: bool = True
+    nudge_interval: timedelta = timedelta(seconds=5)
+    publish_timeout: timedelta = timedelta(seconds=1)
+    inline_backoff: timedelta = timedelta(seconds=1)
+    database_patience: timedelta = timedelta(minutes=5)
+    payload_limit: int = 1_000_000
+    step_limit: int = 10_000
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object]) -> Config:
+        """Build the record from upper-case settings such as ``{"MAX_CRASHES": 5}``.
+
+        Raises :exc:`UnknownOption` for a key nobody knows, with the closest name, and
+        :exc:`DeclarationError` for a value of the wrong type.
+        """
+        defaults = cls()
+        known = {item.name.upper(): getattr(defaults, item.name) for item in fields(cls)}
+        given: dict[str, timedelta | int | bool] = {}
+        for key, value in mapping.items():
+            if key not in known:
+                raise UnknownOption(f"TRIGGER_CELERY has no setting {key!r}{suggest(key, known)}")
+            given[key.lower()] = _coerce(key, value, known[key])
+        return cls(**given)  # type: ignore[arg-type]  # _coerce made each value its field's type
+
+
+def suggest(name: str, known: Mapping[str, object]) -> str:
+    """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or what is known."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; it may be one of: {', '.join(sorted(known))}"
+
+
+def _coerce(key: str, value: object, default: object) -> timedelta | int | bool:
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise _wrong(key, "True or False", value)
+    if isinstance(value, bool):
+        raise _wrong(key, "a number", value)
+    if isinstance(default, int):
+        if isinstance(value, int) and value >= 1:
+            return value
+        raise _wrong(key, "a whole number of at least 1", value)
+    if isinstance(value, (int, float)) and 0 <= value < 10**9:
+        value = timedelta(seconds=value)
+    if isinstance(value, timedelta) and value >= _ZERO:
+        return value
+    raise _wrong(key, "seconds or a timedelta, zero or more", value)
+
+
+def _wrong(key: str, what: str, value: object) -> DeclarationError:
+    return DeclarationError(f"expected TRIGGER_CELERY[{key!r}] to be {what}, got: {value!r}")

@@ -1,0 +1,1 @@
+"""Runs, replays, settles and sweeps; one concept a file."""

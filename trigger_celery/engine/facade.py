@@ -1,0 +1,38 @@
+"""The engine as authors' calls find it: installed once a process."""
+
+from __future__ import annotations
+
+from trigger_celery.authoring.runtime import Verbs, install, installed
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.events import send_event
+from trigger_celery.errors import UsageError
+from trigger_celery.ports import Codec
+
+
+class Facade:
+    """The verbs that bodies and plain code reach without holding an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the engine."""
+        return self.engine.codec
+
+    def send_event(self, name: str, payload: object, *, id: str | None = None) -> str:
+        """Store an event in the caller's transaction."""
+        return send_event(self.engine, name, payload, id=id)
+
+
+def install_engine(engine: Engine) -> Verbs | None:
+    """Make ``engine`` the one of this process; return what was installed before."""
+    return install(Facade(engine))
+
+
+def installed_engine() -> Engine:
+    """Return the engine of this process. Raises :exc:`UsageError` if there is none."""
+    facade = installed()
+    if not isinstance(facade, Facade):
+        raise UsageError(f"expected an engine to be installed, got: {facade!r}")
+    return facade.engine

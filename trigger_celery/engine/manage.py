@@ -1,0 +1,45 @@
+"""What a person or a supervisor may ask of a run: cancel, retry, recover."""
+
+from __future__ import annotations
+
+from functools import partial
+from uuid import UUID
+
+from trigger_celery.engine.app import Engine
+from trigger_celery.errors import RunNotFound
+from trigger_celery.records import Run
+
+
+def get(engine: Engine, run_id: UUID) -> Run:
+    """Return a run. Raises :exc:`RunNotFound`."""
+    run = engine.store.runs.get(run_id)
+    if run is None:
+        raise RunNotFound(f"no run has the id {run_id}")
+    return run
+
+
+def cancel(engine: Engine, run_id: UUID, reason: str = "") -> bool:
+    """Cancel a run; return False if it had ended already.
+
+    At once if it is queued or suspended; an executing body is left at its next boundary.
+    """
+    nudge = engine.persist(partial(engine.store.runs.cancel, run_id, reason))
+    if nudge is not None:
+        engine.dispatcher.nudge([nudge])
+    return nudge is not None
+
+
+def retry(engine: Engine, run_id: UUID) -> None:
+    """Queue a failed run again: its finished steps keep their checkpoints.
+
+    Raises ``RunNotFound`` or ``IllegalTransition``.
+    """
+    engine.dispatcher.nudge([engine.store.runs.retry(run_id)])
+
+
+def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
+    """Take a run from a worker that is known to have died; False if it was not that worker's."""
+    nudge = engine.persist(partial(engine.store.runs.recover, run_id, worker))
+    if nudge is not None:
+        engine.dispatcher.nudge([nudge])
+    return nudge is not None

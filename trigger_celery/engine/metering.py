@@ -1,0 +1,51 @@
+"""Measures what an attempt used, for the trace page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+
+from trigger_celery.clock import Anchor
+from trigger_celery.ports import Clock, Store
+from trigger_celery.records import Span
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def peak_memory() -> int:
+    """Return the most memory this process ever had resident, in bytes (0 where unknown)."""
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+
+
+class Meter:
+    """Runs from its creation to :meth:`span`."""
+
+    __slots__ = ("_anchor", "_clock", "_cpu", "_queries", "_started", "_store")
+
+    def __init__(self, anchor: Anchor, clock: Clock, store: Store) -> None:
+        self._anchor = anchor
+        self._clock = clock
+        self._store = store
+        self._started = clock.monotonic()
+        self._cpu = time.thread_time()
+        self._queries = store.query_count()
+
+    def span(self, *, worker: str, source: str) -> Span:
+        """Return what was used since the meter started."""
+        return Span(
+            started_at=self._anchor.label(self._started),
+            ended_at=self._anchor.label(self._clock.monotonic()),
+            cpu=timedelta(seconds=time.thread_time() - self._cpu),
+            peak_memory=peak_memory(),
+            queries=self._store.query_count() - self._queries,
+            worker=worker,
+            source=source,
+        )

@@ -1,0 +1,117 @@
+"""One step: recall it, or run its body until it succeeds and record what it returned."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from trigger_celery.authoring.automatic import close_coroutines
+from trigger_celery.authoring.context import StepCall
+from trigger_celery.engine.effects import Body, Io, Pause, Routine
+from trigger_celery.engine.metering import Meter
+from trigger_celery.engine.policy import is_retryable, retry_delay
+from trigger_celery.engine.replay import Slot
+from trigger_celery.engine.segment import Segment
+from trigger_celery.errors import StoreUnavailable, Unwinding
+from trigger_celery.identity import new_token
+from trigger_celery.records import Checkpoint, FailedAttempt, NewWait, Span, StepKind
+from trigger_celery.values.failures import describe, to_text
+
+
+def perform(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
+    """Return the step's value: the recorded one, or that of its body once it is recorded."""
+    if slot.outcome is not None and slot.outcome.value is not None:
+        close_coroutines(call.args, call.kwargs)
+        return segment.decode(slot.outcome.value)
+    number = segment.replay.failures(slot.key)
+    while True:
+        number += 1
+        segment.check(f"step {slot.key!r}")
+        meter = segment.meter()
+        try:
+            if call.atomic:
+                text = yield Io(partial(_atomically, segment, call, slot, number, meter))
+            else:
+                text = yield from _body(segment, call, slot, number, meter)
+        except Unwinding:
+            raise
+        except Exception as error:
+            span = meter.span(worker=segment.worker, source=call.source)
+            yield from _failed(segment, call, slot, number, error, span)
+        else:
+            return segment.decode(text)
+
+
+def _body(
+    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
+) -> Routine[str]:
+    """Run the body, then store its value with a statement of its own."""
+    value = yield Body(call.name, partial(segment.run_body, call, slot.key), call.is_async)
+    checkpoint = _checkpoint(segment, call, slot, number, meter, value)
+    yield Io(partial(segment.record, checkpoint))
+    return checkpoint.value
+
+
+def _atomically(
+    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
+) -> str:
+    """Run the body and store its value in one transaction; run both again if it was lost.
+
+    When the answer to the commit is lost, the stored checkpoint says whether it happened.
+    """
+
+    def attempt() -> str:
+        try:
+            with segment.store.atomic():
+                value = segment.run_body(call, slot.key)
+                checkpoint = _checkpoint(segment, call, slot, number, meter, value)
+                segment.store.checkpoints.record(segment.lease, checkpoint)
+        except StoreUnavailable:
+            stored = segment.stored_value(slot.key)
+            if stored is None:
+                raise
+            return stored
+        return checkpoint.value
+
+    return segment.engine.persist(attempt)
+
+
+def _checkpoint(
+    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter, value: object
+) -> Checkpoint:
+    return Checkpoint(
+        key=slot.key,
+        kind=call.kind,
+        value=segment.engine.codec.encode(value, what=f"the result of step {slot.key!r}"),
+        position=slot.position,
+        attempt=number,
+        span=meter.span(worker=segment.worker, source=call.source),
+        token=new_token(),
+    )
+
+
+def _failed(
+    segment: Segment, call: StepCall, slot: Slot, number: int, error: Exception, span: Span
+) -> Routine[None]:
+    """Record the failure; return to try again, suspend for a long backoff, or raise it."""
+    failed = FailedAttempt(
+        key=slot.key,
+        run_attempt=segment.run.attempt,
+        number=number,
+        error=to_text(describe(error)),
+        span=span,
+    )
+    yield Io(partial(segment.record_failure, failed))
+    if not is_retryable(error) or number >= call.retry.max_attempts:
+        raise error
+    delay = retry_delay(call.retry, number, error)
+    if delay <= segment.engine.config.inline_backoff:
+        yield Pause(delay.total_seconds())
+        return
+    wait = NewWait(
+        key=f"~retry/{segment.lease.fence}/{slot.key}"[:250],
+        kind=StepKind.RETRY,
+        position=slot.position,
+        delay=delay,
+        source=call.source,
+    )
+    yield from segment.park(wait, wait.key)

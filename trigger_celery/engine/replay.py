@@ -1,0 +1,136 @@
+"""Which recorded outcome belongs to which call: keys, their order, and what may not change."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from weakref import WeakKeyDictionary
+
+from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
+from trigger_celery.records import Outcome, Outcomes, StepKind
+
+KEY_LIMIT = 250
+GAP = 1 << 20
+"""Distance between the positions of consecutive calls: room for steps that new code inserts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one durable call: its key, its position, and what is recorded there."""
+
+    key: str
+    position: int
+    outcome: Outcome | None
+
+
+@dataclass(slots=True)
+class Scope:
+    """One line of control in a body, with the last place it passed."""
+
+    path: str
+    counts: dict[str, int] = field(default_factory=dict)
+    last: Slot | None = None
+
+
+class Replay:
+    """Gives each durable call of a body its key and finds what earlier segments recorded."""
+
+    def __init__(self, outcomes: Outcomes, *, step_limit: int) -> None:
+        self._recorded = outcomes.recorded
+        self._failures = outcomes.failures
+        self._positions = sorted(outcome.position for outcome in outcomes.recorded.values())
+        self._limit = step_limit
+        self._taken: set[str] = set()
+        self._main = Scope("")
+        self._main_task: asyncio.Task[object] | None = None
+        self._branches: WeakKeyDictionary[asyncio.Task[object], Scope] = WeakKeyDictionary()
+        self._branch_numbers: Iterator[int] = count(1)
+
+    def begin(self) -> None:
+        """Note the asyncio task of an async body: calls from other tasks are branches."""
+        self._main_task = asyncio.current_task()
+
+    def place(self, name: str, kind: StepKind, explicit: str | None) -> Slot:
+        """Return the slot of the next call of this name.
+
+        The key is scope path + name + occurrence; ``explicit`` overrides it. Raises
+        :exc:`DuplicateStepKey` if the key was given out in this segment, and
+        :exc:`NonDeterminismError` if something else was recorded there or in another order.
+        """
+        scope = self._scope()
+        key = self._key(scope, name, explicit)
+        outcome = self._recorded.get(key)
+        if outcome is None:
+            slot = Slot(key, self._next_position(scope), None)
+        else:
+            _check_same(key, kind, outcome, scope.last)
+            slot = Slot(key, outcome.position, outcome)
+        scope.last = slot
+        return slot
+
+    def name_once(self, name: str) -> str:
+        """Return a key for a call that records nothing but must be the same on each replay."""
+        return self._key(self._scope(), name, None)
+
+    def failures(self, key: str) -> int:
+        """Return how often the step failed already in this attempt of the run."""
+        return self._failures.get(key, 0)
+
+    def _key(self, scope: Scope, name: str, explicit: str | None) -> str:
+        if explicit is None:
+            number = scope.counts[name] = scope.counts.get(name, 0) + 1
+            key = f"{scope.path}{name}" if number == 1 else f"{scope.path}{name}#{number}"
+        else:
+            key = explicit
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
+            raise InvalidName(
+                f"expected a step key to be text of 1 to {KEY_LIMIT} characters, got: {key!r}"
+            )
+        if key in self._taken:
+            raise DuplicateStepKey(
+                f"two calls of this run use the key {key!r}: make the key= of {name!r} different "
+                "for each call, for example from its arguments, or leave it out"
+            )
+        if len(self._taken) >= self._limit:
+            raise NonDeterminismError(
+                f"the run reached its limit of {self._limit:,} recorded calls at {key!r}: split "
+                "it into several runs, or raise TRIGGER_CELERY['STEP_LIMIT']"
+            )
+        self._taken.add(key)
+        return key
+
+    def _next_position(self, scope: Scope) -> int:
+        """Return a position after the scope's last and before what is recorded behind it."""
+        last = scope.last.position if scope.last else 0
+        index = bisect_right(self._positions, last)
+        if index == len(self._positions):
+            return last + GAP
+        return (last + self._positions[index]) // 2
+
+    def _scope(self) -> Scope:
+        if self._main_task is None:
+            return self._main
+        task = asyncio.current_task()
+        if task is None or task is self._main_task:
+            return self._main
+        scope = self._branches.get(task)
+        if scope is None:
+            scope = Scope(f"branch-{next(self._branch_numbers)}/")
+            self._branches[task] = scope
+        return scope
+
+
+def _check_same(key: str, kind: StepKind, outcome: Outcome, last: Slot | None) -> None:
+    if outcome.kind is not kind:
+        raise NonDeterminismError(
+            f"{key!r} is a {kind} in the code but a {outcome.kind} in the record of this run: "
+            "the code changed under a run that had passed this point"
+        )
+    if last is not None and outcome.position < last.position:
+        raise NonDeterminismError(
+            f"the code calls {last.key!r} before {key!r}, but this run recorded {key!r} before "
+            f"{last.key!r}: the order changed under a run that had passed both"
+        )

@@ -1,0 +1,177 @@
+"""One stretch of a run inside one worker: what it may write, and how it ends early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import NoReturn, TypeVar
+
+from trigger_celery.authoring.context import StepCall
+from trigger_celery.clock import Anchor
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.effects import Quiet, Routine
+from trigger_celery.engine.lease import Holding
+from trigger_celery.engine.metering import Meter
+from trigger_celery.engine.replay import Replay
+from trigger_celery.errors import LeaseLost, StoreUnavailable, Suspension, Unwinding
+from trigger_celery.ports import Store
+from trigger_celery.records import Checkpoint, Claimed, FailedAttempt, NewWait
+
+T = TypeVar("T")
+_step_key: ContextVar[str | None] = ContextVar("trigger_celery_step", default=None)
+
+
+class Segment:
+    """The state of one segment. ``unwinding`` is set once the body has to be left."""
+
+    def __init__(
+        self, engine: Engine, claimed: Claimed, held: Holding, replay: Replay, *, is_async: bool
+    ) -> None:
+        self.engine = engine
+        self.run = claimed.run
+        self.lease = claimed.lease
+        self.replay = replay
+        self.is_async = is_async
+        self.worker = claimed.run.worker
+        self.unwinding: Unwinding | None = None
+        self.handing_back = False
+        self.waits: list[NewWait] = []
+        self.keys: list[str] = []
+        self._held = held
+        self._anchor = Anchor(claimed.now, engine.clock.monotonic())
+        self._active = 0
+        self._changed: asyncio.Event | None = None
+
+    @property
+    def store(self) -> Store:
+        """Where this segment writes."""
+        return self.engine.store
+
+    @property
+    def step_key(self) -> str | None:
+        """The key of the step whose body the calling code is in, or None."""
+        return _step_key.get()
+
+    def decode(self, text: str) -> object:
+        """Return a stored value as the body sees it."""
+        return self.engine.codec.decode(text)
+
+    def meter(self) -> Meter:
+        """Return a running meter."""
+        return Meter(self._anchor, self.engine.clock, self.store)
+
+    def raise_if_unwinding(self) -> None:
+        """Raise again what the body is being left for: a ``finally:`` must not run a step."""
+        if self.unwinding is not None:
+            raise self.unwinding
+
+    def check(self, what: str) -> None:
+        """Check at a boundary that the segment may go on and is clean.
+
+        Raises ``LeaseLost``, ``Suspension`` (the worker is shutting down), ``TransactionOpen``.
+        """
+        self.raise_if_unwinding()
+        try:
+            self.engine.leases.check(self._held)
+        except LeaseLost as lost:
+            self._unwind(lost)
+        if self.engine.draining():
+            self.handing_back = True
+            self._unwind(Suspension("the worker is shutting down"))
+        if not self.is_async:  # Django has no transactions in async code
+            self.store.check_boundary(what)
+
+    def run_body(self, call: StepCall, key: str) -> object:
+        """Call user code as the body of the step ``key``."""
+        if call.is_async:
+            return self._await_body(call, key)
+        token = _step_key.set(key)
+        try:
+            value = call.fn(*call.args, **call.kwargs)
+        finally:
+            _step_key.reset(token)
+        if not call.atomic:
+            self.store.check_boundary(f"the end of step {key!r}")
+        return value
+
+    async def _await_body(self, call: StepCall, key: str) -> object:
+        token = _step_key.set(key)
+        try:
+            value: Awaitable[object] = call.fn(*call.args, **call.kwargs)  # type: ignore[assignment]
+            return await value
+        finally:
+            _step_key.reset(token)
+
+    def record(self, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint, or leave the body because the run is not ours any more."""
+        self.guarded(partial(self.store.checkpoints.record, self.lease, checkpoint))
+
+    def record_failure(self, failed: FailedAttempt) -> None:
+        """Store a failed attempt of a step."""
+        self.guarded(partial(self.store.checkpoints.record_failure, self.lease, failed))
+
+    def stored_value(self, key: str) -> str | None:
+        """Return the stored value of a step if its checkpoint is there."""
+        load = partial(self.store.checkpoints.load, self.run.id, run_attempt=self.run.attempt)
+        outcome = self.engine.persist(load).recorded.get(key)
+        return None if outcome is None else outcome.value
+
+    def heartbeat(self) -> None:
+        """Extend the lease now."""
+        self.engine.leases.renew([self._held])
+
+    def guarded(self, verb: Callable[[], T]) -> T:
+        """Call a fenced verb of the store; leave the body when it cannot be written.
+
+        A database that stays away longer than we are patient is as good as a lost lease:
+        the result is dropped and the run continues elsewhere when its lease expires.
+        """
+        try:
+            return self.engine.persist(verb)
+        except LeaseLost as lost:
+            self._unwind(lost)
+        except StoreUnavailable as error:
+            self._unwind(LeaseLost(f"the database stayed away: {error}"))
+
+    def park(self, wait: NewWait | None, key: str) -> Routine[NoReturn]:
+        """Leave the body until ``wait`` ends (None: the recorded one under ``key``).
+
+        Parallel branches of an async body first go on as far as they can.
+        """
+        if wait is not None:
+            self.waits.append(wait)
+        self.keys.append(key)
+        yield Quiet(self._quiet)
+        self.raise_if_unwinding()
+        self._unwind(Suspension(f"run {self.run.id} waits at {key!r}"))
+
+    def _unwind(self, reason: Unwinding) -> NoReturn:
+        self.unwinding = reason
+        if self._changed is not None:
+            self._changed.set()
+        raise reason
+
+    async def track(self, routine: Awaitable[object]) -> object:
+        """Await a durable call of an async body, counted as being under way."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        self._active += 1
+        try:
+            return await routine
+        finally:
+            self._active -= 1
+            self._changed.set()
+
+    async def _quiet(self) -> None:
+        """Wait until every durable call under way is parked too, or the body is left."""
+        changed = self._changed or asyncio.Event()
+        while self.unwinding is None:
+            changed.set()  # whoever waits here looks again: one more is parked
+            for _ in range(3):  # a branch that just got its result starts its next call
+                await asyncio.sleep(0)
+            if self._active <= len(self.keys):
+                return
+            changed.clear()
+            await changed.wait()

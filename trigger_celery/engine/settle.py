@@ -1,0 +1,139 @@
+"""How a segment ends: each way out of a body becomes one write of the store."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+from functools import partial
+
+from trigger_celery.authoring.definition import TaskDefinition
+from trigger_celery.engine.matching import look_back
+from trigger_celery.engine.metering import Meter
+from trigger_celery.engine.outcome import Executed, Finished, Left
+from trigger_celery.engine.policy import is_retryable, retry_delay
+from trigger_celery.engine.segment import Segment
+from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
+from trigger_celery.identity import new_token
+from trigger_celery.records import Ending, FailedAttempt, NewWait, StepKind, Suspend
+from trigger_celery.states import RunState
+from trigger_celery.values.failures import describe, to_text
+
+LOOK_WITHIN = timedelta(seconds=5)
+PUBLISH_WITHIN = timedelta(seconds=30)
+
+
+def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
+    """Store the result; the run has succeeded. Raises the codec's errors."""
+    if inspect.iscoroutine(value):
+        value.close()
+    text = segment.engine.codec.encode(value, what=f"the result of task {segment.run.task!r}")
+    ending = Ending(
+        state=RunState.COMPLETED,
+        token=new_token(),
+        output=text,
+        publish=publish,
+        publish_within=PUBLISH_WITHIN,
+    )
+    _end(segment, ending)
+    return Finished(
+        run=segment.run,
+        lease=segment.lease,
+        state=RunState.COMPLETED,
+        value=segment.decode(text),
+        owed=publish,
+    )
+
+
+def suspended(segment: Segment) -> Executed:
+    """Store the suspension, then look once for events that were there before it."""
+    if segment.handing_back:
+        nudge = segment.guarded(
+            partial(segment.store.runs.hand_back, segment.lease, new_token())
+        )
+        segment.engine.dispatcher.nudge([nudge])
+        return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
+    suspend = Suspend(
+        waits=tuple(segment.waits),
+        keys=tuple(segment.keys),
+        next_attempt=segment.run.attempt,
+        token=new_token(),
+    )
+    state = _suspend(segment, suspend)
+    if state is RunState.SUSPENDED and any(w.kind is StepKind.EVENT for w in segment.waits):
+        look_back(segment.engine, segment.lease)
+    retrying = any(wait.kind is StepKind.RETRY for wait in segment.waits)
+    return Left(reason="retrying" if retrying else "suspended", run=segment.run, state=state)
+
+
+def failed(
+    segment: Segment, error: Exception, task: TaskDefinition, meter: Meter, *, publish: bool
+) -> Executed:
+    """Store the failure of the body: one more attempt later, or the end and a dead letter."""
+    if isinstance(error, TransactionOpen):
+        segment.store.release()  # nothing of ours may join what the body left open
+    failure = describe(error)
+    attempt = FailedAttempt(
+        key="",
+        run_attempt=segment.run.attempt,
+        number=segment.run.attempt,
+        error=to_text(failure),
+        span=meter.span(worker=segment.worker, source=""),
+    )
+    may_retry = is_retryable(error) and task.retries(error)
+    if may_retry and segment.run.attempt < task.retry.max_attempts:
+        delay = retry_delay(task.retry, segment.run.attempt, error)
+        return _retry_later(segment, attempt, delay)
+    ending = Ending(
+        state=RunState.FAILED,
+        token=new_token(),
+        error=attempt.error,
+        fingerprint=failure.fingerprint,
+        publish=publish,
+        publish_within=PUBLISH_WITHIN,
+        failed=attempt,
+    )
+    _end(segment, ending)
+    return Finished(
+        run=segment.run,
+        lease=segment.lease,
+        state=RunState.FAILED,
+        error=error,
+        owed=publish,
+    )
+
+
+def swallowed(segment: Segment) -> SuspensionSwallowed:
+    """Return the error for a body that returned although it was being left."""
+    return SuspensionSwallowed(
+        f"task {segment.run.task!r} caught the suspension at {', '.join(segment.keys)!r} and "
+        "went on: a bare 'except:' or 'except BaseException:' stands around it. Catch "
+        "Exception instead, or raise again what you do not know."
+    )
+
+
+def _retry_later(segment: Segment, attempt: FailedAttempt, delay: timedelta) -> Executed:
+    wait = NewWait(
+        key=f"~retry/{segment.lease.fence}",
+        kind=StepKind.RETRY,
+        position=0,
+        delay=delay,
+    )
+    suspend = Suspend(
+        waits=(wait,),
+        keys=(wait.key,),
+        next_attempt=segment.run.attempt + 1,
+        token=new_token(),
+        failed=attempt,
+    )
+    return Left(reason="retrying", run=segment.run, state=_suspend(segment, suspend))
+
+
+def _suspend(segment: Segment, suspend: Suspend) -> RunState:
+    verb = partial(
+        segment.store.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN
+    )
+    return segment.guarded(verb)
+
+
+def _end(segment: Segment, ending: Ending) -> None:
+    segment.guarded(partial(segment.store.runs.end, segment.lease, ending))

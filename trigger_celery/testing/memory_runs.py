@@ -1,0 +1,231 @@
+"""The runs of the in-memory store, and who owns them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from trigger_celery.errors import IllegalTransition, LeaseLost, RunNotFound
+from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, NewRun, Nudge, Run
+from trigger_celery.states import TRANSITIONS, RunState, WaitState
+from trigger_celery.testing.memory_crashes import crash
+from trigger_celery.testing.memory_tables import Core, LetterState, RunRow, nudge
+
+
+class MemoryRuns:
+    """Implements :class:`trigger_celery.ports.Runs`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+        """Insert queued runs in the caller's transaction; return the ids that were new."""
+        with self._core.lock:
+            fresh = set()
+            for new in runs:
+                if self.get(new.id) is None:
+                    fresh.add(new.id)
+                    self._insert(self._queued(new))
+            return fresh
+
+    def _insert(self, run: Run) -> None:
+        def write() -> None:
+            if run.id not in self._core.tables.runs:
+                self._core.tables.runs[run.id] = RunRow(run=run)
+                self._core.tell(run, "trigger")
+
+        if self._core.transactions.open:
+            self._core.transactions.open[-1].runs[run.id] = run
+        self._core.transactions.write(write)
+
+    def _queued(self, new: NewRun) -> Run:
+        now = self._core.now()
+        available_at = new.available_at or now + new.delay
+        return Run(
+            id=new.id,
+            task=new.task,
+            state=RunState.QUEUED,
+            input=new.input,
+            output=None,
+            error=None,
+            canvas=new.canvas,
+            version="",
+            attempt=1,
+            crashes=0,
+            max_crashes=new.max_crashes,
+            fence=0,
+            worker="",
+            created_at=now,
+            available_at=available_at,
+            started_at=None,
+            finished_at=None,
+            published_at=None,
+            due_at=self._core.first_nudge(available_at),
+        )
+
+    def get(self, run_id: UUID) -> Run | None:
+        """Return the run, or None."""
+        with self._core.lock:
+            row = self._core.tables.runs.get(run_id)
+        if row is not None:
+            return row.run
+        pending = (
+            block.runs[run_id] for block in self._core.transactions.open if run_id in block.runs
+        )
+        return next(pending, None)
+
+    def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
+        """Return every transition of the run, oldest first."""
+        with self._core.lock:
+            return tuple(self._core.tables.history.get(run_id, ()))
+
+    def claim(self, claim: Claim) -> Claimed | None:
+        """Own the run with the next fence, or None."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(claim.run_id)
+            if row is None or row.run.task != claim.task:
+                return None
+            if row.claimed is not None and row.token == claim.token:
+                return row.claimed
+            run, now = row.run, self._core.now()
+            if run.state is RunState.QUEUED and run.available_at <= now:
+                changed = replace(
+                    run,
+                    state=RunState.EXECUTING,
+                    version=claim.version,
+                    started_at=run.started_at or now,
+                )
+                return self._grant(changed, claim, now)
+            if _publishable(run, now):
+                return self._grant(run, claim, now)
+            return None
+
+    def _grant(self, run: Run, claim: Claim, now: datetime) -> Claimed:
+        replayed = run.fence > 0
+        run = replace(run, fence=run.fence + 1, worker=claim.worker, due_at=now + claim.length)
+        self._core.move(run, "publish" if run.state.terminal else "claim", token=claim.token)
+        claimed = Claimed(
+            run=run,
+            lease=Lease(run.id, run.fence),
+            now=now,
+            publishing=run.state.terminal,
+            replayed=replayed,
+        )
+        row = self._core.tables.runs[run.id]
+        self._core.tables.runs[run.id] = replace(row, claimed=claimed, length=claim.length)
+        return claimed
+
+    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """Extend all these leases by their own lengths; return those that still hold."""
+        with self._core.transactions.own():
+            return {lease for lease in leases if self._extend(lease)}
+
+    def _extend(self, lease: Lease) -> bool:
+        try:
+            row = self._core.held(lease)
+        except LeaseLost:
+            return False
+        run = replace(row.run, due_at=self._core.now() + row.length)
+        self._core.tables.runs[run.id] = replace(row, run=run)
+        return True
+
+    def end(self, lease: Lease, ending: Ending) -> None:
+        """End the run: state, output or error, dead letter, history; open waits are canceled."""
+        with self._core.transactions.own():
+            if self._core.told(lease, ending.token) is not None:
+                return
+            run = self._core.held(lease).run
+            now = self._core.now()
+            run = replace(
+                run,
+                state=ending.state,
+                output=ending.output,
+                error=ending.error,
+                published_at=None if ending.publish else now,
+                due_at=now + ending.publish_within if ending.publish else None,
+            )
+            self._core.finish(
+                run,
+                TRANSITIONS[RunState.EXECUTING].get(ending.state, "end"),
+                fingerprint=ending.fingerprint,
+                token=ending.token,
+            )
+            if ending.failed is not None:
+                self._core.add_failure(run.id, ending.failed)
+
+    def published(self, lease: Lease) -> None:
+        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(lease.run_id)
+            if row is None or row.run.fence != lease.fence:
+                return
+            if row.run.state.terminal and row.run.published_at is None:
+                run = replace(row.run, published_at=self._core.now(), due_at=None)
+                self._core.tables.runs[run.id] = replace(row, run=run, claimed=None)
+
+    def hand_back(self, lease: Lease, token: str) -> Nudge:
+        """Queue the run again at once, without a penalty: the worker is shutting down."""
+        with self._core.transactions.own():
+            told = self._core.told(lease, token)
+            if told is not None:
+                return nudge(told.run)
+            return self._core.queue(self._core.held(lease).run, "hand back", token=token)
+
+    def recover(self, run_id: UUID, worker: str) -> Nudge | None:
+        """Take the run from a worker that is known to have died, as an expired lease would be."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None or row.run.state is not RunState.EXECUTING or row.run.worker != worker:
+                return None
+            return crash(self._core, row.run)
+
+    def cancel(self, run_id: UUID, reason: str) -> Nudge | None:
+        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None or row.run.state.terminal:
+                return None
+            run = replace(row.run, state=RunState.CANCELED, worker="", due_at=self._core.now())
+            return self._core.finish(run, "cancel", reason=reason)
+
+    def retry(self, run_id: UUID) -> Nudge:
+        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
+
+        Raises ``RunNotFound`` or ``IllegalTransition``.
+        """
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None:
+                raise RunNotFound(f"no run has the id {run_id}")
+            if "retry" not in TRANSITIONS[row.run.state].values():
+                raise IllegalTransition(
+                    f"run {run_id} is {row.run.state}: only failed and timed-out runs are retried"
+                )
+            self._forget_the_end(run_id)
+            run = replace(
+                row.run, attempt=1, crashes=0, error=None, finished_at=None, published_at=None
+            )
+            return self._core.queue(run, "retry")
+
+    def _forget_the_end(self, run_id: UUID) -> None:
+        tables = self._core.tables
+        for wait in list(self._core.waits_of(run_id)):
+            if wait.state is WaitState.CANCELED:
+                del tables.waits[wait.id]
+        tables.failures = [
+            replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
+        ]
+        tables.letters[run_id] = replace(tables.letters[run_id], state=LetterState.RETRIED)
+
+
+def _publishable(run: Run, now: datetime) -> bool:
+    """Tell whether callbacks are owed and nobody holds the right to publish them.
+
+    The sweep takes that right from a silent worker by clearing ``worker``; its nudge must
+    be claimable although ``due_at`` then says when the next nudge is sent.
+    """
+    if not run.state.terminal or run.published_at is not None:
+        return False
+    return not run.worker or (run.due_at or now) <= now

@@ -1,0 +1,150 @@
+"""The one way of values into stored text and back: plain JSON, exact to the type."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from trigger_celery.errors import DecodeError, EncodeError, PayloadTooLarge
+from trigger_celery.values.refusal import Refused, refuse
+from trigger_celery.values.registry import Registry, registry
+from trigger_celery.values.types import LOADERS, TAG
+from trigger_celery.values.writer import NoRoom, Writer, dumps
+
+DEEPEST = 200
+"""The largest ``max_depth``: what any codec wrote, every codec reads."""
+
+# A tagged form is two levels of JSON, and a failure has its chain of causes inside.
+_DEEPEST_JSON = 2 * DEEPEST + 32
+
+# Far over the limit, the text is not built at all; up to here the error tells its true size.
+_HOPELESS = 8
+
+_SPACE = " \t\n\r"
+_NOT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
+_ALIKE = str.maketrans("{}", "[]")
+
+
+class JsonCodec:
+    """Turns values into canonical ASCII JSON and back into equal values of the same types.
+
+    Takes None, bool, int, float, str, bytes, list, tuple, dict with text keys, set, frozenset,
+    datetime, date, time, timedelta, Decimal, UUID, Path, exceptions (which come back as
+    ``Failure``) and objects of registered classes. Whatever else, subclasses of these
+    included, is refused. Immutable, and so safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        limit: int = 1_000_000,
+        max_depth: int = 64,
+        *,
+        classes: Registry = registry,
+        stand_in: Callable[[object], object] = refuse,
+    ) -> None:
+        """``limit`` is in bytes of text, ``max_depth`` in containers within containers.
+
+        ``stand_in`` is given what would be refused, and returns plain data to store in its
+        place; that is not what comes back, so values of authors go without.
+        """
+        if not 1 <= max_depth <= DEEPEST:
+            raise ValueError(f"expected max_depth to be from 1 to {DEEPEST}, got: {max_depth!r}")
+        self._limit = limit
+        self._max_depth = max_depth
+        self._classes = classes
+        self._stand_in = stand_in
+        self._parse = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_float=_finite, parse_constant=_no_constant
+        ).raw_decode
+
+    def encode(self, value: object, *, what: str = "value") -> str:
+        """The text of ``value``; ``what`` names it in the error of a text that is too large.
+
+        Raises ``EncodeError`` with the path of the first part that cannot be stored, and
+        ``PayloadTooLarge``, whose size is a lower bound where the text was not even built.
+        """
+        room = self._limit * _HOPELESS
+        writer = Writer(room, self._max_depth, self._classes.by_class, self._stand_in)
+        try:
+            text = dumps(writer.root(value))
+        except Refused as refused:
+            raise refused.error() from None
+        except RecursionError:
+            raise EncodeError("$", type(value).__qualname__, "it is nested too deeply") from None
+        except ValueError:
+            hint = "it has more digits than sys.set_int_max_str_digits allows: store it as text"
+            raise EncodeError("$", "int", hint) from None
+        except NoRoom:
+            raise PayloadTooLarge(what, room - writer.room, self._limit) from None
+        if len(text) > self._limit:
+            raise PayloadTooLarge(what, len(text), self._limit)
+        return text
+
+    def decode(self, text: str) -> object:
+        """The value that ``text`` stores. Raises ``DecodeError`` for all that is no such text.
+
+        Nothing is imported or evaluated; objects are of registered classes only.
+        """
+        try:
+            start = text if text[:1] not in _SPACE else text.lstrip(_SPACE)
+            value, end = self._parse(start)
+            if end != len(start) and start[end:].strip(_SPACE):
+                raise DecodeError(f"more text after the value, at character {end}")
+        except DecodeError:
+            raise
+        except RecursionError:
+            raise DecodeError("the text is nested too deeply") from None
+        except (ValueError, TypeError) as error:
+            raise DecodeError(f"not the text of a stored value: {error}") from error
+        # With fewer brackets than that there is nothing to measure, which is the common case.
+        if text.count("[") + text.count("{") > _DEEPEST_JSON:
+            _check_depth(text)
+        return value
+
+    def _object(self, pairs: list[tuple[str, object]]) -> object:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise DecodeError("an object of the text has the same key twice")
+        return self._untag(value) if TAG in value else value
+
+    def _untag(self, form: dict[str, Any]) -> object:
+        tag = form.pop(TAG)
+        load = self._loader(tag)
+        try:
+            return load(**form)
+        except DecodeError:
+            raise
+        except Exception as error:
+            # Constructors of registered classes may raise anything when data does not fit.
+            raise DecodeError(f"not a stored {tag}: {type(error).__name__}: {error}") from error
+
+    def _loader(self, tag: object) -> Callable[..., object]:
+        if tag == "object":
+            return self._classes.load
+        load = LOADERS.get(tag) if type(tag) is str else None
+        if load is None:
+            raise DecodeError(f"unknown tag {tag!r}: a newer version may have written this text")
+        return load
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0.0:
+        raise DecodeError(f"the number {text[:40]} is out of range")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise DecodeError(f"{name} is not JSON")
+
+
+def _check_depth(text: str) -> None:
+    brackets = _NOT_BRACKETS.sub("", text).translate(_ALIKE)
+    for _ in range(_DEEPEST_JSON):
+        # Each round takes away the innermost level, at the speed of C.
+        brackets = brackets.replace("[]", "")
+        if not brackets:
+            return
+    raise DecodeError("the text is nested too deeply")

@@ -1,0 +1,188 @@
+"""The types of the standard library that the codec stores whole, and their tagged forms.
+
+A tagged form is ``{"$t": tag, "v": ...}`` and what else the type needs; loading calls the
+tag's loader with those entries as keywords, so a missing or foreign entry is an error.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from trigger_celery.values.failures import Failure, from_data, to_data
+from trigger_celery.values.refusal import Refused
+
+Envelope = dict[str, object]
+
+TAG = "$t"
+"""The key that marks a tagged form; a user's dict that has it is stored in one itself."""
+
+
+def _dump_bytes(value: bytes) -> Envelope:
+    return {TAG: "bytes", "v": b64encode(value).decode("ascii")}
+
+
+def _dump_datetime(value: datetime) -> Envelope:
+    return {TAG: "datetime", "v": value.isoformat(), **_zone(value.tzinfo), **_fold(value.fold)}
+
+
+def _dump_date(value: date) -> Envelope:
+    return {TAG: "date", "v": value.isoformat()}
+
+
+def _dump_time(value: time) -> Envelope:
+    return {TAG: "time", "v": value.isoformat(), **_zone(value.tzinfo), **_fold(value.fold)}
+
+
+def _dump_timedelta(value: timedelta) -> Envelope:
+    return {TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
+
+
+def _dump_decimal(value: Decimal) -> Envelope:
+    if not value.is_finite():
+        raise Refused("Decimal", "NaN and infinity are not stored: use None or a text")
+    return {TAG: "decimal", "v": str(value)}
+
+
+def _dump_failure(value: Failure) -> Envelope:
+    return {TAG: "failure", "v": to_data(value)}
+
+
+def _as_text(tag: str) -> Callable[[object], Envelope]:
+    return lambda value: {TAG: tag, "v": str(value)}
+
+
+def _fold(fold: int) -> Envelope:
+    return {"fold": fold} if fold else {}
+
+
+def _zone(zone: tzinfo | None) -> Envelope:
+    """What the ISO text does not say of a time zone: its key, or its given name."""
+    if zone is None:
+        return {}
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return {"zone": zone.key}
+    if type(zone) is timezone:
+        name = zone.tzname(None)
+        return {} if name == timezone(zone.utcoffset(None)).tzname(None) else {"name": name}
+    kind = type(zone).__qualname__
+    raise Refused(kind, "use datetime.timezone, or a zoneinfo.ZoneInfo that has a key")
+
+
+def _load_bytes(v: str) -> bytes:
+    return b64decode(v, validate=True)
+
+
+def _load_datetime(
+    v: str, zone: str | None = None, name: str | None = None, fold: int = 0
+) -> datetime:
+    told = datetime.fromisoformat(v).replace(fold=fold)
+    if zone is not None:
+        local = told.replace(tzinfo=ZoneInfo(zone))
+        # Where the rules of the zone changed since, the instant is kept and its reading moves.
+        return local if local.utcoffset() == told.utcoffset() else told.astimezone(ZoneInfo(zone))
+    return told if name is None else told.replace(tzinfo=_named(told.utcoffset(), name))
+
+
+def _load_time(v: str, zone: str | None = None, name: str | None = None, fold: int = 0) -> time:
+    told = time.fromisoformat(v).replace(fold=fold)
+    if zone is not None:
+        return told.replace(tzinfo=ZoneInfo(zone))
+    return told if name is None else told.replace(tzinfo=_named(told.utcoffset(), name))
+
+
+def _named(offset: timedelta | None, name: str) -> timezone:
+    if offset is None:
+        raise ValueError("a time zone's name without its offset")
+    return timezone(offset, name)
+
+
+def _load_timedelta(v: list[int]) -> timedelta:
+    days, seconds, microseconds = v
+    return timedelta(days, seconds, microseconds)
+
+
+def _load_decimal(v: str) -> Decimal:
+    value = Decimal(_text(v))
+    if not value.is_finite():
+        raise ValueError("not a finite number")
+    return value
+
+
+def _load_tuple(v: list[object]) -> tuple[object, ...]:
+    return tuple(_list(v))
+
+
+def _load_set(v: list[object]) -> set[object]:
+    value = set(_list(v))
+    if len(value) != len(v):
+        raise ValueError("the same element twice")
+    return value
+
+
+def _load_frozenset(v: list[object]) -> frozenset[object]:
+    return frozenset(_load_set(v))
+
+
+def _load_dict(k: list[str], v: list[object]) -> dict[str, object]:
+    value = dict(zip(map(_text, _list(k)), _list(v), strict=True))
+    if len(value) != len(k):
+        raise ValueError("the same key twice")
+    return value
+
+
+def _from_text(build: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda v: build(_text(v))
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"expected text, got: {type(value).__name__}")
+    return value
+
+
+def _list(value: list[Any]) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError(f"expected a list, got: {type(value).__name__}")
+    return value
+
+
+DUMPERS: dict[type, Callable[[Any], Envelope]] = {
+    bytes: _dump_bytes,
+    datetime: _dump_datetime,
+    date: _dump_date,
+    time: _dump_time,
+    timedelta: _dump_timedelta,
+    Decimal: _dump_decimal,
+    UUID: _as_text("uuid"),
+    type(Path()): _as_text("path"),
+    PurePosixPath: _as_text("posixpath"),
+    PureWindowsPath: _as_text("windowspath"),
+    Failure: _dump_failure,
+}
+"""By exact type, what has no values of other types inside."""
+
+LOADERS: dict[str, Callable[..., object]] = {
+    "bytes": _load_bytes,
+    "datetime": _load_datetime,
+    "date": _from_text(date.fromisoformat),
+    "time": _load_time,
+    "timedelta": _load_timedelta,
+    "decimal": _load_decimal,
+    "uuid": _from_text(UUID),
+    "path": _from_text(Path),
+    "posixpath": _from_text(PurePosixPath),
+    "windowspath": _from_text(PureWindowsPath),
+    "tuple": _load_tuple,
+    "set": _load_set,
+    "frozenset": _load_frozenset,
+    "dict": _load_dict,
+    "failure": from_data,
+}
+"""By tag; called with the entries of the tagged form as keywords."""
