@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import models
@@ -18,11 +19,22 @@ class IdentityField(models.CharField):
     """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
-        parameters: dict[str, Any] = dict(super().db_parameters(connection))
-        if connection.vendor == "mysql":
-            mariadb = getattr(connection, "mysql_is_mariadb", False)
-            parameters["collation"] = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
-        return parameters
+        return _exact(super().db_parameters(connection), connection)
+
+
+class PayloadField(models.TextField):
+    """Text of any length, kept as it was written whatever character set the database prefers."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        return _exact(super().db_parameters(connection), connection)
+
+
+def _exact(parameters: Mapping[str, Any], connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    if connection.vendor != "mysql":
+        return dict(parameters)
+    mariadb = getattr(connection, "mysql_is_mariadb", False)
+    collation = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
+    return {**parameters, "collation": collation}
 
 
 class PartialIndex(models.Index):

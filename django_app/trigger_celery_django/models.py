@@ -15,7 +15,7 @@ from django.db.models import Q
 from trigger_celery.identity import new_id
 from trigger_celery.records import StepKind
 from trigger_celery.states import RunState, WaitState
-from trigger_celery_django.fields import IdentityField, PartialIndex
+from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.querysets import (
     DeadLetterQuerySet,
     EventQuerySet,
@@ -41,10 +41,10 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = IdentityField(max_length=NAME_LENGTH)
     state = models.CharField(max_length=16, choices=_choices(RunState))
-    input = models.TextField()
-    output = models.TextField(null=True)
-    error = models.TextField(null=True)
-    canvas = models.TextField(blank=True)
+    input = PayloadField()
+    output = PayloadField(null=True)
+    error = PayloadField(null=True)
+    canvas = PayloadField(blank=True)
     version = models.CharField(max_length=64, blank=True)
     attempt = models.PositiveIntegerField(default=1)
     crashes = models.PositiveIntegerField(default=0)
@@ -90,7 +90,7 @@ class History(models.Model):
     state = models.CharField(max_length=16, choices=_choices(RunState))
     fence = models.BigIntegerField()
     worker = models.CharField(max_length=NAME_LENGTH, blank=True)
-    data = models.TextField(default="{}")
+    data = PayloadField(default="{}")
 
     class Meta:
         verbose_name_plural = "history"
@@ -109,7 +109,7 @@ class Measured(models.Model):
     peak_memory = models.BigIntegerField()
     queries = models.PositiveIntegerField()
     worker = models.CharField(max_length=NAME_LENGTH, blank=True)
-    source = models.TextField(blank=True)
+    source = PayloadField(blank=True)
 
     class Meta:
         abstract = True
@@ -124,7 +124,7 @@ class Checkpoint(Measured):
     )
     key = IdentityField(max_length=KEY_LENGTH)
     kind = models.CharField(max_length=16, choices=_choices(StepKind))
-    value = models.TextField()
+    value = PayloadField()
     position = models.PositiveIntegerField()
     attempt = models.PositiveIntegerField()
     token = models.CharField(max_length=32)
@@ -150,7 +150,7 @@ class FailedAttempt(Measured):
     key = IdentityField(max_length=KEY_LENGTH, blank=True)
     run_attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
-    error = models.TextField()
+    error = PayloadField()
     fence = models.BigIntegerField()
 
     class Meta:
@@ -171,7 +171,7 @@ class Event(models.Model):
     sequence = models.BigAutoField(primary_key=True)
     event_id = IdentityField(max_length=NAME_LENGTH, unique=True)
     name = IdentityField(max_length=NAME_LENGTH)
-    payload = models.TextField()
+    payload = PayloadField()
     received_at = models.DateTimeField()
     matched_at = models.DateTimeField(null=True)
 
@@ -195,7 +195,10 @@ class Event(models.Model):
 
 
 class Wait(models.Model):
-    """Something a run waits for, or waited for."""
+    """Something a run waits for, or waited for.
+
+    ``looked`` is false until the events stored before it were compared with it.
+    """
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey(
@@ -206,15 +209,16 @@ class Wait(models.Model):
     state = models.CharField(max_length=16, choices=_choices(WaitState))
     position = models.PositiveIntegerField()
     name = IdentityField(max_length=NAME_LENGTH, blank=True)
-    filter = models.TextField(blank=True)
-    paths = models.TextField(blank=True)
+    filter = PayloadField(blank=True)
+    paths = PayloadField(blank=True)
     match_hash = models.BigIntegerField(null=True)
     due_at = models.DateTimeField(null=True)
     # An event that ended a wait must stay: replays read it.
     event = models.ForeignKey(Event, models.PROTECT, null=True, db_constraint=False)
     created_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
-    source = models.TextField(blank=True)
+    source = PayloadField(blank=True)
+    looked = models.BooleanField(default=True)
 
     objects = WaitQuerySet.as_manager()
 
@@ -244,7 +248,7 @@ class WaitShape(models.Model):
 
     digest = models.CharField(max_length=64, primary_key=True)
     name = IdentityField(max_length=NAME_LENGTH, db_index=True)
-    paths = models.TextField()
+    paths = PayloadField()
 
     def __str__(self) -> str:
         return f"{self.name} {self.paths}"
@@ -288,8 +292,8 @@ class TaskVersion(models.Model):
 
     digest = models.CharField(max_length=64, primary_key=True)
     task = IdentityField(max_length=NAME_LENGTH)
-    source = models.TextField()
-    file = models.TextField()
+    source = PayloadField()
+    file = PayloadField()
     first_line = models.PositiveIntegerField()
     created_at = models.DateTimeField()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Generator, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 
 class DurableCall(Coroutine[Any, Any, Any]):
@@ -38,10 +39,20 @@ class DurableCall(Coroutine[Any, Any, Any]):
 
 
 def holds_durable_call(values: Iterable[object]) -> bool:
-    """Whether a durable call is among these values, or in a list or tuple among them."""
-    for value in values:
-        if isinstance(value, DurableCall):
-            return True
-        if isinstance(value, (list, tuple)) and any(isinstance(v, DurableCall) for v in value):
-            return True
-    return False
+    """Whether a durable call, or a task that may make some, is among these values.
+
+    One level of lists, tuples and sets is looked into. What combines such calls is no step:
+    it could not wait for a branch that suspends the run.
+    """
+    return any(_is_under_way(item) for value in values for item in _members(value))
+
+
+def _members(value: object) -> Iterable[object]:
+    # Not isinstance(): it asks a lazy object for its class, and that loads the object.
+    if issubclass(type(value), list | tuple | set | frozenset):
+        return cast(Iterable[object], value)
+    return (value,)
+
+
+def _is_under_way(value: object) -> bool:
+    return issubclass(type(value), DurableCall | asyncio.Future)

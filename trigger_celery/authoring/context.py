@@ -114,7 +114,7 @@ def require_session(what: str) -> Session:
     return session
 
 
-class entered:  # noqa: N801  # reads as a statement: with entered(session)
+class entered:  # reads as a statement: with entered(session)
     """Make ``session`` the current one for a ``with`` block, and always put back what was."""
 
     def __init__(self, session: Session | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from uuid import uuid5
 
 from trigger_celery.authoring.context import StepCall, current_session
 from trigger_celery.authoring.names import valid_name
@@ -31,7 +32,8 @@ def send_event(name: str, payload: object = None, *, id: str | None = None) -> A
         return verbs.send_event(name, payload, id=id)
 
     def send() -> str:
-        return verbs.send_event(name, payload, id=id or session.describe().idempotency_key)
+        run = session.describe()
+        return verbs.send_event(name, payload, id=id or str(uuid5(run.id, run.idempotency_key)))
 
     return session.step(
         StepCall(

@@ -17,6 +17,7 @@ from trigger_celery.records import StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 NAME_LIMIT = 200
 
@@ -29,13 +30,14 @@ class StepOptions:
     key: str | Callable[..., str] | None = None
     retry: RetryPolicy = NO_RETRY
     atomic: bool = False
+    is_async: bool
 
 
 class StepDecorator:
     """The object behind ``step``: a decorator, with and without options, and :meth:`run`."""
 
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, fn: F, /) -> F: ...
 
     @overload
     def __call__(
@@ -45,18 +47,18 @@ class StepDecorator:
         key: str | Callable[..., str] | None = None,
         retry: RetryPolicy | None = None,
         atomic: bool = False,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    ) -> Callable[[F], F]: ...
 
     def __call__(
         self,
-        fn: Callable[P, R] | None = None,
+        fn: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
         key: str | Callable[..., str] | None = None,
         retry: RetryPolicy | None = None,
         atomic: bool = False,
-    ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    ) -> Any:
         """Declare a step.
 
         In a run each call is checkpointed: its body runs until it once succeeded, and every
@@ -73,10 +75,11 @@ class StepDecorator:
 
         def declare(fn: Callable[P, R]) -> Callable[P, R]:
             options = StepOptions(
-                name=name or getattr(fn, "__name__", ""),
+                name=getattr(fn, "__name__", "") if name is None else name,
                 key=key,
                 retry=retry or NO_RETRY,
                 atomic=atomic,
+                is_async=inspect.iscoroutinefunction(fn),
             )
             _check(fn, options)
             return _wrap(fn, options)
@@ -88,7 +91,7 @@ class StepDecorator:
 
         In an ``async def`` body the result is awaited: ``await step.run("fetch", fetch, 1)``.
         """
-        options = StepOptions(name=name)
+        options = StepOptions(name=name, is_async=inspect.iscoroutinefunction(fn))
         _check(fn, options)
         return cast(R, _call(fn, options, args, kwargs, sys._getframe(1)))
 
@@ -144,7 +147,7 @@ def _call(
             key=key,
             retry=options.retry,
             atomic=options.atomic,
-            is_async=inspect.iscoroutinefunction(fn),
+            is_async=options.is_async,
             source=line_of(frame),
         )
     )
@@ -204,7 +207,7 @@ def _check(fn: Callable[Concatenate[Any, ...], Any] | Callable[..., Any], o: Ste
         raise DeclarationError(
             f"step {o.name!r} is a generator: return a list instead, a generator cannot be stored"
         )
-    if o.atomic and inspect.iscoroutinefunction(fn):
+    if o.atomic and o.is_async:
         raise DeclarationError(
             f"step {o.name!r} is atomic and async: Django has no async transactions. "
             "Make it a plain def; an async body may await it."

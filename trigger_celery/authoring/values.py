@@ -37,6 +37,4 @@ def _recorded(name: str, fn: Callable[[], object]) -> Any:
     if session is None or session.in_step:
         return fn()
     source = line_of(sys._getframe(2))
-    return session.step(
-        StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, source=source)
-    )
+    return session.step(StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, source=source))

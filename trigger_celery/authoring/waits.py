@@ -51,9 +51,7 @@ def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
     source = line_of(sys._getframe(1))
 
     def build(at: str, position: int) -> NewWait:
-        return NewWait(
-            key=at, kind=StepKind.SLEEP, position=position, delay=length, source=source
-        )
+        return NewWait(key=at, kind=StepKind.SLEEP, position=position, delay=length, source=source)
 
     return session.wait(
         WaitCall(name="sleep", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)

@@ -18,7 +18,6 @@ from trigger_celery.ports import Clock, Codec, Dispatcher, Store
 from trigger_celery.records import Nudge
 from trigger_celery.values import JsonCodec
 
-
 T = TypeVar("T")
 
 

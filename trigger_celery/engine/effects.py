@@ -84,6 +84,15 @@ async def drive_async(routine: Routine[T]) -> T:
         return cast(T, stop.value)
 
 
+def in_event_loop() -> bool:
+    """Whether an event loop runs the calling code."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _perform(effect: Effect, pause: Callable[[float], None]) -> object:
     if isinstance(effect, Pause):
         pause(effect.seconds)

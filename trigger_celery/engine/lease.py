@@ -86,7 +86,7 @@ class LeaseKeeper:
                 held.lost = True
 
     def _ensure_thread(self, held: Holding) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._wakes_at = held.renew_at
             self._thread = threading.Thread(
                 target=self._keep, name="trigger-celery-heartbeat", daemon=True

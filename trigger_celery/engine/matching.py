@@ -7,6 +7,7 @@ not noted as matched, a wait that nobody looked for), and the sweep looks in its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from trigger_celery.engine.app import Engine
@@ -54,17 +55,22 @@ def look_back(engine: Engine, lease: Lease) -> bool:
     Returns whether one of them ended a wait and queued the run.
     """
     waits = engine.store.waits
+    nudges: list[Nudge] = []
     for wait in engine.persist(partial(waits.open, lease.run_id)):
-        nudges = _first_match(engine, waits, wait)
-        if nudges:
-            engine.dispatcher.nudge(nudges)
-            return True
-    engine.persist(partial(waits.looked, lease.run_id, fence=lease.fence))
-    return False
+        nudges += _first_match(engine, waits, wait)
+    if nudges:
+        engine.dispatcher.nudge(nudges)
+    else:
+        engine.persist(partial(waits.looked, lease.run_id, fence=lease.fence))
+    return bool(nudges)
 
 
-def _first_match(engine: Engine, waits: Waits, wait: Candidate) -> list[Nudge]:
-    """Give the wait the first stored event it matches; events go by sequence."""
+def _first_match(engine: Engine, waits: Waits, wait: Candidate) -> Sequence[Nudge]:
+    """Give the wait the first stored event it matches; events go by sequence.
+
+    Another process may give that event to another wait of the run meanwhile: then the wait
+    is still open, and the events behind it are its own.
+    """
     after = 0
     while True:
         look = partial(waits.unseen_events, wait.run_id, wait.name, after=after, limit=BATCH)
@@ -72,9 +78,14 @@ def _first_match(engine: Engine, waits: Waits, wait: Candidate) -> list[Nudge]:
         for event in events:
             payload = engine.codec.decode(event.payload)
             if matches(wait.filter, payload, engine.codec):
-                return list(
-                    engine.persist(partial(waits.resolve, event.sequence, [wait.wait_id]))
-                )
+                nudges = engine.persist(partial(waits.resolve, event.sequence, [wait.wait_id]))
+                if nudges or not _is_open(engine, waits, wait):
+                    return nudges
         if len(events) < BATCH:
             return []
         after = events[-1].sequence
+
+
+def _is_open(engine: Engine, waits: Waits, wait: Candidate) -> bool:
+    still_open = engine.persist(partial(waits.open, wait.run_id))
+    return any(each.wait_id == wait.wait_id for each in still_open)

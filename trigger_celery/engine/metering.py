@@ -10,17 +10,15 @@ from trigger_celery.clock import Anchor
 from trigger_celery.ports import Clock, Store
 from trigger_celery.records import Span
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # not on Windows
-    resource = None  # type: ignore[assignment]
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def peak_memory() -> int:
     """Return the most memory this process ever had resident, in bytes (0 where unknown)."""
-    if resource is None:
+    if sys.platform == "win32":
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
 

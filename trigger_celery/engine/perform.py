@@ -9,7 +9,7 @@ from trigger_celery.authoring.context import StepCall
 from trigger_celery.engine.effects import Body, Io, Pause, Routine
 from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.policy import is_retryable, retry_delay
-from trigger_celery.engine.replay import Slot
+from trigger_celery.engine.replay import Slot, backoff_key
 from trigger_celery.engine.segment import Segment
 from trigger_celery.errors import StoreUnavailable, Unwinding
 from trigger_celery.identity import new_token
@@ -22,18 +22,27 @@ def perform(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
     if slot.outcome is not None and slot.outcome.value is not None:
         close_coroutines(call.args, call.kwargs)
         return segment.decode(slot.outcome.value)
+    try:
+        return (yield from _attempts(segment, call, slot))
+    except Unwinding:
+        close_coroutines(call.args, call.kwargs)
+        raise
+
+
+def _attempts(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
+    backoff = segment.replay.backoff(slot.key)
+    if backoff is not None:
+        yield from segment.park(None, backoff)
     number = segment.replay.failures(slot.key)
     while True:
         number += 1
-        segment.check(f"step {slot.key!r}")
+        yield from segment.check(f"step {slot.key!r}")
         meter = segment.meter()
         try:
             if call.atomic:
                 text = yield Io(partial(_atomically, segment, call, slot, number, meter))
             else:
                 text = yield from _body(segment, call, slot, number, meter)
-        except Unwinding:
-            raise
         except Exception as error:
             span = meter.span(worker=segment.worker, source=call.source)
             yield from _failed(segment, call, slot, number, error, span)
@@ -41,9 +50,7 @@ def perform(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
             return segment.decode(text)
 
 
-def _body(
-    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
-) -> Routine[str]:
+def _body(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> Routine[str]:
     """Run the body, then store its value with a statement of its own."""
     value = yield Body(call.name, partial(segment.run_body, call, slot.key), call.is_async)
     checkpoint = _checkpoint(segment, call, slot, number, meter, value)
@@ -51,9 +58,7 @@ def _body(
     return checkpoint.value
 
 
-def _atomically(
-    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
-) -> str:
+def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> str:
     """Run the body and store its value in one transaction; run both again if it was lost.
 
     When the answer to the commit is lost, the stored checkpoint says whether it happened.
@@ -72,7 +77,7 @@ def _atomically(
             return stored
         return checkpoint.value
 
-    return segment.engine.persist(attempt)
+    return segment.guarded(attempt)
 
 
 def _checkpoint(
@@ -108,7 +113,7 @@ def _failed(
         yield Pause(delay.total_seconds())
         return
     wait = NewWait(
-        key=f"~retry/{segment.lease.fence}/{slot.key}"[:250],
+        key=backoff_key(segment.lease.fence, slot.key),
         kind=StepKind.RETRY,
         position=slot.position,
         delay=delay,

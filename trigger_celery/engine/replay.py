@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
-from weakref import WeakKeyDictionary
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from trigger_celery.engine.branches import Branches, Scope
 from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
 from trigger_celery.records import Outcome, Outcomes, StepKind
+from trigger_celery.states import WaitState
 
 KEY_LIMIT = 250
 GAP = 1 << 20
@@ -26,15 +25,6 @@ class Slot:
     outcome: Outcome | None
 
 
-@dataclass(slots=True)
-class Scope:
-    """One line of control in a body, with the last place it passed."""
-
-    path: str
-    counts: dict[str, int] = field(default_factory=dict)
-    last: Slot | None = None
-
-
 class Replay:
     """Gives each durable call of a body its key and finds what earlier segments recorded."""
 
@@ -44,14 +34,8 @@ class Replay:
         self._positions = sorted(outcome.position for outcome in outcomes.recorded.values())
         self._limit = step_limit
         self._taken: set[str] = set()
-        self._main = Scope("")
-        self._main_task: asyncio.Task[object] | None = None
-        self._branches: WeakKeyDictionary[asyncio.Task[object], Scope] = WeakKeyDictionary()
-        self._branch_numbers: Iterator[int] = count(1)
-
-    def begin(self) -> None:
-        """Note the asyncio task of an async body: calls from other tasks are branches."""
-        self._main_task = asyncio.current_task()
+        self._backoffs = _open_backoffs(outcomes.recorded)
+        self.branches = Branches()
 
     def place(self, name: str, kind: StepKind, explicit: str | None) -> Slot:
         """Return the slot of the next call of this name.
@@ -60,24 +44,31 @@ class Replay:
         :exc:`DuplicateStepKey` if the key was given out in this segment, and
         :exc:`NonDeterminismError` if something else was recorded there or in another order.
         """
-        scope = self._scope()
+        scope = self.branches.current()
         key = self._key(scope, name, explicit)
         outcome = self._recorded.get(key)
         if outcome is None:
             slot = Slot(key, self._next_position(scope), None)
         else:
-            _check_same(key, kind, outcome, scope.last)
+            _check_same(key, kind, outcome, scope)
             slot = Slot(key, outcome.position, outcome)
-        scope.last = slot
+        scope.passed(key, slot.position)
         return slot
 
     def name_once(self, name: str) -> str:
         """Return a key for a call that records nothing but must be the same on each replay."""
-        return self._key(self._scope(), name, None)
+        return self._key(self.branches.current(), name, None)
 
     def failures(self, key: str) -> int:
         """Return how often the step failed already in this attempt of the run."""
         return self._failures.get(key, 0)
+
+    def backoff(self, key: str) -> str | None:
+        """Return the key of the open wait until the step may be tried again, if there is one.
+
+        It is open when something else woke the run: a parallel branch, or a lost worker.
+        """
+        return self._backoffs.get(key)
 
     def _key(self, scope: Scope, name: str, explicit: str | None) -> str:
         if explicit is None:
@@ -104,33 +95,37 @@ class Replay:
 
     def _next_position(self, scope: Scope) -> int:
         """Return a position after the scope's last and before what is recorded behind it."""
-        last = scope.last.position if scope.last else 0
+        last = scope.floor
         index = bisect_right(self._positions, last)
         if index == len(self._positions):
             return last + GAP
         return (last + self._positions[index]) // 2
 
-    def _scope(self) -> Scope:
-        if self._main_task is None:
-            return self._main
-        task = asyncio.current_task()
-        if task is None or task is self._main_task:
-            return self._main
-        scope = self._branches.get(task)
-        if scope is None:
-            scope = Scope(f"branch-{next(self._branch_numbers)}/")
-            self._branches[task] = scope
-        return scope
+
+def backoff_key(fence: int, key: str) -> str:
+    """Return the key of the wait between two attempts of the step ``key``."""
+    return f"~retry/{fence}/{key}"
 
 
-def _check_same(key: str, kind: StepKind, outcome: Outcome, last: Slot | None) -> None:
+def _open_backoffs(recorded: Mapping[str, Outcome]) -> dict[str, str]:
+    return {
+        outcome.key.split("/", 2)[2]: outcome.key
+        for outcome in recorded.values()
+        if outcome.kind is StepKind.RETRY
+        and outcome.wait is WaitState.WAITING
+        and outcome.key.count("/") > 1  # the run's own backoff names no step
+    }
+
+
+def _check_same(key: str, kind: StepKind, outcome: Outcome, scope: Scope) -> None:
     if outcome.kind is not kind:
         raise NonDeterminismError(
             f"{key!r} is a {kind} in the code but a {outcome.kind} in the record of this run: "
             "the code changed under a run that had passed this point"
         )
-    if last is not None and outcome.position < last.position:
+    if outcome.position < scope.last_position:
+        last = scope.last_key
         raise NonDeterminismError(
-            f"the code calls {last.key!r} before {key!r}, but this run recorded {key!r} before "
-            f"{last.key!r}: the order changed under a run that had passed both"
+            f"the code calls {last!r} before {key!r}, but this run recorded {key!r} before "
+            f"{last!r}: the order changed under a run that had passed both"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,13 +17,12 @@ from trigger_celery.authoring.definition import TaskDefinition
 from trigger_celery.engine import settle
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.lease import Holding
-from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.outcome import NOT_CLAIMED, Executed, Left, stored_outcome
 from trigger_celery.engine.replay import Replay
 from trigger_celery.engine.segment import Segment
 from trigger_celery.engine.session import BodySession
 from trigger_celery.engine.trigger import decode_input
-from trigger_celery.errors import LeaseLost, StoreUnavailable, Suspension, Unwinding
+from trigger_celery.errors import LeaseLost, RunError, StoreUnavailable, Unwinding
 from trigger_celery.identity import new_token
 from trigger_celery.records import Claim, Claimed, Outcomes, Run
 
@@ -95,36 +96,46 @@ def _segment(
 def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: bool) -> Executed:
     meter = segment.meter()
     try:
-        value = _call(segment, body)
-        if segment.unwinding is not None:
+        # In a copy of the context: what a body sets must not reach the worker's next task.
+        value = copy_context().run(_call, segment, body)
+        if segment.unwinding is None:
+            segment.store.check_boundary(f"the end of task {segment.run.task!r}")
+            return settle.completed(segment, value, publish=publish)
+        if segment.left_main_line:
             raise settle.swallowed(segment)
-        segment.store.check_boundary(f"the end of task {segment.run.task!r}")
-        return settle.completed(segment, value, publish=publish)
-    except Suspension:
-        return settle.suspended(segment)
-    except BaseExceptionGroup as group:
-        return _run_group(segment, definition, meter, group, publish=publish)
-    except Exception as error:
-        return settle.failed(segment, error, definition, meter, publish=publish)
+        return _leave(segment)
+    except Unwinding:
+        return _leave(segment)
+    except (Exception, BaseExceptionGroup, CancelledError) as error:
+        failure = _failure_in(error)
+        if failure is None:
+            return _leave(segment)
+        if segment.handing_back or isinstance(segment.unwinding, LeaseLost):
+            logger.warning("run %s failed while it was being left: %r", segment.run.id, failure)
+            return _leave(segment)
+        return settle.failed(segment, failure, definition, meter, publish=publish)
 
 
-def _run_group(
-    segment: Segment,
-    definition: TaskDefinition,
-    meter: Meter,
-    group: BaseExceptionGroup[BaseException],
-    *,
-    publish: bool,
-) -> Executed:
-    """Settle a body that a ``TaskGroup`` left: its branches may have been suspended together."""
-    _, failures = group.split(Unwinding)
-    if failures is None and segment.unwinding is not None:
-        if isinstance(segment.unwinding, LeaseLost):
-            raise segment.unwinding
-        return settle.suspended(segment)
-    if isinstance(failures, ExceptionGroup):
-        return settle.failed(segment, failures, definition, meter, publish=publish)
-    raise group
+def _leave(segment: Segment) -> Executed:
+    if isinstance(segment.unwinding, LeaseLost):
+        raise segment.unwinding
+    return settle.suspended(segment)
+
+
+def _failure_in(error: BaseException) -> Exception | None:
+    """Return what failed, or None if the branches of a ``TaskGroup`` were only left together."""
+    if isinstance(error, CancelledError):
+        failure = RunError("the body ended as canceled, by something that it awaited")
+        failure.__cause__ = error
+        return failure
+    if isinstance(error, BaseExceptionGroup):
+        _, failures = error.split(Unwinding)
+        if failures is not None and not isinstance(failures, Exception):
+            raise error
+        return failures
+    if not isinstance(error, Exception):
+        raise error
+    return error
 
 
 def _call(segment: Segment, body: Body) -> object:
@@ -132,11 +143,12 @@ def _call(segment: Segment, body: Body) -> object:
     with entered(BodySession(segment)):
         if not segment.is_async:
             return body(*args, **kwargs)
-        return async_to_sync(_begin)(segment, body, args, kwargs)
+        # A loop of its own: what the body leaves behind in it ends with the segment.
+        return async_to_sync(_begin, force_new_loop=True)(segment, body, args, kwargs)
 
 
 async def _begin(segment: Segment, body: Body, args: list[Any], kwargs: dict[str, Any]) -> object:
-    segment.replay.begin()
+    segment.begin_async()
     return await body(*args, **kwargs)
 
 

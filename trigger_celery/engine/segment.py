@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
+from threading import Thread
 from typing import NoReturn, TypeVar
 
 from trigger_celery.authoring.context import StepCall
 from trigger_celery.clock import Anchor
 from trigger_celery.engine.app import Engine
-from trigger_celery.engine.effects import Quiet, Routine
+from trigger_celery.engine.effects import Quiet, Routine, drive_async, in_event_loop
 from trigger_celery.engine.lease import Holding
 from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.replay import Replay
@@ -20,11 +22,16 @@ from trigger_celery.ports import Store
 from trigger_celery.records import Checkpoint, Claimed, FailedAttempt, NewWait
 
 T = TypeVar("T")
+logger = logging.getLogger("trigger_celery.run")
 _step_key: ContextVar[str | None] = ContextVar("trigger_celery_step", default=None)
 
 
 class Segment:
-    """The state of one segment. ``unwinding`` is set once the body has to be left."""
+    """The state of one segment. ``unwinding`` is set once the body has to be left.
+
+    ``left_main_line`` says that this was raised in the main line of the body, not only in
+    parallel branches: then a body that returns all the same has swallowed it.
+    """
 
     def __init__(
         self, engine: Engine, claimed: Claimed, held: Holding, replay: Replay, *, is_async: bool
@@ -39,6 +46,7 @@ class Segment:
         self.handing_back = False
         self.waits: list[NewWait] = []
         self.keys: list[str] = []
+        self.left_main_line = False
         self._held = held
         self._anchor = Anchor(claimed.now, engine.clock.monotonic())
         self._active = 0
@@ -54,6 +62,10 @@ class Segment:
         """The key of the step whose body the calling code is in, or None."""
         return _step_key.get()
 
+    def begin_async(self) -> None:
+        """Make the running asyncio task the main line of the body."""
+        self.replay.branches.begin(in_step=lambda: self.step_key is not None)
+
     def decode(self, text: str) -> object:
         """Return a stored value as the body sees it."""
         return self.engine.codec.decode(text)
@@ -65,9 +77,9 @@ class Segment:
     def raise_if_unwinding(self) -> None:
         """Raise again what the body is being left for: a ``finally:`` must not run a step."""
         if self.unwinding is not None:
-            raise self.unwinding
+            self._unwind(self.unwinding)
 
-    def check(self, what: str) -> None:
+    def check(self, what: str) -> Routine[None]:
         """Check at a boundary that the segment may go on and is clean.
 
         Raises ``LeaseLost``, ``Suspension`` (the worker is shutting down), ``TransactionOpen``.
@@ -79,7 +91,7 @@ class Segment:
             self._unwind(lost)
         if self.engine.draining():
             self.handing_back = True
-            self._unwind(Suspension("the worker is shutting down"))
+            yield from self.park(None, what)
         if not self.is_async:  # Django has no transactions in async code
             self.store.check_boundary(what)
 
@@ -119,8 +131,25 @@ class Segment:
         return None if outcome is None else outcome.value
 
     def heartbeat(self) -> None:
-        """Extend the lease now."""
-        self.engine.leases.renew([self._held])
+        """Extend the lease now; a database that is away does not disturb the step."""
+        if not in_event_loop():
+            self._renew()
+            return
+        helper = Thread(target=self._renew_apart, name="trigger-celery-heartbeat-now")
+        helper.start()  # Django refuses to use a connection in a thread with an event loop
+        helper.join()
+
+    def _renew(self) -> None:
+        try:
+            self.engine.leases.renew([self._held])
+        except StoreUnavailable as error:
+            logger.warning("heartbeat of run %s failed: %s", self.run.id, error)
+
+    def _renew_apart(self) -> None:
+        try:
+            self._renew()
+        finally:
+            self.store.release()
 
     def guarded(self, verb: Callable[[], T]) -> T:
         """Call a fenced verb of the store; leave the body when it cannot be written.
@@ -143,23 +172,31 @@ class Segment:
         if wait is not None:
             self.waits.append(wait)
         self.keys.append(key)
-        yield Quiet(self._quiet)
+        try:
+            yield Quiet(self._quiet)
+        except asyncio.CancelledError:
+            if self.unwinding is None:  # the body itself gave up this branch
+                self.keys.remove(key)
+                self.waits = [each for each in self.waits if each is not wait]
+            raise
         self.raise_if_unwinding()
         self._unwind(Suspension(f"run {self.run.id} waits at {key!r}"))
 
     def _unwind(self, reason: Unwinding) -> NoReturn:
         self.unwinding = reason
+        if self.replay.branches.on_main_line():
+            self.left_main_line = True
         if self._changed is not None:
             self._changed.set()
         raise reason
 
-    async def track(self, routine: Awaitable[object]) -> object:
-        """Await a durable call of an async body, counted as being under way."""
+    async def track(self, routine: Routine[object]) -> object:
+        """Carry out a durable call of an async body, counted as being under way."""
         if self._changed is None:
             self._changed = asyncio.Event()
         self._active += 1
         try:
-            return await routine
+            return await drive_async(routine)
         finally:
             self._active -= 1
             self._changed.set()

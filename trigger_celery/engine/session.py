@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from types import CoroutineType
+from typing import Any, cast
 
+from trigger_celery.authoring.automatic import close_coroutines
 from trigger_celery.authoring.awaitables import DurableCall
 from trigger_celery.authoring.context import CurrentRun, StepCall, WaitCall
-from trigger_celery.engine.effects import Routine, drive, drive_async
+from trigger_celery.engine.effects import Routine, drive
 from trigger_celery.engine.perform import perform
 from trigger_celery.engine.replay import Slot
 from trigger_celery.engine.segment import Segment
@@ -53,35 +55,40 @@ class BodySession:
 
     def child_id(self, task: str) -> uuid.UUID:
         """Return the id of the next run of ``task`` that this body starts: the same on replay."""
+        self._segment.raise_if_unwinding()
         key = self._segment.replay.name_once(f"trigger {task}")
         return uuid.uuid5(self._segment.run.id, key)
 
     def step(self, call: StepCall) -> Any:
         """Make a call whose outcome is recorded."""
-        slot = self._place(call)
-        return self._carry_out(perform(self._segment, call, slot))
+        try:
+            slot = self._place(call)
+        except BaseException:
+            close_coroutines(call.args, call.kwargs)
+            raise
+        return self._carry_out(perform(self._segment, call, slot), call.name)
 
     def wait(self, call: WaitCall) -> Any:
         """Wait, or return how the wait ended."""
         slot = self._place(call)
-        return self._carry_out(_wait(self._segment, call, slot))
+        return self._carry_out(_wait(self._segment, call, slot), call.name)
 
     def _place(self, call: StepCall | WaitCall) -> Slot:
         self._segment.raise_if_unwinding()
         return self._segment.replay.place(call.name, call.kind, call.key)
 
-    def _carry_out(self, routine: Routine[object]) -> Any:
+    def _carry_out(self, routine: Routine[object], name: str) -> Any:
         if not self._segment.is_async:
             return drive(routine, self._segment.engine.clock.sleep)
-        return DurableCall(self._segment.track(drive_async(routine)))
+        coroutine = cast("CoroutineType[Any, Any, object]", self._segment.track(routine))
+        coroutine.__qualname__ = name  # Python's "never awaited" warning shows it
+        return DurableCall(coroutine)
 
 
 def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
     outcome = slot.outcome
     if outcome is not None and outcome.wait in (WaitState.EVENT, WaitState.TIMEOUT):
         return call.conclude(outcome)
-    segment.check(f"wait {slot.key!r}")
-    if outcome is not None:
-        yield from segment.park(None, slot.key)
-    wait = call.build(slot.key, slot.position)
-    yield from segment.park(wait, slot.key)
+    yield from segment.check(f"wait {slot.key!r}")
+    wait = call.build(slot.key, slot.position) if outcome is None else None
+    return (yield from segment.park(wait, slot.key))

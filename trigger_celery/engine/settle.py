@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from datetime import timedelta
 from functools import partial
 
@@ -10,13 +11,15 @@ from trigger_celery.authoring.definition import TaskDefinition
 from trigger_celery.engine.matching import look_back
 from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.outcome import Executed, Finished, Left
-from trigger_celery.engine.policy import is_retryable, retry_delay
+from trigger_celery.engine.policy import is_retryable, leaves, retry_delay
 from trigger_celery.engine.segment import Segment
 from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
 from trigger_celery.identity import new_token
-from trigger_celery.records import Ending, FailedAttempt, NewWait, StepKind, Suspend
+from trigger_celery.records import Ending, FailedAttempt, NewWait, Nudge, StepKind, Suspend
 from trigger_celery.states import RunState
 from trigger_celery.values.failures import describe, to_text
+
+logger = logging.getLogger("trigger_celery.run")
 
 LOOK_WITHIN = timedelta(seconds=5)
 PUBLISH_WITHIN = timedelta(seconds=30)
@@ -47,9 +50,7 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
 def suspended(segment: Segment) -> Executed:
     """Store the suspension, then look once for events that were there before it."""
     if segment.handing_back:
-        nudge = segment.guarded(
-            partial(segment.store.runs.hand_back, segment.lease, new_token())
-        )
+        nudge = segment.guarded(partial(segment.store.runs.hand_back, segment.lease, new_token()))
         segment.engine.dispatcher.nudge([nudge])
         return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
     suspend = Suspend(
@@ -60,9 +61,16 @@ def suspended(segment: Segment) -> Executed:
     )
     state = _suspend(segment, suspend)
     if state is RunState.SUSPENDED and any(w.kind is StepKind.EVENT for w in segment.waits):
-        look_back(segment.engine, segment.lease)
+        _look_back(segment)
     retrying = any(wait.kind is StepKind.RETRY for wait in segment.waits)
     return Left(reason="retrying" if retrying else "suspended", run=segment.run, state=state)
+
+
+def _look_back(segment: Segment) -> None:
+    try:
+        look_back(segment.engine, segment.lease)
+    except Exception:  # the suspension is stored: the sweep looks in our place
+        logger.exception("run %s: no look at the stored events", segment.run.id)
 
 
 def failed(
@@ -79,7 +87,7 @@ def failed(
         error=to_text(failure),
         span=meter.span(worker=segment.worker, source=""),
     )
-    may_retry = is_retryable(error) and task.retries(error)
+    may_retry = all(is_retryable(each) and task.retries(each) for each in leaves(error))
     if may_retry and segment.run.attempt < task.retry.max_attempts:
         delay = retry_delay(task.retry, segment.run.attempt, error)
         return _retry_later(segment, attempt, delay)
@@ -129,10 +137,13 @@ def _retry_later(segment: Segment, attempt: FailedAttempt, delay: timedelta) -> 
 
 
 def _suspend(segment: Segment, suspend: Suspend) -> RunState:
-    verb = partial(
-        segment.store.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN
-    )
-    return segment.guarded(verb)
+    verb = partial(segment.store.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN)
+    state = segment.guarded(verb)
+    if state is RunState.QUEUED:  # something it waits for has ended meanwhile
+        run = segment.run
+        nudge = Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        segment.engine.dispatcher.nudge([nudge])
+    return state
 
 
 def _end(segment: Segment, ending: Ending) -> None:

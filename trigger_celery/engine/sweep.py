@@ -6,6 +6,7 @@ import logging
 
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.matching import look_back, match_event
+from trigger_celery.records import Lease
 
 logger = logging.getLogger("trigger_celery.sweep")
 
@@ -26,19 +27,24 @@ def sweep(engine: Engine) -> int:
         )
         engine.dispatcher.nudge(due.nudges)
         for lease in due.unlooked:
-            look_back(engine, lease)
+            _look_back(engine, lease)
         moved += len(due)
         if len(due) < config.sweep_batch:
             break
     return moved + _match_left_over(engine)
 
 
+def _look_back(engine: Engine, lease: Lease) -> None:
+    try:
+        look_back(engine, lease)
+    except Exception:  # one bad event must not hold up the others
+        logger.exception("run %s: no look at the stored events", lease.run_id)
+
+
 def _match_left_over(engine: Engine) -> int:
     """Match events whose sender died between its commit and its look at the waits."""
     config = engine.config
-    left = engine.store.events.unmatched(
-        older_than=config.nudge_interval, limit=config.sweep_batch
-    )
+    left = engine.store.events.unmatched(older_than=config.nudge_interval, limit=config.sweep_batch)
     for event in left:
         try:
             match_event(engine, event)

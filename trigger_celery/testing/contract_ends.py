@@ -98,12 +98,6 @@ class EndContract:
         store.runs.end(lease, failed)
         assert outcomes(store, lease.run_id).failures == {"pay": 1}
 
-    def test_a_run_cannot_end_in_a_state_that_is_no_end(self, store: Store) -> None:
-        lease = started(store)
-        with raises(IllegalTransition):
-            store.runs.end(lease, ending(RunState.EXPIRED))
-        assert got(store, lease.run_id).state is RunState.EXECUTING
-
 
 class CancelContract:
     """Anything that has not ended can be canceled, and the end is published."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 from trigger_celery.errors import LeaseLost, TransactionOpen
 from trigger_celery.ports import Store
@@ -10,7 +12,6 @@ from trigger_celery.records import StepKind, TaskVersion
 from trigger_celery.states import RunState
 from trigger_celery.testing.contract_records import (
     AWKWARD,
-    NUDGE_INTERVAL,
     TASK,
     asked,
     new_run,
@@ -20,6 +21,7 @@ from trigger_celery.testing.contract_records import (
 from trigger_celery.testing.contract_tools import (
     Begin,
     checkpoint,
+    claim,
     failed_attempt,
     got,
     outcomes,
@@ -27,6 +29,7 @@ from trigger_celery.testing.contract_tools import (
     raises,
     started,
     suspend,
+    swept,
 )
 
 
@@ -124,7 +127,6 @@ class TransactionContract:
             lambda: store.checkpoints.record(lease, checkpoint(store, "pay")),
             lambda: suspend(store, lease, suspension(sleeping())),
             lambda: store.runs.hand_back(lease, "t"),
-            lambda: store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL),
         ]
         for verb in verbs:
             with raises(TransactionOpen), begin():
@@ -167,11 +169,14 @@ class RecordContract:
     ) -> None:
         lease = started(store)
         record = store.checkpoints.record_failure
-        record(lease, failed_attempt(store, "pay", 1, run_attempt=1))
-        record(lease, failed_attempt(store, "pay", 2, run_attempt=1))
+        record(lease, failed_attempt(store, "pay", 1))
+        record(lease, failed_attempt(store, "pay", 2))
+        backoff = suspension(sleeping(delay=timedelta(0)), next_attempt=2)
+        suspend(store, lease, replace(backoff, failed=failed_attempt(store, "", 1)))
+        swept(store)
+        lease = claim(store, lease.run_id).lease
         record(lease, failed_attempt(store, "pay", 1, run_attempt=2))
         record(lease, failed_attempt(store, "Pay", 1, run_attempt=2))
-        record(lease, failed_attempt(store, "", 1, run_attempt=2))
         load = store.checkpoints.load
         assert load(lease.run_id, run_attempt=1).failures == {"pay": 2}
         assert load(lease.run_id, run_attempt=2).failures == {"pay": 1, "Pay": 1}

@@ -46,8 +46,8 @@ class JsonCodec:
     ) -> None:
         """``limit`` is in bytes of text, ``max_depth`` in containers within containers.
 
-        ``stand_in`` is given what would be refused, and returns plain data to store in its
-        place; that is not what comes back, so values of authors go without.
+        ``stand_in`` is given what would be refused, and returns a list or dict to store in
+        its place; what comes back is only that, so values of authors go without.
         """
         if not 1 <= max_depth <= DEEPEST:
             raise ValueError(f"expected max_depth to be from 1 to {DEEPEST}, got: {max_depth!r}")

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from trigger_celery.errors import RunNotFound
+from trigger_celery.errors import IllegalTransition, RunNotFound
 from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, NewRun, Nudge, Run
-from trigger_celery.states import RunState, WaitState, check_transition
+from trigger_celery.states import UNSUCCESSFUL, RunState, WaitState, check_transition
 from trigger_celery_django import models
 from trigger_celery_django.store import changes, counting
 from trigger_celery_django.store.guard import Guard, lost
@@ -78,6 +78,9 @@ class DjangoRuns:
 
     def end(self, lease: Lease, ending: Ending) -> None:
         """End the run: state, output or error, dead letter, history; open waits are canceled."""
+        check_transition(RunState.EXECUTING, ending.state)
+        if not ending.state.terminal:
+            raise IllegalTransition(f"a run cannot end as {ending.state}")
         self._hot.end(lease, ending)
 
     def published(self, lease: Lease) -> None:
@@ -130,7 +133,11 @@ class DjangoRuns:
         """
 
         def change(run: models.Run, now: datetime) -> Nudge:
-            check_transition(RunState(run.state), RunState.QUEUED)
+            if run.state not in UNSUCCESSFUL:
+                raise IllegalTransition(
+                    f"run {run_id} is {run.state}: only failed and timed-out runs are retried"
+                )
+            run.error = None
             changes.queue(run, now)
             run.attempt, run.crashes, run.attempts_after_fence = 1, 0, run.fence
             run.finished_at = run.published_at = None

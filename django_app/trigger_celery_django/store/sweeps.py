@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
-from trigger_celery.records import Nudge
+from trigger_celery.records import Due, Lease
 from trigger_celery.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.querysets import RunQuerySet
@@ -22,28 +23,43 @@ class DjangoSweeps:
         self._guard = guard
         self._alias = guard.alias
 
-    def due(self, *, limit: int, nudge_interval: timedelta) -> Sequence[Nudge]:
+    def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
         """Move on at most ``limit`` runs whose ``due_at`` has come; return whom to nudge."""
         # Nearly always nothing is due: then one query is all, without a transaction.
-        if not self._guard.read(self._due()[:1].exists):
-            return []
+        if not self._guard.statement(lambda _: self._due().exists()):
+            return Due()
         return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
 
     def _due(self) -> RunQuerySet:
         return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
 
-    def _move_on(self, limit: int, nudge_interval: timedelta) -> Sequence[Nudge]:
+    def _move_on(self, limit: int, nudge_interval: timedelta) -> Due:
         skip = self._guard.connection.features.has_select_for_update_skip_locked
         locked = self._due().select_for_update(skip_locked=skip)
         runs = list(locked.order_by("due_at")[:limit])
         now = read_now(self._guard.connection)
-        self._time_out([run for run in runs if run.state == RunState.SUSPENDED], now)
-        entries = [self._move(run, now, nudge_interval) for run in runs]
+        unlooked = self._unlooked([run for run in runs if run.state == RunState.SUSPENDED])
+        for run in runs:
+            if run.pk in unlooked:
+                run.due_at = now + nudge_interval
+        moved = [run for run in runs if run.pk not in unlooked]
+        self._time_out([run for run in moved if run.state == RunState.SUSPENDED], now)
+        entries = [self._move(run, now, nudge_interval) for run in moved]
         models.Run.objects.using(self._alias).bulk_update(runs, changes.SWEPT, batch_size=100)
         models.History.objects.using(self._alias).bulk_create(
             entry for entry in entries if entry is not None
         )
-        return [nudge(run) for run in runs]
+        return Due(
+            nudges=tuple(nudge(run) for run in moved),
+            unlooked=tuple(Lease(run.pk, run.fence) for run in runs if run.pk in unlooked),
+        )
+
+    def _unlooked(self, runs: Sequence[models.Run]) -> set[UUID]:
+        """Return which of these suspended runs have event waits that nobody looked for."""
+        if not runs:
+            return set()
+        waits = models.Wait.objects.using(self._alias).open().filter(run__in=runs, looked=False)
+        return set(waits.values_list("run", flat=True))
 
     def _move(
         self, run: models.Run, now: datetime, nudge_interval: timedelta

@@ -17,7 +17,9 @@ _READS = re.compile(
     r"|savepoint|release)\b",
     re.IGNORECASE,
 )
-_WRITES_IN_WITH = re.compile(r"\b(insert\s+into|update|delete\s+from|merge\s+into)\b", re.IGNORECASE)
+_WRITES_IN_WITH = re.compile(
+    r"\b(insert\s+into|update|delete\s+from|merge\s+into)\b", re.IGNORECASE
+)
 
 
 def check_boundary(what: str) -> None:

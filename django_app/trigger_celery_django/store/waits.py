@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Subquery
+from django.db.models import Exists, Subquery
 
-from trigger_celery.records import Candidate, Event, Lease, Nudge, Suspend
+from trigger_celery.records import Candidate, Event, Lease, Nudge, StepKind, Suspend
 from trigger_celery.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.querysets import WaitQuerySet
@@ -24,19 +25,22 @@ class DjangoWaits:
         self._alias = guard.alias
         self._hot = hot
 
-    def suspend(self, lease: Lease, suspend: Suspend) -> RunState:
+    def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
         """Add the waits and suspend the run; return its new state."""
-        return self._hot.suspend(lease, suspend)
+        return self._hot.suspend(lease, suspend, look_within=look_within)
 
-    def unseen_events(
-        self, run_id: UUID, name: str, *, after: int, limit: int
-    ) -> Sequence[Event]:
+    def looked(self, run_id: UUID, *, fence: int) -> None:
+        """Note that stored events were compared with all open waits of the run."""
+        self._hot.looked(run_id, fence=fence)
+
+    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take."""
-        created_at = models.Run.objects.filter(pk=run_id).values("created_at")
+        run = models.Run.objects.filter(pk=run_id)
         events = (
             models.Event.objects.using(self._alias)
             .filter(name=name, sequence__gt=after)
-            .since(Subquery(created_at))
+            .since(Subquery(run.values("created_at")))
+            .filter(Exists(run))
             .exclude(wait__run=run_id)
             .order_by("sequence")
         )
@@ -44,7 +48,9 @@ class DjangoWaits:
 
     def open(self, run_id: UUID) -> Sequence[Candidate]:
         """Return the open event waits of a run, by id."""
-        waits = models.Wait.objects.using(self._alias).filter(run=run_id).exclude(name="").open()
+        waits = (
+            models.Wait.objects.using(self._alias).filter(run=run_id, kind=StepKind.EVENT).open()
+        )
         return self._candidates(waits.order_by("pk"))
 
     def shapes(self, name: str) -> Sequence[str]:
@@ -74,8 +80,8 @@ class DjangoWaits:
         return self._hot.resolve(sequence, wait_ids)
 
     def _candidates(self, waits: WaitQuerySet) -> list[Candidate]:
-        rows = waits.values_list("pk", "run", "key", "filter")
+        rows = waits.values_list("pk", "run", "key", "name", "filter")
         return [
-            Candidate(wait_id=wait_id, run_id=run_id, key=key, filter=text)
-            for wait_id, run_id, key, text in self._guard.read(lambda: list(rows))
+            Candidate(wait_id=wait_id, run_id=run_id, key=key, name=name, filter=text)
+            for wait_id, run_id, key, name, text in self._guard.read(lambda: list(rows))
         ]

@@ -13,7 +13,7 @@ from trigger_celery.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store.times import aware
 
-# Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
+# MySQL gives positions of a union as decimals. Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
 _LOAD = f"""
 SELECT c.key, c.kind, c.position, c.value, NULL, NULL, NULL, NULL, NULL, NULL, 0
 FROM {models.Checkpoint._meta.db_table} c WHERE c.run_id = %s
@@ -49,7 +49,7 @@ def load(connection: BaseDatabaseWrapper, run_id: UUID, run_attempt: int) -> Out
             recorded[row[0]] = _wait(row)
         else:
             recorded[row[0]] = Outcome(
-                key=row[0], kind=StepKind(row[1]), position=row[2], value=row[3]
+                key=row[0], kind=StepKind(row[1]), position=int(row[2]), value=row[3]
             )
     return Outcomes(recorded=recorded, failures=failures)
 
@@ -58,7 +58,7 @@ def _wait(row: Row) -> Outcome:
     return Outcome(
         key=row[0],
         kind=StepKind(row[1]),
-        position=row[2],
+        position=int(row[2]),
         wait=WaitState(row[4]),
         event=None if row[5] is None else _event(row[5], row[6], row[7], row[8], row[9]),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trigger_celery.records import FailedAttempt, NewRun, NewWait
+from trigger_celery.records import FailedAttempt, NewRun, NewWait, StepKind
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.rows import shape_digest, span_columns
 
@@ -37,6 +37,7 @@ def wait_parameters(waits: Sequence[NewWait]) -> dict[str, object]:
         "delays": [wait.delay for wait in waits],
         "untils": [wait.until for wait in waits],
         "sources": [wait.source for wait in waits],
+        "event_kind": StepKind.EVENT.value,
         "digests": list(shapes),
         "shape_names": [wait.name for wait in shapes.values()],
         "shapes": [wait.paths for wait in shapes.values()],

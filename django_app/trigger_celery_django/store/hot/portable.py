@@ -8,7 +8,7 @@ update depend on each other there are two, because MySQL assigns from left to ri
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
@@ -47,7 +47,7 @@ class PortableHot:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
         now = read_now(self._guard.connection)
         token = new_token()
-        rows = [_queued(run, token, now) for run in runs]
+        rows = [_queued(run, token, now) for run in {run.id: run for run in runs}.values()]
         table = models.Run.objects.using(self._alias)
         table.bulk_create(rows, ignore_conflicts=True)
         # Not every database tells which rows it inserted: they are those with our token.
@@ -66,7 +66,6 @@ class PortableHot:
         verb = self._own(claim)
         found = (
             models.Run.objects.using(self._alias)
-            .annotate(database_now=DatabaseNow())
             .filter(pk=claim.run_id, task=claim.task, token=claim.token)
             .filter(Q(state=RunState.EXECUTING) | UNPUBLISHED)
             .first()
@@ -79,7 +78,7 @@ class PortableHot:
         return Claimed(
             run=run,
             lease=Lease(run.id, run.fence),
-            now=found.database_now,
+            now=found.due_at - found.lease_length,
             publishing=run.state.terminal,
             replayed=run.fence > 1,
         )
@@ -167,23 +166,27 @@ class PortableHot:
             lambda connection: portable_steps.record_failure(connection, lease, failed)
         )
 
-    def suspend(self, lease: Lease, suspend: Suspend) -> RunState:
+    def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
         """Add the waits and suspend the run; return its new state."""
-        return self._guard.transaction(lambda: self._suspend(lease, suspend))
+        return self._guard.transaction(lambda: self._suspend(lease, suspend, look_within))
 
-    def _suspend(self, lease: Lease, suspend: Suspend) -> RunState:
+    def looked(self, run_id: UUID, *, fence: int) -> None:
+        """Note that stored events were compared with all open waits of the run."""
+        self._guard.transaction(lambda: portable_waits.looked(self._alias, run_id, fence))
+
+    def _suspend(self, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:
         if not self._held(lease).update(token=suspend.token):
             return self._settled(lease, suspend.token)
         if suspend.failed is not None:
             add_failure(self._alias, lease, suspend.failed)
-        return portable_waits.suspend(self._alias, lease, suspend)
+        return portable_waits.suspend(self._alias, lease, suspend, look_within)
 
     def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
         # Read before the transaction, whose snapshot must not begin before it has its locks.
         runs = self._guard.read(lambda: portable_waits.runs_of(self._alias, wait_ids))
         if not runs:
-            return []
+            return ()
         return self._guard.transaction(
             lambda: portable_waits.resolve(self._alias, runs, sequence, wait_ids)
         )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Min
+from django.db.models import F, Min
 
-from trigger_celery.records import Lease, NewWait, Nudge, Suspend
+from trigger_celery.records import Lease, NewWait, Nudge, StepKind, Suspend
 from trigger_celery.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
+from trigger_celery_django.querysets import WaitQuerySet
 from trigger_celery_django.store.rows import noted, nudge, shape_digest
 from trigger_celery_django.store.times import DatabaseNow
 
 
-def suspend(alias: str, lease: Lease, suspend: Suspend) -> RunState:
+def suspend(alias: str, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:
     """Add the waits and suspend the run, or queue it; the caller holds its lock."""
     waits = models.Wait.objects.using(alias).filter(run=lease.run_id)
     # The first plain read after the run's lock: a repeatable-read snapshot begins only here.
@@ -27,7 +28,10 @@ def suspend(alias: str, lease: Lease, suspend: Suspend) -> RunState:
     ended = any(known.get(key, WaitState.WAITING) != WaitState.WAITING for key in suspend.keys)
     run = models.Run.objects.using(alias).get(pk=lease.run_id)
     run.state, run.attempt, run.crashes = RunState.SUSPENDED, suspend.next_attempt, 0
-    run.due_at = waits.open().aggregate(first=Min("due_at"))["first"]
+    if waits.open().filter(looked=False).exists():
+        run.due_at = DatabaseNow() + look_within
+    else:
+        run.due_at = first_due(waits)
     entries = [noted(run, "suspend")]
     if ended:
         queue(run)
@@ -35,6 +39,22 @@ def suspend(alias: str, lease: Lease, suspend: Suspend) -> RunState:
     run.save(using=alias, force_update=True, update_fields=[*QUEUED, "attempt", "crashes"])
     models.History.objects.using(alias).bulk_create(entries)
     return RunState(run.state)
+
+
+def looked(alias: str, run_id: UUID, fence: int) -> None:
+    """Note that stored events were compared with all open waits of the run."""
+    run = models.Run.objects.using(alias).filter(pk=run_id, fence=fence, state=RunState.SUSPENDED)
+    # The lock first; what is read after it is as it will stay.
+    if run.update(due_at=F("due_at")):
+        waits = models.Wait.objects.using(alias).filter(run=run_id)
+        waits.open().filter(looked=False).update(looked=True)
+        run.update(due_at=first_due(waits))
+
+
+def first_due(waits: WaitQuerySet) -> datetime | None:
+    """Return when the first of the open waits ends by itself."""
+    due_at: datetime | None = waits.open().aggregate(first=Min("due_at"))["first"]
+    return due_at
 
 
 def runs_of(alias: str, wait_ids: Sequence[int]) -> list[UUID]:
@@ -65,7 +85,7 @@ def resolve(
     models.History.objects.using(alias).bulk_create(
         noted(run, "wake", key=first[run.pk].key) for run in woken
     )
-    return [nudge(run) for run in woken]
+    return tuple(nudge(run) for run in woken)
 
 
 QUEUED = ("state", "worker", "available_at", "due_at")
@@ -97,6 +117,7 @@ def _wait(lease: Lease, wait: NewWait) -> models.Wait:
         due_at=due_at,
         created_at=now,
         source=wait.source,
+        looked=wait.kind is not StepKind.EVENT,
     )
 
 

@@ -41,9 +41,7 @@ Parameters = Mapping[str, object] | Sequence[object]
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def execute(
-    connection: BaseDatabaseWrapper, statement: str, parameters: Parameters
-) -> Cursor[Row]:
+def execute(connection: BaseDatabaseWrapper, statement: str, parameters: Parameters) -> Cursor[Row]:
     """Send one statement; tests count what goes through here."""
     cursor: Cursor[Row] = connection.connection.cursor()
     return cursor.execute(statement, parameters)  # type: ignore[arg-type]  # a constant of ours
@@ -149,7 +147,7 @@ class PostgresHot:
         if not self._count(statements.FAILURE_RECORDED, parameters):
             raise lost(lease)
 
-    def suspend(self, lease: Lease, suspend: Suspend) -> RunState:
+    def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
         """Add the waits and suspend the run; return its new state."""
         parameters = {
             "run_id": lease.run_id,
@@ -158,12 +156,17 @@ class PostgresHot:
             "next_attempt": suspend.next_attempt,
             "awaited": list(suspend.keys),
             "nudge_interval": config().nudge_interval,
+            "look_within": look_within,
             **wait_parameters(suspend.waits),
             **failure_parameters(suspend.failed),
         }
         statement = wait_statements.suspend(failed=suspend.failed is not None)
         row = self._first(statement, parameters)
         return self._settled(lease, suspend.token) if row is None else RunState(str(row[0]))
+
+    def looked(self, run_id: UUID, *, fence: int) -> None:
+        """Note that stored events were compared with all open waits of the run."""
+        self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
 
     def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
@@ -173,7 +176,7 @@ class PostgresHot:
             "nudge_interval": config().nudge_interval,
         }
         rows = self._all(wait_statements.RESOLVE, parameters)
-        return [Nudge(run_id=i, task=t, canvas=c) for i, t, c in rows]  # type: ignore[arg-type]
+        return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c in rows)  # type: ignore[arg-type]
 
     def _settled(self, lease: Lease, token: str) -> RunState:
         """Return the state of a run whose last write was ours already; else the lease is lost."""

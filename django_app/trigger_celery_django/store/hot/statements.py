@@ -77,11 +77,11 @@ WITH owned AS (
         state, fence, worker, '{{}}'
     FROM owned
 )
-SELECT {_COLUMNS}, clock_timestamp() FROM owned
+SELECT {_COLUMNS}, due_at - %(length)s::interval FROM owned
 """
 
 CLAIMED = f"""
-SELECT {_COLUMNS}, clock_timestamp() FROM {RUN}
+SELECT {_COLUMNS}, due_at - lease_length FROM {RUN}
 WHERE id = %(run_id)s AND task = %(task)s AND token = %(token)s
     AND (state = 'executing' OR state IN ({_TERMINAL}) AND published_at IS NULL)
 """
@@ -138,7 +138,8 @@ SELECT state FROM {RUN} WHERE id = %(run_id)s AND fence = %(fence)s AND token = 
 @cache
 def end(*, letter: bool, failed: bool) -> str:
     """Return the statement that ends a run, with a dead letter and a last failed attempt."""
-    parts = [f"""
+    parts = [
+        f"""
     WITH moved AS (
         UPDATE {RUN} SET
             state = %(state)s, output = %(output)s, error = %(error)s, token = %(token)s,
@@ -147,11 +148,13 @@ def end(*, letter: bool, failed: bool) -> str:
             due_at = CASE WHEN %(publish)s THEN clock_timestamp() + %(within)s::interval END
         WHERE {HELD}
         RETURNING id, state, fence, worker
-    )""", f"""
+    )""",
+        f"""
     canceled AS (
         UPDATE {WAIT} AS w SET state = 'canceled', resolved_at = clock_timestamp()
         FROM moved WHERE w.run_id = moved.id AND w.state = 'waiting'
-    )"""]
+    )""",
+    ]
     if letter:
         parts.append(f"""
     letter AS (
@@ -162,7 +165,10 @@ def end(*, letter: bool, failed: bool) -> str:
     )""")
     if failed:
         parts.append(f"attempt AS ({insert_failed('moved')} ON CONFLICT DO NOTHING)")
-    return ",".join(parts) + f"""
+    return (
+        ",".join(parts)
+        + f"""
     {NOTE}
     SELECT id, clock_timestamp(), %(verb)s, state, fence, worker, '{{}}' FROM moved
     """
+    )

@@ -31,7 +31,7 @@ def suspend(*, failed: bool) -> str:
     WITH held AS MATERIALIZED (
         SELECT id, fence, worker FROM {RUN} WHERE {HELD} FOR NO KEY UPDATE
     ), {attempt} known AS MATERIALIZED (
-        SELECT w.key, w.state, w.due_at FROM held JOIN {WAIT} AS w ON w.run_id = held.id
+        SELECT w.key, w.state, w.due_at, w.looked FROM held JOIN {WAIT} AS w ON w.run_id = held.id
         FOR UPDATE OF w
     ), shaped AS (
         INSERT INTO {SHAPE} (digest, name, paths)
@@ -41,23 +41,27 @@ def suspend(*, failed: bool) -> str:
     ), added AS (
         INSERT INTO {WAIT} (
             run_id, key, kind, state, position, name, filter, paths, match_hash, due_at,
-            created_at, source
+            created_at, source, looked
         )
         SELECT held.id, n.key, n.kind, 'waiting', n.position, n.name, n.filter, n.paths,
             n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
-            n.source
+            n.source, n.kind <> %(event_kind)s
         FROM held, unnest(
             %(keys)s::text[], %(kinds)s::text[], %(positions)s::int[], %(names)s::text[],
             %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
             %(untils)s::timestamptz[], %(sources)s::text[]
         ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
         ON CONFLICT (run_id, key) DO NOTHING
-        RETURNING due_at
+        RETURNING due_at, looked
     ), outlook AS (
         SELECT
             EXISTS (
                 SELECT 1 FROM known WHERE state <> 'waiting' AND key = ANY(%(awaited)s::text[])
             ) AS ended,
+            EXISTS (
+                SELECT 1 FROM known WHERE state = 'waiting' AND NOT looked
+                UNION ALL SELECT 1 FROM added WHERE NOT looked
+            ) AS unlooked,
             least(
                 (SELECT min(due_at) FROM known WHERE state = 'waiting'),
                 (SELECT min(due_at) FROM added)
@@ -69,6 +73,7 @@ def suspend(*, failed: bool) -> str:
             worker = CASE WHEN o.ended THEN '' ELSE run.worker END,
             available_at = CASE WHEN o.ended THEN clock_timestamp() ELSE run.available_at END,
             due_at = CASE WHEN o.ended THEN clock_timestamp() + %(nudge_interval)s::interval
+                WHEN o.unlooked THEN clock_timestamp() + %(look_within)s::interval
                 ELSE o.first_due END
         FROM held, outlook AS o WHERE run.id = held.id
         RETURNING run.id, run.state, run.fence, held.worker
@@ -83,6 +88,20 @@ def suspend(*, failed: bool) -> str:
     SELECT state FROM moved
     """
 
+
+LOOKED = f"""
+WITH held AS MATERIALIZED (
+    SELECT id FROM {RUN}
+    WHERE id = %(run_id)s AND fence = %(fence)s AND state = 'suspended' FOR NO KEY UPDATE
+), seen AS (
+    UPDATE {WAIT} AS w SET looked = true
+    FROM held WHERE w.run_id = held.id AND w.state = 'waiting' AND NOT w.looked
+)
+UPDATE {RUN} AS run SET due_at = (
+    SELECT min(w.due_at) FROM {WAIT} AS w WHERE w.run_id = run.id AND w.state = 'waiting'
+)
+FROM held WHERE run.id = held.id
+"""
 
 RESOLVE = f"""
 WITH locked AS MATERIALIZED (

@@ -1,0 +1,35 @@
+"""For tests: lets days pass in a database whose clock nobody can move."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F
+
+from trigger_celery_django.models import Event, Run, Wait
+from trigger_celery_django.store import DjangoStore
+
+
+def advance(store: DjangoStore, delta: timedelta) -> None:
+    """Move every time that the engine compares with the clock back by ``delta``.
+
+    To the engine it is as if so much time had passed. Labels for people, such as those of
+    steps and of the history, stay.
+    """
+    with transaction.atomic(using=store.alias):
+        runs, waits = Run.objects.using(store.alias), Wait.objects.using(store.alias)
+        runs.update(
+            created_at=_earlier("created_at", delta),
+            available_at=_earlier("available_at", delta),
+            finished_at=_earlier("finished_at", delta),
+            due_at=_earlier("due_at", delta),
+        )
+        waits.update(due_at=_earlier("due_at", delta))
+        Event.objects.using(store.alias).update(
+            received_at=_earlier("received_at", delta), matched_at=_earlier("matched_at", delta)
+        )
+
+
+def _earlier(column: str, delta: timedelta) -> ExpressionWrapper:
+    return ExpressionWrapper(F(column) - delta, DateTimeField())

@@ -1,0 +1,1 @@
+"""A small shop: orders that are paid and documents that are approved."""
