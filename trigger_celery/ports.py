@@ -78,8 +78,11 @@ class Runs(Protocol):
     def recover(self, run_id: UUID, worker: str) -> Nudge | None:
         """Take the run from a worker that is known to have died, as an expired lease would be."""
 
-    def cancel(self, run_id: UUID, reason: str) -> Nudge | None:
-        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
+    def cancel(self, run_id: UUID, error: str) -> Nudge | None:
+        """Cancel the run unless it has ended; its waits too. The nudge publishes the end.
+
+        ``error`` is stored as a failure's is, and says why.
+        """
 
     def retry(self, run_id: UUID) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.

@@ -11,7 +11,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
 
 
-class IdentityField(models.CharField):
+class IdentityField(models.CharField):  # type: ignore[type-arg]  # it takes none at run time
     """Short text that is compared exactly.
 
     The usual collations of MySQL and MariaDB ignore case and trailing spaces, so that
@@ -22,7 +22,7 @@ class IdentityField(models.CharField):
         return _exact(super().db_parameters(connection), connection)
 
 
-class PayloadField(models.TextField):
+class PayloadField(models.TextField):  # type: ignore[type-arg]  # it takes none at run time
     """Text of any length, kept as it was written whatever character set the database prefers."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:

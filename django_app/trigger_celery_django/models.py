@@ -137,7 +137,7 @@ class Checkpoint(Measured):
         ]
 
     def __str__(self) -> str:
-        return self.key
+        return str(self.key)
 
 
 class FailedAttempt(Measured):
@@ -240,7 +240,7 @@ class Wait(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.key
+        return str(self.key)
 
 
 class WaitShape(models.Model):

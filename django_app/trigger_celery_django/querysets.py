@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 
 from trigger_celery.states import TERMINAL, RunState, WaitState
 
 if TYPE_CHECKING:
-    from trigger_celery_django.models import DeadLetter, Event, Run, Wait
+    # ruff does not look for names in the brackets of a base class.
+    from trigger_celery_django.models import DeadLetter, Event, Run, Wait  # noqa: F401
 
 UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 """Of a run: it has ended and its callbacks are owed."""
@@ -44,7 +45,7 @@ class WaitQuerySet(QuerySet["Wait", "Wait"]):
 class EventQuerySet(QuerySet["Event", "Event"]):
     """Events."""
 
-    def since(self, moment: datetime | Subquery) -> EventQuerySet:
+    def since(self, moment: datetime) -> EventQuerySet:
         """Events that were received, or committed, at that time or later."""
         return self.filter(Q(matched_at=None) | Q(matched_at__gte=moment))
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db.models.expressions import Combinable
 
 from trigger_celery_django.models import Event, Run, Wait
 from trigger_celery_django.store import DjangoStore
@@ -31,5 +32,5 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
         )
 
 
-def _earlier(column: str, delta: timedelta) -> ExpressionWrapper:
+def _earlier(column: str, delta: timedelta) -> Combinable:
     return ExpressionWrapper(F(column) - delta, DateTimeField())

@@ -7,7 +7,9 @@ from django.db import router
 from trigger_celery.binding.dispatcher import CeleryDispatcher
 from trigger_celery.binding.install import install
 from trigger_celery.binding.worker import is_draining
+from trigger_celery.config import Config
 from trigger_celery.engine.app import Engine
+from trigger_celery.errors import DeclarationError
 from trigger_celery.values import JsonCodec
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import Run
@@ -19,10 +21,18 @@ def build_engine() -> Engine:
     return Engine(
         store=DjangoStore(router.db_for_write(Run)),
         dispatcher=CeleryDispatcher(lambda: config().publish_timeout),
-        codec=JsonCodec(limit=config().payload_limit),
+        codec=JsonCodec(limit=_payload_limit()),
         configure=config,
         draining=is_draining,
     )
+
+
+def _payload_limit() -> int:
+    """Return the limit; with settings that make no sense the default, and a system check tells."""
+    try:
+        return config().payload_limit
+    except DeclarationError:
+        return Config().payload_limit
 
 
 def wire() -> None:

@@ -77,6 +77,8 @@ EMAIL_FILE_PATH = SHOP_HOME / "mail"
 DEFAULT_FROM_EMAIL = "shop@example.com"
 
 CELERY_BROKER_URL = "filesystem://"
+# kombu's own may read a message that is half written, and the worker stops.
+CELERY_BROKER_TRANSPORT = "trigger_celery.binding.files:Transport"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # One folder for both: what one process sends is what the other receives.
     "data_folder_in": str(BROKER_FOLDERS[0]),
@@ -87,6 +89,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# How soon a worker gives up on a pool process that was killed, in seconds (Celery's own: 10).
+CELERY_WORKER_LOST_WAIT = 0.5
 
 TRIGGER_CELERY = {
     # Short, so that the demo does not wait a minute for a worker that it killed.

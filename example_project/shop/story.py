@@ -66,7 +66,7 @@ class _Teller:
         self._checkpoints = list(run.checkpoints.order_by("id"))
         self._failures = list(run.failed_attempts.exclude(key="").order_by("id"))
         self._waits = list(run.waits.order_by("id"))
-        self._last = run.created_at
+        self._last = self._told = run.created_at
 
     def moments(self) -> Iterator[Moment]:
         for entry in self._history:
@@ -82,7 +82,7 @@ class _Teller:
             case "trigger":
                 return self._moment(entry.at, "queued")
             case "claim":
-                return self._moment(entry.at, f"taken by worker {entry.worker}{self._recalled(entry)}")
+                return self._moment(entry.at, self._taken(entry))
             case "suspend":
                 return self._moment(entry.at, f"suspended: {self._waiting(entry)}")
             case "wake":
@@ -114,9 +114,10 @@ class _Teller:
                 text = f"attempt {item.number} failed: {failure.kind}: {failure.message}"
                 yield self._moment(item.started_at, text, name=item.key, mood=BAD)
 
-    def _recalled(self, entry: History) -> str:
+    def _taken(self, entry: History) -> str:
         known = sum(item.fence < entry.fence for item in self._checkpoints)
-        return f"; {known} finished step{'s' * (known > 1)} recalled" if known else ""
+        recalled = f"; {known} finished step{'s' * (known > 1)} recalled" if known else ""
+        return f"taken by worker {entry.worker}{recalled}"
 
     def _waiting(self, entry: History) -> str:
         open_then = (
@@ -133,8 +134,9 @@ class _Teller:
         return f"worker {worker} died: nothing recorded for {gap}, then queued again"
 
     def _moment(self, at: datetime, text: str, *, name: str = "", mood: str = CALM) -> Moment:
-        after = max(timedelta(0), at - self._run.created_at)
-        return Moment(after=after, text=text, name=name, mood=mood)
+        # A worker's own times may be some milliseconds off the database's; order is certain.
+        self._told = max(self._told, at)
+        return Moment(after=self._told - self._run.created_at, text=text, name=name, mood=mood)
 
 
 def _what_for(wait: Wait) -> str:
@@ -142,11 +144,12 @@ def _what_for(wait: Wait) -> str:
     if wait.kind == StepKind.RETRY:
         return f"next attempt of {wait.key.rpartition('/')[2]} after{length.removeprefix(' up to')}"
     if wait.kind == StepKind.EVENT:
-        return f"waits{length} for {wait.name} {wait.filter}"
+        wanted = ", ".join(f"{path}={value}" for path, value in json.loads(wait.filter).items())
+        return f"waits{length} for {wait.name} {wanted}"
     return f"{wait.kind}{length}"
 
 
 def _seconds(length: timedelta) -> str:
     if length >= timedelta(days=2):
-        return f"{length.days} days"
+        return f"{length / timedelta(days=1):.0f} days"
     return f"{max(0.0, length.total_seconds()):.2f} s"

@@ -10,11 +10,11 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
-from support.passing_time import advance as pass_time
 from trigger_celery.testing import MemoryStore, StoreContract
 from trigger_celery.testing.contract_tools import Advance, Begin, Letters
 from trigger_celery_django.models import DeadLetter
 from trigger_celery_django.store import DjangoStore
+from trigger_celery_django.testing import advance
 
 
 class TestMemoryStore(StoreContract):
@@ -50,7 +50,7 @@ class TestDjangoStore(StoreContract):
 
     @pytest.fixture
     def advance(self, store: DjangoStore) -> Advance:
-        return partial(pass_time, store.alias)
+        return partial(advance, store)
 
     @pytest.fixture
     def letters(self, store: DjangoStore) -> Letters:

@@ -9,22 +9,33 @@ from support.services import SERVICES
 
 NAMES = ("filesystem", "redis", "rabbitmq", "memory")
 CHOSEN = os.environ.get("TC_BROKER", "filesystem")
+RESULTS = ("django-db", "redis", "none")
+CHOSEN_RESULTS = os.environ.get("TC_RESULTS", "django-db")
 
 
-def url() -> str:
-    """Return the URL of the chosen broker."""
-    if CHOSEN not in NAMES:
-        raise ValueError(f"expected TC_BROKER to be one of {', '.join(NAMES)}, got: {CHOSEN!r}")
-    if CHOSEN == "redis":
+def url(name: str = CHOSEN) -> str:
+    """Return the URL of a broker, by default of the chosen one."""
+    if name not in NAMES:
+        raise ValueError(f"expected TC_BROKER to be one of {', '.join(NAMES)}, got: {name!r}")
+    if name == "redis":
         return f"redis://{SERVICES['redis'].host}:{SERVICES['redis'].port}/0"
-    if CHOSEN == "rabbitmq":
+    if name == "rabbitmq":
         return f"amqp://guest:guest@{SERVICES['rabbitmq'].host}:{SERVICES['rabbitmq'].port}//"
-    return f"{CHOSEN}://"
+    return f"{name}://"
 
 
-def transport_options(folder: Path) -> dict[str, str | float]:
-    """Return the options of the chosen broker; the filesystem's queues lie in ``folder``."""
-    if CHOSEN != "filesystem":
+def result_backend(name: str = CHOSEN_RESULTS) -> str:
+    """Return the URL of a result backend, by default of the chosen one."""
+    if name not in RESULTS:
+        raise ValueError(f"expected TC_RESULTS to be one of {', '.join(RESULTS)}, got: {name!r}")
+    return {"django-db": "django-db", "redis": url("redis"), "none": "disabled://"}[name]
+
+
+def transport_options(folder: Path, name: str = CHOSEN) -> dict[str, str | float]:
+    """Return the options of a broker; the filesystem's queues lie in ``folder``."""
+    if name == "redis":
+        return {"global_keyprefix": f"{os.environ.get('TC_PREFIX', folder.name)}."}
+    if name != "filesystem":
         return {}
     queues, control = folder / "queues", folder / "control"
     for path in (queues, control):

@@ -51,7 +51,8 @@ class World:
     """One run of ``body`` on a store that may fail.
 
     ``effects`` counts what step bodies did to the outside. ``event`` is sent, under one
-    id, as soon as the run waits; ``advance`` lets the database's time pass.
+    id, as soon as the run waits; ``advance`` lets the database's time pass; ``watch`` is
+    called once before the next thing is done.
     """
 
     inner: Store
@@ -60,6 +61,7 @@ class World:
     plan: Plan = field(default_factory=dict)
     event: str = ""
     effects: Counter[str] = field(default_factory=Counter)
+    watch: Callable[[], None] | None = None
     publications: int = 0
     crashes: int = 0
 
@@ -113,6 +115,9 @@ class World:
 
     def act(self, run: Run | None) -> None:
         """Do what is to be done next."""
+        if self.watch is not None:
+            self.watch()
+            self.watch = None
         if run is None:
             trigger(self.engine, self.definition, (str(self.run_id),), id=self.run_id)
         elif self.inbox.nudges:

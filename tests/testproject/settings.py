@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import pymysql
+from kombu import Exchange, Queue
 
 from support import brokers, databases
 
@@ -19,6 +21,8 @@ if "TC_TMP" not in os.environ:
     os.environ["TC_TMP"] = tempfile.mkdtemp(prefix="trigger-celery-")
     atexit.register(shutil.rmtree, os.environ["TC_TMP"], ignore_errors=True)
 TMP = Path(os.environ["TC_TMP"])
+# This test run's own name: what several runs keep on one server does not meet.
+PREFIX = os.environ.setdefault("TC_PREFIX", TMP.name)
 
 DEBUG = False
 SECRET_KEY = "only-for-tests"
@@ -68,5 +72,14 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_BROKER_URL = brokers.url()
 CELERY_BROKER_TRANSPORT_OPTIONS = brokers.transport_options(TMP)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_RESULT_BACKEND = "django-db"
+CELERY_TASK_DEFAULT_QUEUE = f"{PREFIX}.default"
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name, expires=600, max_priority=9)
+    for name in (f"{PREFIX}.default", f"{PREFIX}.other")
+]
+CELERY_CONTROL_EXCHANGE = f"{PREFIX}.control"
+CELERY_EVENT_EXCHANGE = f"{PREFIX}.events"
+CELERY_RESULT_BACKEND = brokers.result_backend()
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": f"{PREFIX}."}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+TRIGGER_CELERY = json.loads(os.environ.get("TC_SETTINGS", "{}"))

@@ -11,15 +11,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from trigger_celery.authoring.awaitables import holds_durable_call
 from trigger_celery.authoring.context import NO_RETRY, StepCall, current_session
+from trigger_celery.authoring.names import valid_name
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.errors import DeclarationError, InvalidName, NestedStep
+from trigger_celery.errors import DeclarationError, NestedStep
 from trigger_celery.records import StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
-
-NAME_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,17 @@ class StepOptions:
     is_async: bool
 
 
+def is_durable(fn: object) -> bool:
+    """Whether calling ``fn`` is a durable call by itself (a step or one of our primitives)."""
+    return getattr(fn, "__durable__", False) is True
+
+
+def primitive(fn: Callable[P, R]) -> Callable[P, R]:
+    """Mark a function of ours so that an automatic checkpoint does not wrap it once more."""
+    fn.__durable__ = True  # type: ignore[attr-defined]  # functions take attributes
+    return fn
+
+
 class StepDecorator:
     """The object behind ``step``: a decorator, with and without options, and :meth:`run`."""
 
@@ -42,6 +52,7 @@ class StepDecorator:
     @overload
     def __call__(
         self,
+        /,
         *,
         name: str | None = None,
         key: str | Callable[..., str] | None = None,
@@ -86,6 +97,7 @@ class StepDecorator:
 
         return declare if fn is None else declare(fn)
 
+    @primitive
     def run(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn`` as a step called ``name``, without declaring it as one.
 
@@ -97,17 +109,6 @@ class StepDecorator:
 
 
 step = StepDecorator()
-
-
-def is_durable(fn: object) -> bool:
-    """Whether calling ``fn`` is a durable call by itself (a step or one of our primitives)."""
-    return getattr(fn, "__durable__", False) is True
-
-
-def primitive(fn: Callable[P, R]) -> Callable[P, R]:
-    """Mark a function of ours so that an automatic checkpoint does not wrap it once more."""
-    fn.__durable__ = True  # type: ignore[attr-defined]  # functions take attributes
-    return fn
 
 
 def _wrap(fn: Callable[P, R], options: StepOptions) -> Callable[P, R]:
@@ -195,10 +196,7 @@ def line_of(frame: Any) -> str:
 def _check(fn: Callable[Concatenate[Any, ...], Any] | Callable[..., Any], o: StepOptions) -> None:
     if not callable(fn):
         raise DeclarationError(f"expected @step to decorate a function, got: {fn!r}")
-    if not isinstance(o.name, str) or not 0 < len(o.name) <= NAME_LIMIT:
-        raise InvalidName(
-            f"expected a step's name to be text of 1 to {NAME_LIMIT} characters, got: {o.name!r}"
-        )
+    valid_name(o.name, "a step's name")
     if not isinstance(o.retry, RetryPolicy):
         raise DeclarationError(
             f"expected retry of step {o.name!r} to be a RetryPolicy, got: {o.retry!r}"

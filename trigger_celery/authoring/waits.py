@@ -16,12 +16,17 @@ from trigger_celery.authoring.steps import line_of, primitive
 from trigger_celery.errors import NestedStep, WaitTimeout
 from trigger_celery.records import NewWait, Outcome, StepKind
 from trigger_celery.states import WaitState
+from trigger_celery.values import register
 from trigger_celery.values.filters import Filter
 
 
+@register(name="trigger_celery.Event")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event that a wait received. ``payload`` is the decoded value that was sent."""
+    """An event that a wait received. ``payload`` is the decoded value that was sent.
+
+    A step or task may return it as it is.
+    """
 
     id: str
     name: str

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from celery import Celery, uuid
 from kombu.utils.json import dumps, loads
 
 from trigger_celery.errors import UsageError
 
-ROUTING = ("queue", "exchange", "routing_key", "priority", "time_limit", "soft_time_limit")
-"""Options of ``apply_async`` that every nudge of the run is published with."""
+MESSAGE = ("time_limit", "soft_time_limit", "ignore_result")
+"""Options of ``apply_async`` that every nudge of the run says to its worker."""
+ROUTING = ("queue", "exchange", "routing_key", "priority", "delivery_mode")
+"""Options of ``apply_async`` that say where every nudge of the run goes."""
 
 REQUEST = {
     "link": "callbacks",
@@ -46,7 +49,6 @@ TRANSIENT = (
     "router",
     "root_id",
     "parent_id",
-    "headers",
     "shadow",
     "stamped_headers",
     "overwrite",
@@ -72,14 +74,34 @@ def save(options: Mapping[str, Any]) -> str:
             raise UsageError(f"a durable task takes no {name}= here: {REFUSED[name]}")
         if name in ROUTING:
             kept[name] = getattr(value, "name", value)
-        elif name in REQUEST:
+        elif name in REQUEST or name in MESSAGE or name == "headers":
             kept[name] = value
         elif name not in TRANSIENT and not _is_stamp(name, options):
             raise UsageError(f"a durable task does not know the option {name}= of apply_async")
     for name in ("link", "link_error"):
-        if name in kept and not isinstance(kept[name], (list, tuple)):
-            kept[name] = [kept[name]]
+        if name in kept:
+            several = isinstance(kept[name], (list, tuple))
+            kept[name] = [_with_id(each) for each in (kept[name] if several else [kept[name]])]
     return dumps(kept) if kept else ""
+
+
+def declared(task: Any) -> dict[str, Any]:
+    """Return the options that the task was declared with."""
+    return {
+        name: value
+        for name in (*ROUTING, *MESSAGE)
+        if (value := getattr(task, name, None)) not in (None, False)
+    }
+
+
+def with_parent(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the ids of the task that the calling worker executes, if any."""
+    parent = app.current_worker_task
+    if parent is None:
+        return dict(options)
+    request = parent.request
+    ids = {"root_id": request.root_id or request.id, "parent_id": request.id}
+    return {**ids, **{name: value for name, value in options.items() if value is not None}}
 
 
 def load(canvas: str) -> dict[str, Any]:
@@ -90,7 +112,7 @@ def load(canvas: str) -> dict[str, Any]:
 
 def routing(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options to publish a nudge with."""
-    return {name: saved[name] for name in (*ROUTING, "ignore_result") if name in saved}
+    return {name: saved[name] for name in (*ROUTING, *MESSAGE) if name in saved}
 
 
 def restore(saved: Mapping[str, Any], request: Any) -> None:
@@ -103,12 +125,26 @@ def restore(saved: Mapping[str, Any], request: Any) -> None:
 def from_request(request: Any) -> str:
     """Return the canvas of a message that somebody published without creating a run."""
     fields = {option: getattr(request, field, None) for option, field in REQUEST.items()}
-    return save({option: value for option, value in fields.items() if value})
+    fields["time_limit"], fields["soft_time_limit"] = request.timelimit or (None, None)
+    came_by = request.delivery_info or {}
+    fields["priority"] = came_by.get("priority")
+    # Through the default exchange a message goes to the queue that its key names.
+    exchange, key = came_by.get("exchange"), came_by.get("routing_key")
+    fields |= {"exchange": exchange, "routing_key": key} if exchange else {"queue": key}
+    return save({option: value for option, value in fields.items() if value is not None})
 
 
 def owes_callbacks(saved: Mapping[str, Any]) -> bool:
     """Whether anything is to be published at the end of the run besides its result."""
     return any(saved.get(name) for name in CALLBACKS)
+
+
+def _with_id(signature: Any) -> Any:
+    """Fix the id of a callback now, so that publishing it twice cannot make two runs of it."""
+    if not isinstance(signature, Mapping) or signature.get("subtask_type"):
+        return signature
+    options = signature.get("options") or {}
+    return {**signature, "options": {"task_id": uuid(), **options}}
 
 
 def _is_stamp(name: str, options: Mapping[str, Any]) -> bool:

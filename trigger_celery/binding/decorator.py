@@ -46,7 +46,6 @@ CELERY_OPTIONS = frozenset(
         "reject_on_worker_lost",
         "typing",
         "expires",
-        "pydantic",
         "Strategy",
     }
 )
@@ -103,13 +102,15 @@ def durable_task(
     """
 
     def declare(fn: Callable[..., Any]) -> Any:
-        task_name = name or current_app.gen_task_name(fn.__name__, fn.__module__)
-        _check_options(task_name, options)
+        task_name = name or current_app.gen_task_name(_name(fn), fn.__module__)
+        _check_options(task_name, options, retry)
         passed = {
             key: value
             for key, value in options.items()
             if key not in RETRIES and key not in OVERRULED
         }
+        if "track_started" in passed:
+            passed["tracks_started"] = passed.pop("track_started")
         base = passed.pop("base", DurableTask)
         if not (isinstance(base, type) and issubclass(base, DurableTask)):
             raise DeclarationError(
@@ -133,18 +134,30 @@ def durable_task(
     return declare if fn is None else declare(fn)
 
 
-def _check_options(task: str, options: dict[str, Any]) -> None:
+def _name(fn: object) -> str:
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        raise DeclarationError(f"expected a durable task to be a def or an async def, got: {fn!r}")
+    return name
+
+
+def _check_options(task: str, options: dict[str, Any], retry: RetryPolicy | None) -> None:
     known = dict.fromkeys(CELERY_OPTIONS | RETRIES | OURS)
     for option in options:
         if option not in known:
             raise UnknownOption(
                 f"task {task!r}: durable_task has no option {option!r}{suggest(option, known)}"
             )
+    both = sorted(RETRIES & options.keys() - {"autoretry_for", "dont_autoretry_for"})
+    if retry is not None and both:
+        raise DeclarationError(
+            f"task {task!r} has both retry= and {both[0]}=: they say the same thing, leave one out"
+        )
 
 
 def _translated(options: dict[str, Any]) -> RetryPolicy | None:
     """Return the policy that Celery's retry options describe, None if there are none."""
-    if not RETRIES & options.keys():
+    if not (RETRIES - {"autoretry_for", "dont_autoretry_for"}) & options.keys():
         return None
     given = {**options, **(options.get("retry_kwargs") or {})}
     retries = given.get("max_retries", 3)
@@ -170,4 +183,6 @@ def _attempts(retries: int | None) -> int:
 
 def _classes(options: dict[str, Any], name: str) -> tuple[type[BaseException], ...] | None:
     given = options.get(name)
-    return None if given is None else tuple(given)
+    if given is None:
+        return None
+    return (given,) if isinstance(given, type) else tuple(given)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery
 from celery.app import app_or_default
-from kombu import Connection
-from kombu.pools import producers
+from kombu.pools import ProducerPool
 
 from trigger_celery.binding import canvas
 from trigger_celery.records import Nudge
@@ -20,28 +20,41 @@ logger = logging.getLogger("trigger_celery.dispatcher")
 
 NUDGE_HEADER = "trigger_nudge"
 """The message header that tells a nudge from a task somebody published by hand."""
+RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
+"""Once more on a new connection: the old one may have died while it was idle."""
+SOCKETS = 10
+"""Connections to the broker that one process opens at most for nudges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owned:
+    """Producers of one process for one app and broker."""
+
+    pid: int
+    app: Celery
+    url: str
+    producers: ProducerPool
 
 
 class CeleryDispatcher:
     """Publishes through the current Celery app, on connections with short timeouts.
 
-    A broker that is away or hangs costs the caller at most about ``timeout()``; the sweep
-    nudges again.
+    A broker that is away or hangs costs the caller at most about twice ``timeout()``; the
+    sweep nudges again.
     """
 
     def __init__(self, timeout: Callable[[], timedelta]) -> None:
         self._timeout = timeout
-        self._connection: Connection | None = None
-        self._owner: tuple[int, int] | None = None
+        self._owned: _Owned | None = None
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish a hint for each run; log and stop at the first failure."""
         if not nudges:
             return
-        app = app_or_default()
         sent = 0
         try:
-            pool = producers[self._connect(app)]
+            app = app_or_default()
+            pool = self._producers(app)
             with pool.acquire(block=True, timeout=self._timeout().total_seconds()) as producer:
                 for nudge in nudges:
                     _publish(app, producer, nudge)
@@ -55,21 +68,30 @@ class CeleryDispatcher:
                 error,
             )
 
-    def _connect(self, app: Celery) -> Connection:
-        """Return this process's connection: a fork must not share its parent's sockets."""
-        owner = (os.getpid(), id(app))
-        if self._connection is None or self._owner != owner:
+    def _producers(self, app: Celery) -> ProducerPool:
+        """Return this process's pool. A fork drops its parent's and leaves its sockets alone.
+
+        Celery's and kombu's own pools are emptied by forks of multiprocessing only, not by
+        those of a web server that loads the application first.
+        """
+        url = _url(app)
+        owned = self._owned
+        if owned is None or (owned.pid, owned.app, owned.url) != (os.getpid(), app, url):
             seconds = self._timeout().total_seconds()
-            self._connection = app.connection_for_write(
-                connect_timeout=seconds, transport_options=_timeouts(app, seconds)
+            connection = app.connection_for_write(
+                connect_timeout=seconds, transport_options=_timeouts(url, seconds)
             )
-            self._owner = owner
-        return self._connection
+            pool = ProducerPool(connection.Pool(limit=SOCKETS), limit=SOCKETS)
+            owned = self._owned = _Owned(pid=os.getpid(), app=app, url=url, producers=pool)
+        return owned.producers
 
 
-def _timeouts(app: Celery, seconds: float) -> dict[str, Any]:
+def _url(app: Celery) -> str:
+    return str(app.conf.broker_write_url or app.conf.broker_url or "")
+
+
+def _timeouts(url: str, seconds: float) -> dict[str, Any]:
     """Return transport options under which a hung broker raises instead of blocking."""
-    url = str(app.conf.broker_write_url or app.conf.broker_url or "")
     if url.startswith(("redis", "rediss", "sentinel")):
         return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if url.startswith(("amqp", "pyamqp")):
@@ -78,19 +100,31 @@ def _timeouts(app: Celery, seconds: float) -> dict[str, Any]:
 
 
 def _publish(app: Celery, producer: Any, nudge: Nudge) -> None:
+    """Publish below ``send_task``, which would subscribe this process to the run's result.
+
+    And unsubscribe it afterwards, from under a thread that waits for that result.
+    """
     saved = canvas.load(nudge.canvas)
-    app.send_task(
+    run_id, amqp = str(nudge.run_id), app.amqp
+    options = canvas.routing(saved)
+    fields = {name: options.pop(name, None) for name in canvas.MESSAGE}
+    task: Any = app.tasks.get(nudge.task)
+    options = amqp.router.route(options, nudge.task, (), {}, task)
+    message = amqp.create_task_message(
+        run_id,
         nudge.task,
-        args=(),
-        kwargs={},
-        task_id=str(nudge.run_id),
-        producer=producer,
-        task_type=app.tasks.get(nudge.task),
-        add_to_parent=False,
-        root_id=saved.get("root_id") or str(nudge.run_id),
+        (),
+        {},
+        root_id=saved.get("root_id") or run_id,
         parent_id=saved.get("parent_id"),
-        headers={NUDGE_HEADER: True},
+        **fields,
+    )
+    amqp.send_task_message(
+        producer,
+        nudge.task,
+        message,
+        headers={**saved.get("headers", {}), NUDGE_HEADER: True},
         retry=True,
-        retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.1},
-        **canvas.routing(saved),
+        retry_policy=RETRY,
+        **options,
     )

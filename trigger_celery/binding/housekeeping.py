@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from uuid import UUID
 
 from celery import shared_task
@@ -9,23 +10,36 @@ from celery import shared_task
 from trigger_celery.engine import manage
 from trigger_celery.engine.facade import installed_engine
 from trigger_celery.engine.sweep import sweep
+from trigger_celery.errors import StoreUnavailable
+
+logger = logging.getLogger("trigger_celery.sweep")
 
 SWEEP = "trigger_celery.sweep"
+RECOVER = "trigger_celery.recover"
+CANCEL = "trigger_celery.cancel"
 
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=False)
 def sweep_once() -> None:
     """Move on what is due, lost or late."""
-    sweep(installed_engine())
+    try:
+        sweep(installed_engine())
+    except StoreUnavailable as error:
+        logger.warning("the database is away, the next sweep does the work: %s", error)
 
 
-@shared_task(name="trigger_celery.recover", ignore_result=True, acks_late=False)
+@shared_task(name=RECOVER, ignore_result=True, acks_late=False)
 def recover_run(run_id: str, worker: str) -> None:
     """Take a run from a worker process that is known to have died."""
     manage.recover(installed_engine(), UUID(run_id), worker)
 
 
-@shared_task(name="trigger_celery.cancel", ignore_result=True, acks_late=False)
-def cancel_run(run_id: str, reason: str) -> None:
-    """Cancel a run that Celery was told to revoke."""
-    manage.cancel(installed_engine(), UUID(run_id), reason)
+@shared_task(name=CANCEL, ignore_result=True, acks_late=False)
+def cancel_runs(ids: list[str], reason: str) -> None:
+    """Cancel those of the ids, which Celery was told to revoke, that are runs."""
+    for text in ids:
+        try:
+            run_id = UUID(text)
+        except ValueError:
+            continue  # a task of somebody else's with an id of its own
+        manage.cancel(installed_engine(), run_id, reason)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from trigger_celery.binding import housekeeping, worker
+from trigger_celery.binding.quiet import quieten
 from trigger_celery.binding.serializer import register_serializer
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.facade import install_engine
 
-TASKS = (housekeeping.sweep_once, housekeeping.recover_run, housekeeping.cancel_run)
+TASKS = (housekeeping.sweep_once, housekeeping.recover_run, housekeeping.cancel_runs)
 """Our own tasks; every Celery app of the process has them."""
 
 
@@ -15,4 +16,5 @@ def install(engine: Engine) -> None:
     """Install an engine, its serializer, and the worker's and beat's part of the work."""
     install_engine(engine)
     register_serializer()
+    quieten(housekeeping.SWEEP)
     worker.connect(engine)

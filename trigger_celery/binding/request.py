@@ -13,17 +13,34 @@ from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
-from celery.worker.state import task_ready
+from celery.worker.state import revoked, task_ready
 
-from trigger_celery.binding.housekeeping import recover_run
+from trigger_celery.binding.housekeeping import cancel_runs, recover_run
 
 logger = logging.getLogger("trigger_celery.worker")
 
+REVOKED_HEADER = "trigger_revoked"
+"""Set on a request whose id was revoked: the pool cancels its run."""
 _LOST = (WorkerLostError, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
 
 
 class DurableRequest(Request):
     """A request for a durable task: a lost worker is no failure of the run."""
+
+    def revoked(self) -> bool:
+        """Let a revoked run through to the pool, which cancels it and publishes its end.
+
+        Celery would drop the message, and a chord that waits for the run would hang.
+        """
+        if self.id in revoked:
+            self.request_dict[REVOKED_HEADER] = True
+            return False
+        return bool(super().revoked())
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Cancel the run after its child was terminated."""
+        super().terminate(pool, signal)
+        self._send(cancel_runs, ([self.id], "terminated"))
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -40,10 +57,16 @@ class DurableRequest(Request):
             return super().on_timeout(soft, timeout)
         return self._recover(f"hard time limit of {timeout} s")
 
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = False) -> None:
         """Recover the run when a cold shutdown ends its child."""
-        super().cancel(pool, signal, emit_retry=False)
+        super().cancel(pool, signal)
         self._recover("cold shutdown")
+
+    def _announce_cancelled(self, emit_retry: bool = False) -> None:
+        """Say nothing of a retry: Celery 5.5 always would, later ones unless told not to."""
+        task_ready(self)
+        self.send_event("task-cancelled")
+        self._already_cancelled = True
 
     def _recover(self, reason: str) -> None:
         task_ready(self)
@@ -54,7 +77,10 @@ class DurableRequest(Request):
             return
         self._trigger_recovered = True
         logger.warning("run %s lost its worker (%s): it will be recovered", self.id, reason)
+        self._send(recover_run, (self.id, f"{socket.gethostname()}:{pid}"))
+
+    def _send(self, task: Any, args: tuple[Any, ...]) -> None:
         try:
-            recover_run.apply_async((self.id, f"{socket.gethostname()}:{pid}"), retry=False)
-        except Exception as error:  # its lease expires anyway
-            logger.warning("run %s waits for its lease to expire: %s", self.id, error)
+            task.apply_async(args, retry=False)
+        except Exception as error:  # the run's lease expires anyway
+            logger.warning("%s of run %s was not published: %s", task.name, self.id, error)

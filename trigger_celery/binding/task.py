@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from celery import Task, signals
 from celery.backends.base import DisabledBackend
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import AsyncResult
-from celery.states import SUCCESS
+from celery.states import REVOKED, SUCCESS
 from kombu.exceptions import EncodeError
 
 from trigger_celery.authoring.context import current_session
 from trigger_celery.authoring.definition import TaskDefinition
 from trigger_celery.authoring.durations import duration, instant
-from trigger_celery.binding import canvas
+from trigger_celery.binding import canvas, shown
+from trigger_celery.binding.bodies import body_of
 from trigger_celery.binding.dispatcher import NUDGE_HEADER
+from trigger_celery.binding.request import REVOKED_HEADER
+from trigger_celery.engine import manage
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.facade import installed_engine
 from trigger_celery.engine.outcome import Executed, Finished, Left
@@ -32,8 +37,6 @@ from trigger_celery.states import RunState
 
 logger = logging.getLogger("trigger_celery.task")
 
-SUSPENDED = "SUSPENDED"
-"""The Celery state of a run that waits."""
 EXECUTED = "trigger_executed"
 """Attribute of a worker's request: what became of the run it executed."""
 
@@ -45,8 +48,11 @@ class DurableTask(Task[Any, Any]):
     typing = False
     acks_late = False
     max_retries = 0
+    # Celery would store STARTED for every message, also over the result of a finished run.
+    track_started = False
     Request = "trigger_celery.binding.request:DurableRequest"
     durable: TaskDefinition
+    tracks_started: bool | None = None
 
     def apply_async(
         self,
@@ -69,7 +75,9 @@ class DurableTask(Task[Any, Any]):
         task does not take, ``UsageError`` for options a durable run cannot honour and the
         codec's errors, all before anything is written.
         """
-        preset = {key: value for key, value in self._get_exec_options().items() if value}
+        if not isinstance(args or (), (list, tuple)):
+            raise TypeError(f"expected args of task {self.name!r} to be a list, got: {args!r}")
+        own = canvas.with_parent(self.app, {**options, "link": link, "link_error": link_error})
         run_id = trigger(
             installed_engine(),
             self.durable,
@@ -78,9 +86,14 @@ class DurableTask(Task[Any, Any]):
             id=self._run_id(task_id),
             delay=duration(countdown or 0, "countdown"),
             available_at=None if eta is None else instant(eta, "eta"),
-            canvas=canvas.save({**preset, **options, "link": link, "link_error": link_error}),
+            canvas=canvas.save({**canvas.declared(self), **own}),
         )
-        return self.AsyncResult(str(run_id))
+        result = self.AsyncResult(str(run_id))
+        result.ignored = bool(options.get("ignore_result", self.ignore_result))
+        parent = self.app.current_worker_task
+        if parent is not None and options.get("add_to_parent", True):
+            parent.add_trail(result)
+        return result
 
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
         """Do what :meth:`apply_async` does: a run commits with the caller's transaction."""
@@ -114,19 +127,33 @@ class DurableTask(Task[Any, Any]):
             delay = max(timedelta(0), eta - datetime.now(eta.tzinfo))
         raise RetryAfter(delay, f"task {self.name!r} asked for a retry") from exc
 
+    def replace(self, sig: Any) -> NoReturn:
+        """Refuse: the run keeps its id, its history and its callbacks until it ends."""
+        raise UsageError(
+            f"durable task {self.name!r} cannot be replaced by another: trigger that one, or "
+            "return and let a chain or a link= go on"
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Execute the run that a worker's message names; anywhere else, call the function."""
         request = self.request
-        if request.called_directly or request.is_eager or hasattr(request, EXECUTED):
-            return self._body()(*args, **kwargs)
-        engine = installed_engine()
-        run_id = UUID(request.id)
+        if request.called_directly or hasattr(request, EXECUTED):
+            return body_of(self)(*args, **kwargs)
+        if request.is_eager:
+            body = body_of(self)
+            return (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
         setattr(request, EXECUTED, None)
+        return self._tell_celery(self._execute(self._run_id(request.id), args, kwargs))
+
+    def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
+        engine, request = installed_engine(), self.request
         if getattr(request, NUDGE_HEADER, None) is None:
             self._adopt(engine, run_id, args, kwargs)
         try:
+            if getattr(request, REVOKED_HEADER, None) is not None:
+                manage.cancel(engine, run_id, "revoked")
             executed = execute(
-                engine, run_id, self.durable, body=self._body(), publish=self._owes
+                engine, run_id, self.durable, body=body_of(self), publish=self._claimed
             )
         except Exception:
             # Not the run's failure: a body's exceptions are settled in there. The run is
@@ -136,51 +163,52 @@ class DurableTask(Task[Any, Any]):
         setattr(request, EXECUTED, executed)
         if executed.run is not None:
             canvas.restore(canvas.load(executed.run.canvas), request)
-        return self._tell_celery(executed)
+        return executed
 
     def _tell_celery(self, executed: Executed) -> Any:
         """Return or raise what makes Celery publish the end of the run, or keep still."""
-        request = self.request
-        if isinstance(executed, Left):
-            self._show_left(executed)
-            raise Ignore
-        if not executed.owed:
-            raise Ignore
-        if executed.state is RunState.CANCELED:
-            self.backend.mark_as_revoked(
-                request.id, str(executed.error), request=request, store_result=True
-            )
-            published(installed_engine(), executed)
+        try:
+            if isinstance(executed, Left):
+                if executed.run is not None and not self._ignores(executed.run):
+                    shown.left(self, executed, installed_engine())
+            elif executed.state is RunState.CANCELED and executed.owed:
+                self._tell_revoked(executed)
+        except Exception:
+            # An end that is not published is published again by the sweep.
+            logger.exception("the state of run %s could not be shown", self.request.id)
+            raise Ignore from None
+        if isinstance(executed, Left) or executed.state is RunState.CANCELED:
             raise Ignore
         if executed.error is not None:
             raise executed.error
         return executed.value
 
-    def _show_left(self, left: Left) -> None:
-        """Store the Celery state of a run that goes on later, if anybody keeps results."""
-        if left.run is None or left.state is not RunState.SUSPENDED or self._ignores(left.run):
-            return
-        if left.reason == "retrying":
-            self.backend.mark_as_retry(
-                self.request.id, RunError("waiting for its next attempt"), request=self.request
-            )
-        else:
-            self.backend.store_result(self.request.id, None, SUSPENDED, request=self.request)
+    def _tell_revoked(self, executed: Finished) -> None:
+        """Store REVOKED for the run and what was chained to it: a chord must not hang."""
+        request: Any = self.request
+        self.backend.mark_as_failure(
+            request.id,
+            TaskRevokedError(str(executed.error)),
+            request=request,
+            store_result=not self._ignores(executed.run),
+            call_errbacks=False,
+            state=REVOKED,
+        )
+        published(installed_engine(), executed)
 
-    def _owes(self, run: Run) -> bool:
-        """Whether the end of the run has to be told to Celery."""
-        return not self._ignores(run) or canvas.owes_callbacks(canvas.load(run.canvas))
+    def _claimed(self, run: Run) -> bool:
+        """Note that the run is ours now; return whether its end has to be told to Celery."""
+        request: Any = self.request
+        request.retries = run.attempt - 1
+        ignores = self._ignores(run)
+        tracks = self.tracks_started
+        if not ignores and (self.app.conf.task_track_started if tracks is None else tracks):
+            shown.started(self)
+        return not ignores or canvas.owes_callbacks(canvas.load(run.canvas))
 
     def _ignores(self, run: Run) -> bool:
         ignored = canvas.load(run.canvas).get("ignore_result", self.ignore_result)
         return bool(ignored) or isinstance(self.backend, DisabledBackend)
-
-    def _body(self) -> Any:
-        """Return what a segment calls, bound to this task if it was declared so."""
-        body = self.durable.body
-        if not self.durable.bound:
-            return body
-        return lambda *args, **kwargs: body(self, *args, **kwargs)
 
     def _run_id(self, task_id: str | None) -> UUID:
         if task_id is not None:
@@ -198,7 +226,8 @@ class DurableTask(Task[Any, Any]):
     def _adopt(self, engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Create the run of a message that was published without one, by name."""
         saved = canvas.from_request(self.request)
-        trigger(engine, self.durable, tuple(args), kwargs, id=run_id, canvas=saved)
+        create = partial(trigger, engine, self.durable, tuple(args), kwargs, canvas=saved)
+        engine.persist(partial(create, id=run_id))
 
 
 def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> None:

@@ -10,14 +10,17 @@ from celery import Celery, bootsteps, signals
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 
+from trigger_celery.binding.housekeeping import CANCEL, SWEEP
 from trigger_celery.engine.app import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
 
-SWEEP = "trigger_celery.sweep"
-CANCEL = "trigger_celery.cancel"
+ENTRY = "trigger-celery-sweep"
+"""The name of our entry in beat's schedule."""
 EXPIRES = 10
 """Seconds after which an undelivered sweep message is pointless: later ones do its work."""
+BATCH = 500
+"""Revoked ids in one message at most."""
 
 # Shared memory, made before the pool forks: the main process tells its children to drain.
 _draining = get_context("fork").RawValue("b", 0)
@@ -26,6 +29,30 @@ _draining = get_context("fork").RawValue("b", 0)
 def is_draining() -> bool:
     """Whether this worker is shutting down: runs are handed back at their next boundary."""
     return bool(_draining.value)
+
+
+class RevokedIds:
+    """Ids that this worker was told to revoke: a suspended run has no message to drop."""
+
+    def __init__(self) -> None:
+        self._handled: set[str] = set()
+        self._expired: set[str] = set()
+
+    def note(self, request: Any = None, expired: bool = False, **kwargs: object) -> None:
+        """Leave out a message that expired: Celery puts its id among the revoked ones too."""
+        if expired:
+            self._expired.add(request.id)
+
+    def fresh(self) -> list[str]:
+        """Return the ids revoked since :meth:`handled` was called for them."""
+        revoked = worker_state.revoked.as_dict()
+        self._handled &= revoked.keys()  # Celery forgets ids after a while
+        self._expired &= revoked.keys()
+        return sorted(revoked.keys() - self._handled - self._expired)
+
+    def handled(self, ids: list[str]) -> None:
+        """Note that these ids need nothing more."""
+        self._handled.update(ids)
 
 
 class SweepStep(bootsteps.StartStopStep):
@@ -38,48 +65,48 @@ class SweepStep(bootsteps.StartStopStep):
     engine: Engine
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
-        self._entry: Any = None
-        self._cancels = RevokedRuns()
+        self._entries: list[Any] = []
+        self._uid = f"trigger_celery.revoked.{id(self)}"
+        self._revoked = RevokedIds()
         super().__init__(parent, **kwargs)
 
     def start(self, parent: Any) -> None:
         """Begin to tick; called in the worker's main process."""
         config = self.engine.config
         _draining.value = 0
+        signals.task_revoked.connect(self._revoked.note, weak=False, dispatch_uid=self._uid)
+        every = parent.timer.call_repeatedly
         if config.sweep_on_worker and config.sweep_interval:
             seconds = config.sweep_interval.total_seconds()
-            self._entry = parent.timer.call_repeatedly(seconds, self._tick, (parent.app,))
+            self._entries.append(every(seconds, self._sweep, (parent.app,)))
+        self._entries.append(every(1.0, self._cancel, (parent.app,)))
 
     def stop(self, parent: Any) -> None:
         """Tick no more."""
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
+        signals.task_revoked.disconnect(dispatch_uid=self._uid)
+        while self._entries:
+            self._entries.pop().cancel()
 
-    def _tick(self, app: Celery) -> None:
-        try:
-            app.send_task(SWEEP, expires=EXPIRES, retry=False, ignore_result=True)
-            for run_id in self._cancels.new():
-                app.send_task(CANCEL, (run_id, "revoked"), retry=False, ignore_result=True)
-        except Exception as error:  # the broker is away: the next tick tries again
-            logger.debug("sweep message not published: %s", error)
+    def _sweep(self, app: Celery) -> None:
+        _send(app, SWEEP, expires=EXPIRES)
+
+    def _cancel(self, app: Celery) -> None:
+        ids = self._revoked.fresh()
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            if not _send(app, CANCEL, (some, "revoked")):
+                return
+            self._revoked.handled(some)
 
 
-class RevokedRuns:
-    """The ids that were revoked since one last looked: a suspended run has no message to revoke."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def new(self) -> list[str]:
-        """Return ids revoked since the last call."""
-        revoked = worker_state.revoked
-        if len(revoked) == len(self._seen):
-            return []
-        now = {item for item in revoked if isinstance(item, str)}
-        fresh = sorted(now - self._seen)
-        self._seen = now
-        return fresh
+def _send(app: Celery, name: str, args: tuple[Any, ...] = (), **options: Any) -> bool:
+    """Publish one of our own tasks; a broker that is away is tried again at the next tick."""
+    try:
+        app.send_task(name, args, retry=False, ignore_result=True, **options)
+    except Exception as error:
+        logger.debug("%s was not published: %s", name, error)
+        return False
+    return True
 
 
 def connect(engine: Engine) -> None:
@@ -95,16 +122,14 @@ def connect(engine: Engine) -> None:
 def _prepare_app(app: Celery) -> None:
     app.steps["worker"].add(SweepStep)
     interval = SweepStep.engine.config.sweep_interval
-    if interval and not _is_scheduled(app):
+    if interval and not is_scheduled(app):
         app.add_periodic_task(
-            interval.total_seconds(),
-            app.signature(SWEEP, options={"expires": EXPIRES}),
-            name="trigger-celery-sweep",
+            interval.total_seconds(), app.signature(SWEEP, options={"expires": EXPIRES}), name=ENTRY
         )
 
 
-def _is_scheduled(app: Celery) -> bool:
-    """Whether the user's own schedule names the sweep."""
+def is_scheduled(app: Celery) -> bool:
+    """Whether beat's schedule names the sweep."""
     schedule = app.conf.beat_schedule or {}
     return any(entry.get("task") == SWEEP for entry in schedule.values())
 

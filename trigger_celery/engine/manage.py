@@ -6,8 +6,9 @@ from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine.app import Engine
-from trigger_celery.errors import RunNotFound
+from trigger_celery.errors import RunCanceled, RunNotFound
 from trigger_celery.records import Run
+from trigger_celery.values.failures import describe, to_text
 
 
 def get(engine: Engine, run_id: UUID) -> Run:
@@ -23,7 +24,8 @@ def cancel(engine: Engine, run_id: UUID, reason: str = "") -> bool:
 
     At once if it is queued or suspended; an executing body is left at its next boundary.
     """
-    nudge = engine.persist(partial(engine.store.runs.cancel, run_id, reason))
+    error = to_text(describe(RunCanceled(reason or "canceled")))
+    nudge = engine.persist(partial(engine.store.runs.cancel, run_id, error))
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
     return nudge is not None

@@ -54,9 +54,9 @@ def stored_outcome(claimed: Claimed, value: object) -> Finished:
 
 def stored_error(run: Run) -> Exception:
     """Return the stored failure of a run as an exception of ours."""
-    if run.state is RunState.CANCELED:
-        return RunCanceled(run.error or "canceled")
     if run.error is None:
         return RunFailed(run.state.value, "")
     failure = from_text(run.error)
+    if run.state is RunState.CANCELED:
+        return RunCanceled(failure.message)
     return RunFailed(failure.kind, failure.message)

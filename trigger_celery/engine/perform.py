@@ -11,7 +11,7 @@ from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.policy import is_retryable, retry_delay
 from trigger_celery.engine.replay import Slot, backoff_key
 from trigger_celery.engine.segment import Segment
-from trigger_celery.errors import StoreUnavailable, Unwinding
+from trigger_celery.errors import StoreUnavailable, TransactionOpen, Unwinding
 from trigger_celery.identity import new_token
 from trigger_celery.records import Checkpoint, FailedAttempt, NewWait, Span, StepKind
 from trigger_celery.values.failures import describe, to_text
@@ -98,6 +98,8 @@ def _failed(
     segment: Segment, call: StepCall, slot: Slot, number: int, error: Exception, span: Span
 ) -> Routine[None]:
     """Record the failure; return to try again, suspend for a long backoff, or raise it."""
+    if isinstance(error, TransactionOpen):
+        raise error  # nothing can be recorded before the author's transaction ends
     failed = FailedAttempt(
         key=slot.key,
         run_attempt=segment.run.attempt,

@@ -76,9 +76,10 @@ class Replay:
             key = f"{scope.path}{name}" if number == 1 else f"{scope.path}{name}#{number}"
         else:
             key = explicit
-        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or not key.isprintable():
             raise InvalidName(
-                f"expected a step key to be text of 1 to {KEY_LIMIT} characters, got: {key!r}"
+                "expected a step key to be printable text of 1 to "
+                f"{KEY_LIMIT} characters, got: {key!r}"
             )
         if key in self._taken:
             raise DuplicateStepKey(

@@ -112,6 +112,7 @@ class CancelContract:
             assert nudge.run_id == run_id
             run = got(store, run_id)
             assert (run.state, run.published_at) == ("canceled", None)
+            assert run.error == AWKWARD
             assert run.finished_at is not None
             claimed = claim(store, run_id)
             assert (claimed.publishing, claimed.run.state) == (True, "canceled")

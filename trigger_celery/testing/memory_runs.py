@@ -181,14 +181,15 @@ class MemoryRuns:
                 return None
             return crash(self._core, row.run)
 
-    def cancel(self, run_id: UUID, reason: str) -> Nudge | None:
+    def cancel(self, run_id: UUID, error: str) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is None or row.run.state.terminal:
                 return None
-            run = replace(row.run, state=RunState.CANCELED, worker="", due_at=self._core.now())
-            return self._core.finish(run, "cancel", reason=reason)
+            now = self._core.now()
+            run = replace(row.run, state=RunState.CANCELED, worker="", due_at=now, error=error)
+            return self._core.finish(run, "cancel")
 
     def retry(self, run_id: UUID) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.

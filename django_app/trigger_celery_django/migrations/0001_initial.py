@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+
 import django.db.models.deletion
+from django.db import migrations, models
+
 import trigger_celery.identity
 import trigger_celery_django.fields
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):

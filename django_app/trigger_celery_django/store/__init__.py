@@ -63,7 +63,7 @@ class DjangoStore:
         """
         return transactions.step_transaction(self._guard)
 
-    def on_commit(self, callback: Callable[[], None]) -> None:
+    def on_commit(self, callback: Callable[[], object]) -> None:
         """Call back after the caller's transaction commits (now if there is none).
 
         An exception of the callback is logged, never raised.

@@ -69,7 +69,7 @@ def crash(alias: str, run: models.Run, now: datetime) -> models.History:
         queue(run, now, delay=min(timedelta(seconds=seconds), _LONGEST_PAUSE))
         return noted(run, "recover", **told)
     failure = describe(
-        RunCrashed(f"its worker died {run.crashes} times while it executed the run, last {worker}")
+        RunCrashed(f"its worker died {run.crashes} times while it executed the run")
     )
     finish(run, RunState.FAILED, now, error=to_text(failure))
     # Its nudge is published with this sweep: another one has time.

@@ -34,7 +34,7 @@ class DjangoEvents:
         check_length("event name", event.name)
         connection = self._guard.connection
         insert = _insert_returning if connection.vendor == "postgresql" else _insert
-        with counting.paused():
+        with counting.paused:
             inserted = insert(connection, event)
         if inserted is None:
             return None

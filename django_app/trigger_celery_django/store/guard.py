@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic
 
 from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
 from trigger_celery.records import Lease
@@ -20,7 +21,7 @@ _TRIES = 3
 
 
 class _Step(threading.local):
-    block: transaction.Atomic | None = None
+    block: Atomic | None = None
 
 
 class Guard:
@@ -67,7 +68,7 @@ class Guard:
 
         return self._run(attempt)
 
-    def enter_step(self) -> transaction.Atomic:
+    def enter_step(self) -> Atomic:
         """Open the transaction that a step's body and its checkpoint share."""
         self._own_connection(joins=False)
         block = transaction.atomic(using=self.alias, durable=True)
@@ -75,15 +76,15 @@ class Guard:
         self._step.block = block
         return block
 
-    def leave_step(self, block: transaction.Atomic) -> None:
+    def leave_step(self, block: Atomic) -> None:
         """Commit it. The body's own errors do not come this way."""
         self._step.block = None
         self._run(lambda: block.__exit__(None, None, None), tries=1)
 
-    def abandon_step(self, block: transaction.Atomic, error: BaseException) -> None:
+    def abandon_step(self, block: Atomic, error: BaseException) -> None:
         """Roll it back."""
         self._step.block = None
-        with counting.paused():
+        with counting.paused:
             block.__exit__(type(error), error, error.__traceback__)
 
     def _own_connection(self, *, joins: bool) -> BaseDatabaseWrapper:
@@ -100,7 +101,7 @@ class Guard:
     def _run(self, work: Callable[[], T], *, tries: int = _TRIES) -> T:
         for left in reversed(range(tries)):
             try:
-                with counting.paused():
+                with counting.paused:
                     return work()
             except Error as error:
                 connection = connections[self.alias]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -40,7 +39,7 @@ class DjangoRuns:
         for run in runs:
             check_length("task", run.task)
         created: set[UUID] = set()
-        with counting.paused():
+        with counting.paused:
             for start in range(0, len(runs), _BATCH):
                 created.update(self._hot.create(runs[start : start + _BATCH]))
         return created
@@ -114,15 +113,15 @@ class DjangoRuns:
 
         return self._change(run_id, change)
 
-    def cancel(self, run_id: UUID, reason: str) -> Nudge | None:
+    def cancel(self, run_id: UUID, error: str) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
 
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if RunState(run.state).terminal:
                 return None
-            changes.finish(run, RunState.CANCELED, now, error=json.dumps({"reason": reason}))
+            changes.finish(run, RunState.CANCELED, now, error=error)
             changes.cancel_waits(self._alias, run.pk)
-            return self._save(run, noted(run, "cancel", reason=reason))
+            return self._save(run, noted(run, "cancel"))
 
         return self._change(run_id, change)
 

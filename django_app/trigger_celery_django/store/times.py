@@ -10,11 +10,12 @@ from django.db.models import DateTimeField, Func
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils.dateparse import parse_datetime
 
-_CLOCKS = {"postgresql": "clock_timestamp()", "mysql": "UTC_TIMESTAMP(6)"}
+# Not clock_timestamp(): compared with a volatile function, PostgreSQL uses no index.
+_CLOCKS = {"postgresql": "statement_timestamp()", "mysql": "UTC_TIMESTAMP(6)"}
 
 
 class DatabaseNow(Func):
-    """The database's time when it runs the statement, not when the transaction began.
+    """The database's time when the statement began, not the transaction.
 
     SQLite has milliseconds only; its file is on this host, so that the clock of this
     process is the database's clock.
@@ -25,16 +26,16 @@ class DatabaseNow(Func):
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
-    ) -> tuple[str, list[Any]]:
+    ) -> tuple[str, tuple[str | int, ...]]:
         return clock_sql(connection)
 
 
-def clock_sql(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+def clock_sql(connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ...]]:
     """Return an SQL expression for the database's time, and its parameters."""
     clock = _CLOCKS.get(connection.vendor)
     if clock is not None:
-        return clock, []
-    return "%s", [connection.ops.adapt_datetimefield_value(datetime.now(UTC))]
+        return clock, ()
+    return "%s", (str(connection.ops.adapt_datetimefield_value(datetime.now(UTC))),)
 
 
 def read_now(connection: BaseDatabaseWrapper) -> datetime:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Exists, Subquery
-
 from trigger_celery.records import Candidate, Event, Lease, Nudge, StepKind, Suspend
 from trigger_celery.states import RunState
 from trigger_celery_django import models
@@ -35,12 +33,15 @@ class DjangoWaits:
 
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take."""
-        run = models.Run.objects.filter(pk=run_id)
+        run = models.Run.objects.using(self._alias).filter(pk=run_id)
+        # Asked first: only of a constant can PostgreSQL tell how few events are so recent.
+        created_at = self._guard.read(run.values_list("created_at", flat=True).first)
+        if created_at is None:
+            return []
         events = (
             models.Event.objects.using(self._alias)
             .filter(name=name, sequence__gt=after)
-            .since(Subquery(run.values("created_at")))
-            .filter(Exists(run))
+            .since(created_at)
             .exclude(wait__run=run_id)
             .order_by("sequence")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from trigger_celery_django.store.guard import Guard
@@ -12,7 +13,7 @@ from trigger_celery_django.store.hot.portable import PortableHot
 if find_spec("psycopg") is not None:
     from trigger_celery_django.store.hot.postgresql import PostgresHot
 
-    _POSTGRES: type[Hot] = PostgresHot
+    _POSTGRES: Callable[[Guard], Hot] = PostgresHot
 else:
     _POSTGRES = PortableHot
 

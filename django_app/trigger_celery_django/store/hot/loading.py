@@ -13,7 +13,8 @@ from trigger_celery.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store.times import aware
 
-# MySQL gives positions of a union as decimals. Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
+# Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
+# It gives the positions of a union as decimals.
 _LOAD = f"""
 SELECT c.key, c.kind, c.position, c.value, NULL, NULL, NULL, NULL, NULL, NULL, 0
 FROM {models.Checkpoint._meta.db_table} c WHERE c.run_id = %s

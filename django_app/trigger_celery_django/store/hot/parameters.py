@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from trigger_celery.records import FailedAttempt, NewRun, NewWait, StepKind
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.rows import shape_digest, span_columns
 
 
-def run_parameters(runs: Sequence[NewRun]) -> dict[str, object]:
+def run_parameters(runs: Sequence[NewRun]) -> dict[str, Any]:
     """Return the columns of new runs."""
     return {
         "ids": [run.id for run in runs],

@@ -74,6 +74,7 @@ class PortableHot:
             return None
         if verb is not None:
             noted(found, verb).save(using=self._alias, force_insert=True)
+        assert found.due_at is not None, "it was set with the claim"
         run = run_record(found)
         return Claimed(
             run=run,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
+from django.db.models import Field, Model
 
 from trigger_celery.records import Checkpoint, FailedAttempt, Lease
 from trigger_celery_django import models
@@ -57,10 +57,10 @@ def _insert(
     """Insert a row of the run if the lease holds and the row is new."""
     quote = connection.ops.quote_name
     parameters = [
-        model._meta.get_field(name).get_db_prep_save(value, connection)
+        cast("Field[Any, Any]", model._meta.get_field(name)).get_db_prep_save(value, connection)
         for name, value in values.items()
     ]
-    clock, clock_parameters = clock_sql(connection) if stamp else ("", [])
+    clock, clock_parameters = clock_sql(connection) if stamp else ("", ())
     columns = ["run_id", *map(quote, values), "fence", *([stamp] if stamp else [])]
     selected = ["id", *["%s"] * len(values), "fence", *([clock] if stamp else [])]
     run_id = models.Run._meta.pk.get_db_prep_value(lease.run_id, connection)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import F, Min
+from django.db.models.expressions import Combinable
 
 from trigger_celery.records import Lease, NewWait, Nudge, StepKind, Suspend
 from trigger_celery.states import RunState, WaitState
@@ -71,7 +72,7 @@ def resolve(
     runs = {run.pk: run for run in locked.select_for_update()}
     waits = models.Wait.objects.using(alias)
     taken = set(waits.filter(run__in=runs, event=sequence).values_list("run", flat=True))
-    first: dict[object, models.Wait] = {}
+    first: dict[UUID, models.Wait] = {}
     for wait in waits.filter(pk__in=wait_ids, run__in=runs).open().order_by("pk"):
         if wait.run_id not in taken:
             first.setdefault(wait.run_id, wait)
@@ -101,7 +102,7 @@ def queue(run: models.Run) -> None:
 
 def _wait(lease: Lease, wait: NewWait) -> models.Wait:
     now = DatabaseNow()
-    due_at: datetime | object | None = wait.until
+    due_at: datetime | Combinable | None = wait.until
     if wait.delay is not None:
         due_at = now + wait.delay
     return models.Wait(

@@ -1,0 +1,143 @@
+"""What is asked all the time is answered from an index, however many runs are suspended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.models import Model
+
+from support.databases import alias_of, every_database
+from support.store_rows import sent
+from trigger_celery.identity import new_id
+from trigger_celery.states import RunState, WaitState
+from trigger_celery.testing.contract_records import NUDGE_INTERVAL
+from trigger_celery_django.models import Event, Run, Wait
+from trigger_celery_django.store import DjangoStore
+
+ROWS = 10_000
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _fill(alias: str) -> None:
+    """Suspend many runs, each on an event of its own and most with a deadline far away."""
+    later = datetime.now(UTC) + timedelta(days=300)
+    runs = [
+        Run(
+            id=new_id(),
+            task="t",
+            state=RunState.SUSPENDED,
+            input="[]",
+            created_at=EPOCH,
+            available_at=EPOCH,
+            due_at=later if number % 3 else None,
+        )
+        for number in range(ROWS)
+    ]
+    Run.objects.using(alias).bulk_create(runs)
+    Wait.objects.using(alias).bulk_create(
+        Wait(
+            run=run,
+            key="k",
+            kind="wait_for_event",
+            state=WaitState.WAITING,
+            position=0,
+            name="approved",
+            filter="{}",
+            match_hash=number,
+            created_at=EPOCH,
+        )
+        for number, run in enumerate(runs)
+    )
+    Event.objects.using(alias).bulk_create(
+        Event(
+            event_id=str(number),
+            name="approved",
+            payload="{}",
+            received_at=EPOCH,
+            matched_at=EPOCH,
+        )
+        for number in range(ROWS)
+    )
+
+
+def _plans(store: DjangoStore) -> dict[str, str]:
+    """Run each verb and return how PostgreSQL would run its statement again."""
+    fresh = Run.objects.using(store.alias).create(
+        task="t",
+        state=RunState.QUEUED,
+        input="[]",
+        created_at=datetime.now(UTC),
+        available_at=EPOCH,
+    )
+    verbs = {
+        "due": lambda: store.sweeps.due(limit=100, nudge_interval=NUDGE_INTERVAL),
+        "candidates": lambda: store.waits.candidates("approved", [3], after=0, limit=100),
+        "many candidates": lambda: store.waits.candidates("approved", [3, 5], after=0, limit=9),
+        "unseen": lambda: store.waits.unseen_events(fresh.pk, "approved", after=0, limit=100),
+        "unmatched": lambda: store.events.unmatched(older_than=timedelta(0), limit=100),
+    }
+    plans = {}
+    with connections[store.alias].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for name, verb in verbs.items():
+        found: list[tuple[str, Any]] = []
+        with connections[store.alias].execute_wrapper(_keep(found)):
+            verb()
+        with connections[store.alias].cursor() as cursor:
+            statement, parameters = found[-1]
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            plans[name] = "\n".join(line for (line,) in cursor.fetchall())
+    return plans
+
+
+def _keep(found: list[tuple[str, Any]]) -> Any:
+    def keep(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        found.append((sql, params))
+        return execute(sql, params, many, context)
+
+    return keep
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[alias_of("postgres")])
+def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
+    store = DjangoStore(alias_of("postgres"))
+    _fill(store.alias)
+    plans = _plans(store)
+    assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
+    assert "trigger_run_due" in plans["due"]
+    assert "trigger_wait_match" in plans["candidates"]
+    assert plans["many candidates"].count("trigger_wait_match") == 2
+    assert "trigger_event_recent" in plans["unseen"]
+    assert "trigger_event_unmatched" in plans["unmatched"]
+
+
+@pytest.mark.parametrize(
+    ("model", "index", "columns"),
+    [
+        (Run, "trigger_run_due", ["due_at"]),
+        (Wait, "trigger_wait_match", ["match_hash", "id"]),
+        (Event, "trigger_event_unmatched", ["matched_at", "received_at"]),
+    ],
+)
+@pytest.mark.parametrize("database", every_database())
+def test_partial_indexes_exist_even_where_they_cannot_be_partial(
+    database: str, model: type[Model], index: str, columns: list[str]
+) -> None:
+    connection = connections[alias_of(database)]
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    assert found[index]["index"]
+    assert found[index]["columns"] == columns
+
+
+@pytest.mark.parametrize("database", every_database())
+def test_an_idle_sweep_opens_no_transaction(database: str) -> None:
+    store = DjangoStore(alias_of(database))
+    with sent(store.alias) as statements:
+        assert len(store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)) == 0
+    assert len(statements) == 1
+    assert statements[0].startswith("SELECT")

@@ -1,0 +1,280 @@
+"""The stage of a chaos test: a database, a broker, real workers, and what holds at the end."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import Error, connections
+from django.db.models import Model
+from django_celery_results.models import TaskResult
+
+from support.brokers import transport_options
+from support.databases import TESTS
+from support.private_servers import PrivatePostgres, PrivateRedis
+from support.waiting import eventually
+from support.worker_process import WorkerProcess
+from testproject.chaos_settings import TRIGGER_CELERY
+from testproject.shop.models import Effect
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery.identity import new_id
+from trigger_celery.records import Run
+from trigger_celery.states import TERMINAL, TRANSITIONS, RunState
+from trigger_celery_django import models
+from trigger_celery_django.store.times import DatabaseNow
+
+T = TypeVar("T")
+
+ALIAS = "chaos"
+"""The alias under which the test process knows the database of the workers."""
+
+LONG = os.environ.get("CHAOS") == "long"
+SETTLED_WITHIN = 90
+"""Seconds after which everything must have come to its end once the faults are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the effect log: what happened, in which run, in which process."""
+
+    run: str
+    name: str
+    pid: int
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """What a chaos test works on. Workers that are left at its end are killed."""
+
+    folder: Path
+    postgres: PrivatePostgres
+    redis: PrivateRedis
+    workers: list[WorkerProcess] = field(default_factory=list)
+    runs: list[UUID] = field(default_factory=list)
+
+    @property
+    def broker(self) -> dict[str, object]:
+        """Celery's settings for the broker, as the workers have them."""
+        return {
+            "broker_url": f"redis://{self.redis.host}:{self.redis.port}/0",
+            "broker_transport_options": transport_options(Path(os.environ["TC_TMP"]), "redis"),
+        }
+
+    @property
+    def log(self) -> Path:
+        """The effect log."""
+        return self.folder / "effects.log"
+
+    def environment(self, fault: str = "") -> dict[str, str]:
+        """Return the environment of a worker."""
+        path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "testproject.chaos_settings",
+            "PYTHONPATH": os.pathsep.join(path),
+            "TC_EFFECTS": str(self.log),
+            "TC_FAULT": fault,
+            "TC_DB": "postgres",
+            "TC_DB_NAME": "postgres",
+            "TC_POSTGRES_HOST": self.postgres.host,
+            "TC_POSTGRES_PORT": str(self.postgres.port),
+            "TC_BROKER": "redis",
+            "TC_RESULTS": "django-db",
+            "TC_REDIS_HOST": self.redis.host,
+            "TC_REDIS_PORT": str(self.redis.port),
+        }
+
+    def start(self, *names: str, concurrency: int = 2, fault: str = "") -> list[WorkerProcess]:
+        """Start workers beside each other and return once they are ready."""
+        environment = self.environment(fault)
+        started = [
+            WorkerProcess(name, self.folder, environment, concurrency=concurrency) for name in names
+        ]
+        self.workers += started
+        for worker in started:
+            worker.wait_ready()
+        return started
+
+    def trigger(self, task: Any, *args: object, **options: object) -> UUID:
+        """Create a run and return its id."""
+        run_id = UUID(task.apply_async(args, **options).id)
+        self.runs.append(run_id)
+        return run_id
+
+    def trigger_surely(self, task: Any, *args: object) -> UUID:
+        """Create a run while the database comes and goes: again and again under one id."""
+        run_id = str(new_id())
+        self.ask(lambda: task.apply_async(args, task_id=run_id))
+        self.runs.append(UUID(run_id))
+        return UUID(run_id)
+
+    def owner(self, pid: int) -> WorkerProcess:
+        """Return the worker that the process belongs to."""
+        return next(worker for worker in self.workers if worker.owns(pid))
+
+    def wait_said(self, worker: WorkerProcess, text: str) -> None:
+        """Return once the worker's log has the text."""
+        eventually(lambda: worker.said(text), 30, f"worker {worker.name} says {text!r}")
+
+    # The effect log.
+
+    def lines(self) -> list[Line]:
+        """Return the effect log."""
+        if not self.log.exists():
+            return []
+        parts = [line.split(" ") for line in self.log.read_text().splitlines()]
+        return [Line(first, " ".join(name), int(pid)) for first, *name, pid in parts]
+
+    def counts(self, run: UUID | str) -> dict[str, int]:
+        """Return how often each thing happened in a run (``"-"``: outside of any)."""
+        return dict(Counter(line.name for line in self.lines() if line.run == str(run)))
+
+    def wait_effect(self, name: str, times: int = 1) -> list[Line]:
+        """Return the lines of this name once there are so many."""
+
+        def look() -> list[Line]:
+            found = [line for line in self.lines() if line.name == name]
+            return found if len(found) >= times else []
+
+        return eventually(look, 30, f"{times} times {name!r} in {self.log}")
+
+    def hold(self, name: str) -> None:
+        """Make steps that come to this barrier wait."""
+        self.folder.joinpath(f"hold-{name}").touch()
+
+    def release(self, name: str) -> None:
+        """Let them go on."""
+        self.folder.joinpath(f"hold-{name}").unlink()
+
+    # The database.
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Return the answer of a query, asking again while the database is away."""
+
+        def look() -> tuple[T, ...]:
+            try:
+                return (question(),)
+            except Error:
+                connections[ALIAS].close()
+                return ()
+
+        return eventually(look, 30, "the database answers")[0]
+
+    def run(self, run_id: UUID) -> Run:
+        """Return a run as it is stored."""
+        run = self.ask(lambda: installed_engine().store.runs.get(run_id))
+        assert run is not None, run_id
+        return run
+
+    def wait_state(self, run_id: UUID, state: RunState, *, within: float = 30) -> Run:
+        """Return the run once it is in this state."""
+
+        def look() -> Run | None:
+            run = self.run(run_id)
+            return run if run.state is state else None
+
+        found = eventually(look, within, f"run {run_id} is {state}")
+        assert found is not None
+        return found
+
+    def verbs(self, run_id: UUID) -> list[str]:
+        """Return the history of a run."""
+        return [entry.verb for entry in installed_engine().store.runs.history(run_id)]
+
+    def result(self, run_id: UUID) -> object:
+        """Return what a completed run returned."""
+        run = self.run(run_id)
+        assert run.state is RunState.COMPLETED, run
+        assert run.output is not None
+        return installed_engine().codec.decode(run.output)
+
+    def celery_states(self, run_id: UUID) -> list[str]:
+        """Return the states that Celery's result backend has for the run."""
+        rows = TaskResult.objects.using(ALIAS).filter(task_id=str(run_id))
+        return self.ask(lambda: list(rows.values_list("status", flat=True)))
+
+    def letters(self) -> list[models.DeadLetter]:
+        """Return all dead letters."""
+        return self.ask(lambda: list(models.DeadLetter.objects.using(ALIAS)))
+
+    def balance(self, run_id: UUID) -> tuple[int, int]:
+        """Return how many rows the atomic steps of a run left, and their sum."""
+        rows = Effect.objects.using(ALIAS).filter(run=str(run_id), step="stored")
+        amounts = self.ask(lambda: list(rows.values_list("n", flat=True)))
+        return len(amounts), sum(amounts)
+
+    def settle(self, *, hurry: bool = False) -> None:
+        """Wait until every run has ended and is published, then check what must always hold.
+
+        ``hurry`` lets the time until the next nudges pass at once.
+        """
+
+        def look() -> bool:
+            if hurry:
+                self._hurry()
+            return not self._unsettled()
+
+        eventually(look, SETTLED_WITHIN, "all runs ended and published")
+        for run_id in self.runs:
+            self._check_history(run_id)
+        assert self.ask(lambda: models.Wait.objects.using(ALIAS).open().count()) == 0
+
+    def _unsettled(self) -> list[tuple[UUID, str]]:
+        runs = models.Run.objects.using(ALIAS)
+        ended = runs.filter(state__in=TERMINAL, published_at__isnull=False, due_at=None)
+        return self.ask(
+            lambda: list(runs.exclude(pk__in=ended.values("pk")).values_list("pk", "state"))
+        )
+
+    def _hurry(self) -> None:
+        runs = models.Run.objects.using(ALIAS).exclude(state=RunState.EXECUTING)
+        waiting = runs.exclude(state=RunState.SUSPENDED).filter(due_at__gt=DatabaseNow())
+        self.ask(lambda: waiting.update(due_at=DatabaseNow()))
+
+    def _check_history(self, run_id: UUID) -> None:
+        before: RunState | None = None
+        fence = 0
+        for entry in installed_engine().store.runs.history(run_id):
+            if before is None:
+                legal = entry.state is RunState.QUEUED
+            elif entry.verb == "publish":
+                legal = entry.state is before
+            else:
+                legal = entry.state in TRANSITIONS[before]
+            assert legal, f"run {run_id}: {entry.verb} made {entry.state} of {before}"
+            assert entry.fence >= fence, f"run {run_id}: {entry} goes back behind fence {fence}"
+            before, fence = entry.state, entry.fence
+        assert before is self.run(run_id).state
+
+    def check_counts(self, run_id: UUID, expected: Mapping[str, int]) -> None:
+        """Check how often each thing happened in the run."""
+        assert self.counts(run_id) == dict(expected), "\n".join(self.verbs(run_id))
+
+    def tails(self) -> str:
+        """Return the ends of the workers' logs."""
+        return "\n".join(f"--- {worker.name}\n{worker.tail()}" for worker in self.workers)
+
+
+class EverythingHere:
+    """A database router that makes the test process work where the workers do."""
+
+    def db_for_read(self, model: type[Model], **hints: object) -> str:
+        """Return the alias."""
+        return ALIAS
+
+    def db_for_write(self, model: type[Model], **hints: object) -> str:
+        """Return the alias."""
+        return ALIAS
+
+
+def settings_of_workers() -> dict[str, object]:
+    """Return the Django settings of the test process while it works with the workers."""
+    return {
+        "TRIGGER_CELERY": dict(TRIGGER_CELERY),
+        "DATABASE_ROUTERS": [EverythingHere()],
+    }

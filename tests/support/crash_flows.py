@@ -1,0 +1,90 @@
+"""The flows whose every crash point is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from support.crash_points import World
+from trigger_celery import RetryPolicy, sleep, step, wait_for_event
+
+NAP = timedelta(seconds=30)
+SLOW = RetryPolicy(max_attempts=3, min_delay=30, max_delay=30, jitter=False)
+FAST = RetryPolicy(max_attempts=3, min_delay=0, jitter=False)
+
+
+class Stage:
+    """The world that the steps below act in."""
+
+    world: World
+
+
+@step
+def act(name: str) -> str:
+    Stage.world.effects[name] += 1
+    return f"did {name}"
+
+
+def flaky(name: str) -> str:
+    Stage.world.effects[name] += 1
+    if Stage.world.effects[name] == 1:
+        raise ConnectionError("the first time it fails")
+    return f"did {name}"
+
+
+slow_flaky = step(retry=SLOW)(flaky)
+fast_flaky = step(retry=FAST)(flaky)
+
+
+@step(atomic=True)
+def write(name: str) -> str:
+    world = Stage.world
+    # Stands for a row of the same database: it counts if the transaction commits.
+    world.store.on_commit(lambda: world.effects.update([name]))
+    return f"wrote {name}"
+
+
+def linear(run: str) -> list[str]:
+    return [act("a"), act("b"), act("c")]
+
+
+def slow_retry(run: str) -> list[str]:
+    return [act("a"), slow_flaky("b"), act("c")]
+
+
+def fast_retry(run: str) -> list[str]:
+    return [act("a"), fast_flaky("b"), act("c")]
+
+
+def nap(run: str) -> list[str]:
+    before = act("a")
+    sleep(NAP)
+    return [before, act("b")]
+
+
+def approval(run: str) -> list[Any]:
+    before = act("a")
+    event = wait_for_event("approved", filter={"run": run})
+    return [before, event.payload["run"] == run, act("b")]
+
+
+def silence(run: str) -> list[Any]:
+    before = act("a")
+    event = wait_for_event("approved", filter={"run": run}, timeout=NAP, default=None)
+    return [before, event, act("b")]
+
+
+def atomic(run: str) -> list[str]:
+    return [act("a"), write("b"), act("c")]
+
+
+FLOWS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "linear": (linear, ""),
+    "slow retry": (slow_retry, ""),
+    "fast retry": (fast_retry, ""),
+    "sleep": (nap, ""),
+    "event": (approval, "approved"),
+    "timeout": (silence, ""),
+    "atomic": (atomic, ""),
+}

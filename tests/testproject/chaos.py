@@ -1,0 +1,182 @@
+"""Tasks and faults for workers under chaos; workers import it with ``celery -I``.
+
+``TC_FAULT`` names what goes wrong in a process: ``drop``, ``drop-most`` or ``repeat``
+(nudges), ``die-at-link`` or ``die-at-result`` (once, at that point of a run's end).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from celery import current_task, signals
+from django_celery_results.backends import DatabaseBackend
+
+from testproject.shop.models import Effect
+from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
+from trigger_celery import current_run, durable_task, sleep, step, wait_for_event
+from trigger_celery.binding.housekeeping import SWEEP
+from trigger_celery.engine import settle
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery.ports import Dispatcher
+from trigger_celery.records import Nudge
+
+SEED = 20261122
+
+
+@step
+def fenced(name: str) -> int:
+    fence = current_run().fence
+    effect(f"fenced {fence}")
+    hold(name)
+    effect(f"passed {fence}")
+    return fence
+
+
+@step(atomic=True)
+def fenced_atomic(name: str) -> int:
+    fence = current_run().fence
+    effect(f"fenced {fence}")
+    Effect.objects.create(run=str(current_run().id), step="fenced_atomic", n=fence)
+    hold(name)
+    effect(f"passed {fence}")
+    return fence
+
+
+@step
+def die() -> None:
+    effect("die")
+    os._exit(1)
+
+
+@durable_task(name="patient-hold", retry=QUICK, heartbeat_timeout=300)
+def patient_hold(name: str) -> str:
+    """Be held in a step under a lease that does not run out."""
+    first(1)
+    held(name)
+    stored(1)
+    return str(last(name))
+
+
+@durable_task(name="zombie", retry=QUICK)
+def zombie(name: str, atomic: bool) -> int:
+    """Be held in a step and return the fence it was recorded under."""
+    first(1)
+    fence = fenced_atomic(name) if atomic else fenced(name)
+    stored(1)
+    last(fence)
+    return int(fence)
+
+
+@durable_task(name="poison", retry=QUICK, max_crashes=3)
+def poison() -> None:
+    """Kill each process that executes it."""
+    first(1)
+    die()
+
+
+@durable_task(name="ledger", retry=QUICK)
+def ledger(amount: int) -> int:
+    """Move an amount by two atomic steps around a short wait."""
+    first(1)
+    taken = stored(-amount)
+    sleep(0.3)
+    given = stored(amount)
+    return int(last(taken + given))
+
+
+@durable_task(name="ledger-waiter", retry=QUICK)
+def ledger_waiter(key: str, amount: int) -> int:
+    """Move an amount once somebody says so."""
+    taken = stored(-amount)
+    event = wait_for_event("go", {"key": key}, timeout=timedelta(minutes=10))
+    return int(last(taken + stored(amount) + event.payload["n"]))
+
+
+class LossyDispatcher:
+    """Loses nudges; ``keep`` decides which arrive."""
+
+    def __init__(self, inner: Dispatcher, keep: Callable[[], bool]) -> None:
+        self._inner = inner
+        self._keep = keep
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        """Publish those that are kept."""
+        self._inner.nudge([nudge for nudge in nudges if self._keep()])
+
+
+class RepeatingDispatcher:
+    """Publishes every nudge ten times, in any order."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self._inner = inner
+        self._random = random.Random(SEED)
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        """Publish all, ten times."""
+        many = [*nudges] * 10
+        self._random.shuffle(many)
+        self._inner.nudge(many)
+
+
+def faulty(fault: str, inner: Dispatcher) -> Dispatcher:
+    """Return a dispatcher with this fault: ``drop``, ``drop-most``, ``repeat`` or none."""
+    if fault == "drop":
+        return LossyDispatcher(inner, _in_sweep)
+    if fault == "drop-most":
+        chance = random.Random(SEED)
+        return LossyDispatcher(inner, lambda: chance.random() < 0.1)
+    return RepeatingDispatcher(inner) if fault == "repeat" else inner
+
+
+def _in_sweep() -> bool:
+    return bool(current_task) and current_task.name == SWEEP
+
+
+def _once() -> bool:
+    """Whether nobody died here before; a file remembers it across processes."""
+    try:
+        Path(os.environ["TC_EFFECTS"]).with_name("died").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _die_at_link(sender: Any = None, **_: Any) -> None:
+    if sender == plain_link.name and _once():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_at_result() -> None:
+    store: Callable[..., Any] = DatabaseBackend._store_result
+
+    def dying(
+        backend: Any, task_id: str, result: Any, status: str, *rest: Any, **named: Any
+    ) -> Any:
+        durable = getattr(named.get("request"), "task", "") != plain_link.name
+        if status == "SUCCESS" and durable and _once():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return store(backend, task_id, result, status, *rest, **named)
+
+    DatabaseBackend._store_result = dying
+
+
+def _install(fault: str) -> None:
+    """Make the faults of this worker."""
+    # A run whose worker died before its callbacks were out is published again after this.
+    settle.PUBLISH_WITHIN = timedelta(seconds=2)
+    engine = installed_engine()
+    engine.dispatcher = faulty(fault, engine.dispatcher)
+    if fault == "die-at-link":
+        signals.before_task_publish.connect(_die_at_link, weak=False)
+    if fault == "die-at-result":
+        _die_at_result()
+
+
+if "TC_FAULT" in os.environ:
+    _install(os.environ["TC_FAULT"])

@@ -1,0 +1,91 @@
+"""Carries runs to their end in one thread: what workers, beat and time would do, in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from trigger_celery.authoring.definition import TaskDefinition
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.outcome import Executed
+from trigger_celery.engine.runner import execute, published
+from trigger_celery.engine.sweep import sweep
+from trigger_celery.errors import UnknownTask
+from trigger_celery.records import Run
+from trigger_celery.states import RunState
+
+YEAR = timedelta(days=365)
+_SHORTEST = timedelta(milliseconds=1)
+
+
+def drain(
+    engine: Engine,
+    *,
+    open_runs: Callable[[], Iterable[UUID]],
+    advance: Callable[[timedelta], object],
+    max_virtual_time: timedelta = YEAR,
+) -> list[Executed]:
+    """Execute and sweep until every run has ended or waits for an event without a timeout.
+
+    Works with any store: ``open_runs`` returns the ids of the runs that have not ended (ids
+    of others do no harm), ``advance`` lets the time of its database pass. Time passes only
+    when nothing else is left to do, to the moment at which the next run is due, and by at
+    most ``max_virtual_time`` in all; zero does only what is possible now.
+
+    Returns what became of each segment, in order. Raises :exc:`UnknownTask` for a run that
+    may start but whose task is not declared in ``engine.tasks``.
+    """
+    done: list[Executed] = []
+    left = max_virtual_time
+    settled = False
+    while True:
+        sweep(engine)
+        runs = [run for run in map(engine.store.runs.get, open_runs()) if run is not None]
+        now = engine.store.now()
+        tried = [execute_declared(engine, run) for run in runs if _may_start(run, now)]
+        segments = [executed for executed in tried if executed.run is not None]
+        done += segments
+        if segments and not engine.draining():
+            settled = False
+            continue
+        pause = _until_next(runs, now)
+        if runs and not settled:  # what a crash left undone is made up for by now
+            pause = min(pause or YEAR, engine.config.nudge_interval)
+            settled = True
+        if pause is None or pause > left:
+            return done
+        advance(pause)
+        left -= pause
+
+
+def execute_declared(engine: Engine, run: Run) -> Executed:
+    """Execute a run by the definition of its task; confirm its end if callbacks are owed.
+
+    Raises :exc:`UnknownTask` if the task is not declared in ``engine.tasks``.
+    """
+    executed = execute(engine, run.id, _definition(engine, run))
+    published(engine, executed)
+    return executed
+
+
+def _definition(engine: Engine, run: Run) -> TaskDefinition:
+    definition = engine.tasks.get(run.task)
+    if definition is None:
+        known = ", ".join(sorted(task.name for task in engine.tasks)) or "none"
+        raise UnknownTask(
+            f"run {run.id} is of task {run.task!r}, which is not declared here; declared: {known}"
+        )
+    return definition
+
+
+def _may_start(run: Run, now: datetime) -> bool:
+    if run.state is RunState.QUEUED:
+        return run.available_at <= now
+    return run.state.terminal and run.published_at is None
+
+
+def _until_next(runs: Iterable[Run], now: datetime) -> timedelta | None:
+    times = [run.due_at for run in runs if run.due_at is not None]
+    times += [run.available_at for run in runs if run.available_at > now]
+    return max(_SHORTEST, min(times) - now) if times else None
