@@ -3,56 +3,50 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from trigger_celery.states import TERMINAL, RunState, WaitState
 
-if TYPE_CHECKING:
-    # ruff does not look for names in the brackets of a base class.
-    from trigger_celery_django.models import DeadLetter, Event, Run, Wait  # noqa: F401
+T = TypeVar("T", bound=Model, covariant=True)
 
 UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 """Of a run: it has ended and its callbacks are owed."""
 
 
-class RunQuerySet(QuerySet["Run", "Run"]):
+class RunQuerySet(QuerySet[T]):
     """Runs."""
 
-    def held(self, run_id: UUID, fence: int) -> RunQuerySet:
+    def held(self, run_id: UUID, fence: int) -> RunQuerySet[T]:
         """The run, if it is executing under exactly this fence."""
         return self.filter(pk=run_id, fence=fence, state=RunState.EXECUTING)
 
-    def alive(self) -> RunQuerySet:
-        """Runs that have not ended."""
-        return self.exclude(state__in=sorted(TERMINAL))
-
-    def unpublished(self) -> RunQuerySet:
+    def unpublished(self) -> RunQuerySet[T]:
         """Runs that have ended and whose callbacks are owed."""
         return self.filter(UNPUBLISHED)
 
 
-class WaitQuerySet(QuerySet["Wait", "Wait"]):
+class WaitQuerySet(QuerySet[T]):
     """Waits."""
 
-    def open(self) -> WaitQuerySet:
+    def open(self) -> WaitQuerySet[T]:
         """Waits without an outcome."""
         return self.filter(state=WaitState.WAITING)
 
 
-class EventQuerySet(QuerySet["Event", "Event"]):
+class EventQuerySet(QuerySet[T]):
     """Events."""
 
-    def since(self, moment: datetime) -> EventQuerySet:
+    def since(self, moment: datetime) -> EventQuerySet[T]:
         """Events that were received, or committed, at that time or later."""
         return self.filter(Q(matched_at=None) | Q(matched_at__gte=moment))
 
 
-class DeadLetterQuerySet(QuerySet["DeadLetter", "DeadLetter"]):
+class DeadLetterQuerySet(QuerySet[T]):
     """Dead letters."""
 
-    def open(self) -> DeadLetterQuerySet:
+    def open(self) -> DeadLetterQuerySet[T]:
         """Dead letters that wait for a person."""
         return self.filter(state="open")

@@ -22,6 +22,10 @@ from bench.peers import client
 
 MEASURES = ("step", "runs", "latency", "replay", "wake")
 BUILD = environment.ROOT / "build"
+SETTINGS = (
+    "settings: OPTIONS prepare_threshold=5, CONN_MAX_AGE=None, CELERY_DB_REUSE_MAX, "
+    "no results; for Celery's tasks alike"
+)
 
 Measure = Callable[[Bench], list[Comparison]]
 
@@ -39,8 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         stack.callback(counters().clear)
         found, failed = _measure(names, _prepare(options, stack))
     print(table.render(found))
+    print(f"\n{SETTINGS}")
     table.write(options.output, found)
-    print(f"\nwritten to {options.output}")
+    print(f"written to {options.output}")
     return 1 if failed else 0
 
 

@@ -28,7 +28,7 @@ FIELDS = {
 @pytest.mark.requires("postgres", "redis")
 def test_the_quick_bench_writes_ratios_of_steps(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    command = [sys.executable, RUN, "--quick", "--only", "step", "--output", output]
+    command = [sys.executable, str(RUN), "--quick", "--only", "step", "--output", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text("utf-8"))
@@ -44,7 +44,7 @@ def test_the_bench_names_the_services_it_misses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TC_REDIS_PORT", "1")
-    command = [sys.executable, RUN, "--output", tmp_path / "bench.json"]
+    command = [sys.executable, str(RUN), "--output", str(tmp_path / "bench.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
     assert "redis" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,7 +73,7 @@ def _plans(store: DjangoStore) -> dict[str, str]:
         created_at=datetime.now(UTC),
         available_at=EPOCH,
     )
-    verbs = {
+    verbs: dict[str, Callable[[], object]] = {
         "due": lambda: store.sweeps.due(limit=100, nudge_interval=NUDGE_INTERVAL),
         "candidates": lambda: store.waits.candidates("approved", [3], after=0, limit=100),
         "many candidates": lambda: store.waits.candidates("approved", [3, 5], after=0, limit=9),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from django_celery_results.models import TaskResult
 
 from support.brokers import transport_options
 from support.databases import TESTS
+from support.effect_log import EffectLog
 from support.private_servers import PrivatePostgres, PrivateRedis
 from support.waiting import eventually
 from support.worker_process import WorkerProcess
@@ -38,20 +38,10 @@ SETTLED_WITHIN = 90
 """Seconds after which everything must have come to its end once the faults are over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the effect log: what happened, in which run, in which process."""
-
-    run: str
-    name: str
-    pid: int
-
-
 @dataclass(kw_only=True)
-class Stage:
+class Stage(EffectLog):
     """What a chaos test works on. Workers that are left at its end are killed."""
 
-    folder: Path
     postgres: PrivatePostgres
     redis: PrivateRedis
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -64,11 +54,6 @@ class Stage:
             "broker_url": f"redis://{self.redis.host}:{self.redis.port}/0",
             "broker_transport_options": transport_options(Path(os.environ["TC_TMP"]), "redis"),
         }
-
-    @property
-    def log(self) -> Path:
-        """The effect log."""
-        return self.folder / "effects.log"
 
     def environment(self, fault: str = "") -> dict[str, str]:
         """Return the environment of a worker."""
@@ -120,38 +105,6 @@ class Stage:
     def wait_said(self, worker: WorkerProcess, text: str) -> None:
         """Return once the worker's log has the text."""
         eventually(lambda: worker.said(text), 30, f"worker {worker.name} says {text!r}")
-
-    # The effect log.
-
-    def lines(self) -> list[Line]:
-        """Return the effect log."""
-        if not self.log.exists():
-            return []
-        parts = [line.split(" ") for line in self.log.read_text().splitlines()]
-        return [Line(first, " ".join(name), int(pid)) for first, *name, pid in parts]
-
-    def counts(self, run: UUID | str) -> dict[str, int]:
-        """Return how often each thing happened in a run (``"-"``: outside of any)."""
-        return dict(Counter(line.name for line in self.lines() if line.run == str(run)))
-
-    def wait_effect(self, name: str, times: int = 1) -> list[Line]:
-        """Return the lines of this name once there are so many."""
-
-        def look() -> list[Line]:
-            found = [line for line in self.lines() if line.name == name]
-            return found if len(found) >= times else []
-
-        return eventually(look, 30, f"{times} times {name!r} in {self.log}")
-
-    def hold(self, name: str) -> None:
-        """Make steps that come to this barrier wait."""
-        self.folder.joinpath(f"hold-{name}").touch()
-
-    def release(self, name: str) -> None:
-        """Let them go on."""
-        self.folder.joinpath(f"hold-{name}").unlink()
-
-    # The database.
 
     def ask(self, question: Callable[[], T]) -> T:
         """Return the answer of a query, asking again while the database is away."""
@@ -250,10 +203,6 @@ class Stage:
             assert entry.fence >= fence, f"run {run_id}: {entry} goes back behind fence {fence}"
             before, fence = entry.state, entry.fence
         assert before is self.run(run_id).state
-
-    def check_counts(self, run_id: UUID, expected: Mapping[str, int]) -> None:
-        """Check how often each thing happened in the run."""
-        assert self.counts(run_id) == dict(expected), "\n".join(self.verbs(run_id))
 
     def tails(self) -> str:
         """Return the ends of the workers' logs."""

@@ -82,7 +82,7 @@ def _sqlite(folder: Path) -> dict[str, object]:
             "transaction_mode": "IMMEDIATE",
         },
         # A file, because other threads and processes have to open it too.
-        "TEST": {"NAME": str(folder / "test.sqlite3")},
+        "TEST": {"NAME": str(folder / "test.sqlite3"), "DEPENDENCIES": []},
     }
 
 
@@ -103,7 +103,7 @@ def _server(name: str, engine: str) -> dict[str, object]:
         "USER": "root",
         "NAME": "trigger_celery",
         # Of its own for every process: two test runs on one server do not meet.
-        "TEST": {"NAME": f"test_trigger_celery_{os.getpid()}"},
+        "TEST": {"NAME": f"test_trigger_celery_{os.getpid()}", "DEPENDENCIES": []},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -24,7 +25,6 @@ from support.waiting import eventually
 from testproject.celery import app
 from trigger_celery.binding.dispatcher import CeleryDispatcher
 from trigger_celery.engine.facade import installed_engine
-from trigger_celery_django.conf import config
 
 FOLDER = Path(os.environ["TC_TMP"])
 PREFIX = os.environ["TC_PREFIX"]
@@ -62,15 +62,11 @@ class Worker:
         """Ask for a warm shutdown."""
         self.process.send_signal(signal.SIGTERM)
 
-    def stop(self, timeout: float = 15) -> None:
-        """End it, gently if it lets itself; its children too."""
-        if self.process.poll() is None:
-            self.tell_to_stop()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout)
+    def kill(self) -> None:
+        """End it and its children at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait(timeout)
+        self.process.wait(10)
 
 
 @dataclass(kw_only=True)
@@ -168,7 +164,7 @@ def site(broker: str, results: str) -> Iterator[Site]:
         yield place
     finally:
         for worker in place.workers:
-            worker.stop()
+            worker.kill()
         _clean_up(broker)
         _point_app_at(*before)
 
@@ -177,11 +173,14 @@ def _point_app_at(broker: str, results: str) -> None:
     app.conf.broker_url = brokers.url(broker)
     app.conf.broker_transport_options = brokers.transport_options(FOLDER, broker)
     app.conf.result_backend = brokers.result_backend(results)
+    gc.collect()  # results that nobody holds unsubscribe, which needs their connection
     pools.reset()
     app._after_fork()  # forgets connections and producers
     app._local.__dict__.pop("backend", None)
     app._backend_cache = None
-    installed_engine().dispatcher = CeleryDispatcher(lambda: config().publish_timeout)
+    dispatcher = installed_engine().dispatcher
+    if isinstance(dispatcher, CeleryDispatcher):
+        dispatcher.close()
 
 
 def _clean_up(broker: str) -> None:

@@ -134,6 +134,7 @@ def test_a_run_whose_workers_die_ends_as_crashed(harness: Harness) -> None:
         harness.sweep()
         assert harness.run(run_id).state is RunState.QUEUED
         assert harness.run(run_id).crashes == crashes
+        harness.advance(timedelta(minutes=1))  # a run that kills workers comes back later
     crash(harness, run_id)
     harness.advance(harness.config.heartbeat_timeout)
     harness.sweep()

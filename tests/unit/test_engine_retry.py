@@ -101,7 +101,9 @@ def test_a_step_without_a_policy_leaves_retries_to_the_run(harness: Harness) -> 
 
 
 def test_a_retried_run_keeps_its_checkpoints(harness: Harness) -> None:
-    done = step(lambda: LOG.append("done"))
+    @step
+    def done() -> None:
+        LOG.append("done")
 
     def body() -> str:
         done()

@@ -53,7 +53,6 @@ class Renewals:
         self.released += 1
 
 
-
 def keeper(store: Renewals, clock: Any = None) -> LeaseKeeper:
     return LeaseKeeper(cast(Store, store), clock or SystemClock())
 
@@ -185,9 +184,7 @@ def rival(harness: Harness, run_id: Any) -> None:
 def _take_over(harness: Harness, run_id: Any) -> None:
     run = harness.run(run_id)
     harness.memory.runs.recover(run_id, run.worker)
-    claim = Claim(
-        run_id=run_id, task=run.task, worker="rival", version="", length=LONG, token="t"
-    )
+    claim = Claim(run_id=run_id, task=run.task, worker="rival", version="", length=LONG, token="t")
     assert harness.memory.runs.claim(claim) is not None
 
 

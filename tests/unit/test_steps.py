@@ -76,7 +76,7 @@ def test_calls_of_one_step_are_numbered(harness: Harness) -> None:
 def test_a_step_outside_of_a_run_is_a_plain_function() -> None:
     marker = object()
     assert note(marker) is marker
-    assert LOG == [marker]
+    assert [marker] == LOG
 
 
 def test_a_first_return_is_the_stored_value_decoded(harness: Harness) -> None:
@@ -245,7 +245,7 @@ def test_a_lost_commit_of_an_atomic_step_is_resolved_by_its_checkpoint(
         run_id = harness.trigger(harness.task(atomic_task))
         harness.run_until_idle()
         assert harness.result(run_id) == len(effects)
-    assert LOG == effects  # a refused commit rolled the first one's writes back
+    assert effects == LOG  # a refused commit rolled the first one's writes back
 
 
 @dataclass
@@ -284,7 +284,5 @@ def test_a_step_that_raises_stop_iteration_fails(harness: Harness) -> None:
     def empty() -> object:
         return next(iter([]))
 
-    error = failure_of(
-        harness, lambda: empty(), name="stop", retry=RetryPolicy(max_attempts=1)
-    )
+    error = failure_of(harness, lambda: empty(), name="stop", retry=RetryPolicy(max_attempts=1))
     assert "StopIteration" in error

@@ -163,9 +163,7 @@ def test_an_event_may_be_returned(harness: Harness) -> None:
 
 
 def test_a_wait_without_an_event_times_out(harness: Harness) -> None:
-    assert "no event 'approved' matched within 0:01:00" in failure_of(
-        harness, lambda: approval(60)
-    )
+    assert "no event 'approved' matched within 0:01:00" in failure_of(harness, lambda: approval(60))
 
 
 def test_a_timeout_may_be_caught(harness: Harness) -> None:

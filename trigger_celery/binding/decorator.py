@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from celery import current_app, shared_task
 
@@ -13,6 +13,9 @@ from trigger_celery.backoff import RetryPolicy
 from trigger_celery.binding.task import DurableTask
 from trigger_celery.config import suggest
 from trigger_celery.errors import DeclarationError, UnknownOption
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CELERY_OPTIONS = frozenset(
     {
@@ -77,6 +80,28 @@ OVERRULED = frozenset(
     }
 )
 """Celery's options that mean nothing for a nudge: they are taken, and dropped."""
+
+
+@overload
+def durable_task(fn: Callable[P, R], /) -> DurableTask[P, R]: ...
+
+
+@overload
+def durable_task(
+    *, bind: Literal[True], **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], DurableTask[P, R]]: ...
+
+
+@overload
+def durable_task(
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    heartbeat_timeout: timedelta | float | None = None,
+    max_crashes: int | None = None,
+    checkpoint: str = "auto",
+    **options: Any,
+) -> Callable[[Callable[P, R]], DurableTask[P, R]]: ...
 
 
 def durable_task(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, ParamSpec, TypeVar, NoReturn
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -35,13 +35,15 @@ from trigger_celery.identity import new_id
 from trigger_celery.records import Run
 from trigger_celery.states import RunState
 
+P = ParamSpec("P")
+R = TypeVar("R")
 logger = logging.getLogger("trigger_celery.task")
 
 EXECUTED = "trigger_executed"
 """Attribute of a worker's request: what became of the run it executed."""
 
 
-class DurableTask(Task[Any, Any]):
+class DurableTask(Task[P, R]):
     """A Celery task whose calls create runs. Made by ``@durable_task``, not by hand."""
 
     abstract = True

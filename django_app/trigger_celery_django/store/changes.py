@@ -68,9 +68,7 @@ def crash(alias: str, run: models.Run, now: datetime) -> models.History:
         seconds = 0 if run.crashes == 1 else 2 ** min(run.crashes, 10)
         queue(run, now, delay=min(timedelta(seconds=seconds), _LONGEST_PAUSE))
         return noted(run, "recover", **told)
-    failure = describe(
-        RunCrashed(f"its worker died {run.crashes} times while it executed the run")
-    )
+    failure = describe(RunCrashed(f"its worker died {run.crashes} times while it executed the run"))
     finish(run, RunState.FAILED, now, error=to_text(failure))
     # Its nudge is published with this sweep: another one has time.
     run.due_at = now + config().nudge_interval

@@ -30,7 +30,7 @@ class DjangoSweeps:
             return Due()
         return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
 
-    def _due(self) -> RunQuerySet:
+    def _due(self) -> RunQuerySet[models.Run]:
         return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
 
     def _move_on(self, limit: int, nudge_interval: timedelta) -> Due:

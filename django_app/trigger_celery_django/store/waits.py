@@ -80,7 +80,7 @@ class DjangoWaits:
         """Let the event end those of the waits that are open; queue their suspended runs."""
         return self._hot.resolve(sequence, wait_ids)
 
-    def _candidates(self, waits: WaitQuerySet) -> list[Candidate]:
+    def _candidates(self, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:
         rows = waits.values_list("pk", "run", "key", "name", "filter")
         return [
             Candidate(wait_id=wait_id, run_id=run_id, key=key, name=name, filter=text)

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from bench import environment
 from bench.bench_tasks import steps_and_wait
-from bench.contest import Bench, Comparison, alternate
+from bench.contest import Bench, Comparison, Side, alternate
 from bench.inprocess import create, timed
 from trigger_celery import send_event
 from trigger_celery.states import RunState
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> list[Comparison]:
     size = bench.size(1_000, 200)
     with psycopg.connect(environment.url(os.environ["TC_BENCH_NAME"]), autocommit=True) as raw:
         finished = _suspended(size)[0]
-        sides = {
+        sides: dict[str, Side] = {
             "ours": partial(_replay, size),
             FLOOR: partial(_floor, raw, finished, size),
             **bench.peer_sides("replay", size),

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from bench import bench_tasks, environment
-from bench.contest import Bench, Comparison, alternate
+from bench.contest import Bench, Comparison, Side, alternate
 from bench.inprocess import execute_new
 from trigger_celery_django.models import Checkpoint
 
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> list[Comparison]:
     size = bench.size(1_000, 200)
     with psycopg.connect(environment.url(os.environ["TC_BENCH_NAME"]), autocommit=True) as raw:
         _create_raw_table(raw)
-        sides = {
+        sides: dict[str, Side] = {
             "ours": partial(_durable, size),
             "raw insert + commit": partial(_raw, raw, size),
             "Django ORM insert": partial(_orm, size),

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from bench import queues
 from bench.bench_tasks import plain_last, wait
-from bench.contest import Bench, Comparison, alternate
+from bench.contest import Bench, Comparison, Side, alternate
 from bench.counters import TIMEOUT, Stalled, counters
 from trigger_celery import send_event
 from trigger_celery.states import RunState
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> list[Comparison]:
     """Compare seconds from the first event to the last arrival."""
     size = bench.size(200, 20)
     with queues.warm_worker(bench):
-        sides = {
+        sides: dict[str, Side] = {
             "ours": partial(_wake, size),
             PLAIN: partial(_plain, size),
             **bench.peer_sides("wake", size),

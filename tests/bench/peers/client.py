@@ -70,5 +70,5 @@ def _install(venv: Path, packages: tuple[str, ...], log: Path) -> None:
     with open(log, "a", encoding="utf-8") as output:
         if not (venv / "bin" / "python").exists():
             subprocess.run([sys.executable, "-m", "venv", venv], check=True, stdout=output)
-        pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", *packages]
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
         subprocess.run(pip, check=True, stdout=output, stderr=output)

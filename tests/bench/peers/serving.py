@@ -78,14 +78,14 @@ def drain(module: str, size: int, fill: Callable[[str], None]) -> float:
         return (size - first) / (counters().wait(batch) - began)
 
 
-def first_steps(module: str, samples: int, send: Callable[[str], None]) -> float:
+def first_steps(module: str, samples: int, send: Callable[[str], object]) -> float:
     """Return the median of milliseconds from a trigger to the first step's time stamp."""
     with workers(module):
         _one(send)  # the workers are up once it is through
         return median(_one(send) for _ in range(samples)) * 1_000
 
 
-def _one(send: Callable[[str], None]) -> float:
+def _one(send: Callable[[str], object]) -> float:
     batch = f"peer-{uuid4().hex}"
     sent = time.time()
     send(batch)

@@ -192,7 +192,7 @@ class PortableHot:
             lambda: portable_waits.resolve(self._alias, runs, sequence, wait_ids)
         )
 
-    def _held(self, lease: Lease) -> RunQuerySet:
+    def _held(self, lease: Lease) -> RunQuerySet[models.Run]:
         return models.Run.objects.using(self._alias).held(lease.run_id, lease.fence)
 
     def _settled(self, lease: Lease, token: str) -> RunState:

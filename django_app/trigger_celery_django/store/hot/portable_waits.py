@@ -52,7 +52,7 @@ def looked(alias: str, run_id: UUID, fence: int) -> None:
         run.update(due_at=first_due(waits))
 
 
-def first_due(waits: WaitQuerySet) -> datetime | None:
+def first_due(waits: WaitQuerySet[models.Wait]) -> datetime | None:
     """Return when the first of the open waits ends by itself."""
     due_at: datetime | None = waits.open().aggregate(first=Min("due_at"))["first"]
     return due_at

@@ -18,6 +18,70 @@ from trigger_celery_django.store.hot.statements import (
     insert_failed,
 )
 
+_HOLD = f"""
+WITH held AS MATERIALIZED (
+    SELECT id, fence, worker FROM {RUN} WHERE {HELD} FOR NO KEY UPDATE
+),
+"""
+_MOVE = f"""
+known AS MATERIALIZED (
+    SELECT w.key, w.state, w.due_at, w.looked FROM held JOIN {WAIT} AS w ON w.run_id = held.id
+    FOR UPDATE OF w
+), shaped AS (
+    INSERT INTO {SHAPE} (digest, name, paths)
+    SELECT * FROM unnest(%(digests)s::text[], %(shape_names)s::text[], %(shapes)s::text[])
+    WHERE EXISTS (SELECT 1 FROM held) ORDER BY 1
+    ON CONFLICT DO NOTHING
+), added AS (
+    INSERT INTO {WAIT} (
+        run_id, key, kind, state, position, name, filter, paths, match_hash, due_at,
+        created_at, source, looked
+    )
+    SELECT held.id, n.key, n.kind, 'waiting', n.position, n.name, n.filter, n.paths,
+        n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
+        n.source, n.kind <> %(event_kind)s
+    FROM held, unnest(
+        %(keys)s::text[], %(kinds)s::text[], %(positions)s::int[], %(names)s::text[],
+        %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
+        %(untils)s::timestamptz[], %(sources)s::text[]
+    ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
+    ON CONFLICT (run_id, key) DO NOTHING
+    RETURNING due_at, looked
+), outlook AS (
+    SELECT
+        EXISTS (
+            SELECT 1 FROM known WHERE state <> 'waiting' AND key = ANY(%(awaited)s::text[])
+        ) AS ended,
+        EXISTS (
+            SELECT 1 FROM known WHERE state = 'waiting' AND NOT looked
+            UNION ALL SELECT 1 FROM added WHERE NOT looked
+        ) AS unlooked,
+        least(
+            (SELECT min(due_at) FROM known WHERE state = 'waiting'),
+            (SELECT min(due_at) FROM added)
+        ) AS first_due
+), moved AS (
+    UPDATE {RUN} AS run SET
+        state = CASE WHEN o.ended THEN 'queued' ELSE 'suspended' END,
+        attempt = %(next_attempt)s, crashes = 0, token = %(token)s,
+        worker = CASE WHEN o.ended THEN '' ELSE run.worker END,
+        available_at = CASE WHEN o.ended THEN clock_timestamp() ELSE run.available_at END,
+        due_at = CASE WHEN o.ended THEN clock_timestamp() + %(nudge_interval)s::interval
+            WHEN o.unlooked THEN clock_timestamp() + %(look_within)s::interval
+            ELSE o.first_due END
+    FROM held, outlook AS o WHERE run.id = held.id
+    RETURNING run.id, run.state, run.fence, held.worker
+), noted AS (
+    {NOTE}
+    SELECT id, clock_timestamp(), step.verb, step.state, fence,
+        CASE step.place WHEN 1 THEN worker ELSE '' END, '{{}}'
+    FROM moved JOIN (VALUES (1, 'suspend', 'suspended'), (2, 'wake', 'queued'))
+        AS step(place, verb, state) ON step.place = 1 OR moved.state = 'queued'
+    ORDER BY step.place
+)
+SELECT state FROM moved
+"""
+
 
 @cache
 def suspend(*, failed: bool) -> str:
@@ -27,66 +91,7 @@ def suspend(*, failed: bool) -> str:
     holds the run's lock, so they are read after it and FOR UPDATE.
     """
     attempt = f"attempt AS ({insert_failed('held')} ON CONFLICT DO NOTHING)," if failed else ""
-    return f"""
-    WITH held AS MATERIALIZED (
-        SELECT id, fence, worker FROM {RUN} WHERE {HELD} FOR NO KEY UPDATE
-    ), {attempt} known AS MATERIALIZED (
-        SELECT w.key, w.state, w.due_at, w.looked FROM held JOIN {WAIT} AS w ON w.run_id = held.id
-        FOR UPDATE OF w
-    ), shaped AS (
-        INSERT INTO {SHAPE} (digest, name, paths)
-        SELECT * FROM unnest(%(digests)s::text[], %(shape_names)s::text[], %(shapes)s::text[])
-        WHERE EXISTS (SELECT 1 FROM held) ORDER BY 1
-        ON CONFLICT DO NOTHING
-    ), added AS (
-        INSERT INTO {WAIT} (
-            run_id, key, kind, state, position, name, filter, paths, match_hash, due_at,
-            created_at, source, looked
-        )
-        SELECT held.id, n.key, n.kind, 'waiting', n.position, n.name, n.filter, n.paths,
-            n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
-            n.source, n.kind <> %(event_kind)s
-        FROM held, unnest(
-            %(keys)s::text[], %(kinds)s::text[], %(positions)s::int[], %(names)s::text[],
-            %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
-            %(untils)s::timestamptz[], %(sources)s::text[]
-        ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
-        ON CONFLICT (run_id, key) DO NOTHING
-        RETURNING due_at, looked
-    ), outlook AS (
-        SELECT
-            EXISTS (
-                SELECT 1 FROM known WHERE state <> 'waiting' AND key = ANY(%(awaited)s::text[])
-            ) AS ended,
-            EXISTS (
-                SELECT 1 FROM known WHERE state = 'waiting' AND NOT looked
-                UNION ALL SELECT 1 FROM added WHERE NOT looked
-            ) AS unlooked,
-            least(
-                (SELECT min(due_at) FROM known WHERE state = 'waiting'),
-                (SELECT min(due_at) FROM added)
-            ) AS first_due
-    ), moved AS (
-        UPDATE {RUN} AS run SET
-            state = CASE WHEN o.ended THEN 'queued' ELSE 'suspended' END,
-            attempt = %(next_attempt)s, crashes = 0, token = %(token)s,
-            worker = CASE WHEN o.ended THEN '' ELSE run.worker END,
-            available_at = CASE WHEN o.ended THEN clock_timestamp() ELSE run.available_at END,
-            due_at = CASE WHEN o.ended THEN clock_timestamp() + %(nudge_interval)s::interval
-                WHEN o.unlooked THEN clock_timestamp() + %(look_within)s::interval
-                ELSE o.first_due END
-        FROM held, outlook AS o WHERE run.id = held.id
-        RETURNING run.id, run.state, run.fence, held.worker
-    ), noted AS (
-        {NOTE}
-        SELECT id, clock_timestamp(), step.verb, step.state, fence,
-            CASE step.place WHEN 1 THEN worker ELSE '' END, '{{}}'
-        FROM moved JOIN (VALUES (1, 'suspend', 'suspended'), (2, 'wake', 'queued'))
-            AS step(place, verb, state) ON step.place = 1 OR moved.state = 'queued'
-        ORDER BY step.place
-    )
-    SELECT state FROM moved
-    """
+    return f"{_HOLD} {attempt} {_MOVE}"
 
 
 LOOKED = f"""

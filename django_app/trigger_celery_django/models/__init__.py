@@ -1,0 +1,33 @@
+"""The tables: what runs, steps, waits and events are made of.
+
+Payloads are text exactly as the codec wrote it: JSON columns reorder keys and reject
+values that others take. Foreign keys on the hot path have no constraint in the
+database: its check would lock and read the run's row again for each recorded step.
+"""
+
+from __future__ import annotations
+
+from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH
+from trigger_celery_django.models.runs import (
+    Checkpoint,
+    DeadLetter,
+    FailedAttempt,
+    History,
+    Run,
+    TaskVersion,
+)
+from trigger_celery_django.models.waits import Event, Wait, WaitShape
+
+__all__ = [
+    "KEY_LENGTH",
+    "NAME_LENGTH",
+    "Checkpoint",
+    "DeadLetter",
+    "Event",
+    "FailedAttempt",
+    "History",
+    "Run",
+    "TaskVersion",
+    "Wait",
+    "WaitShape",
+]

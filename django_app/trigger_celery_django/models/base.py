@@ -1,0 +1,32 @@
+"""What the tables have in common."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from trigger_celery.records import StepKind
+from trigger_celery.states import RunState, WaitState
+from trigger_celery_django.fields import PayloadField
+
+NAME_LENGTH = 255
+KEY_LENGTH = 500
+
+
+def choices(values: type[RunState] | type[WaitState] | type[StepKind]) -> list[tuple[str, str]]:
+    """Return the values of an enumeration as Django wants them."""
+    return [(item.value, item.value.replace("_", " ")) for item in values]
+
+
+class Measured(models.Model):
+    """When and where something ran and what it used: the columns of a span."""
+
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    cpu_us = models.BigIntegerField()
+    peak_memory = models.BigIntegerField()
+    queries = models.PositiveIntegerField()
+    worker = models.CharField(max_length=NAME_LENGTH, blank=True)
+    source = PayloadField(blank=True)
+
+    class Meta:
+        abstract = True

@@ -1,0 +1,102 @@
+"""The tables of events and of what waits for them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from trigger_celery.records import StepKind
+from trigger_celery.states import WaitState
+from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
+from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, choices
+from trigger_celery_django.models.runs import Run
+from trigger_celery_django.querysets import EventQuerySet, WaitQuerySet
+
+
+class Event(models.Model):
+    """A named payload that was received; matched once all waits of its time have seen it."""
+
+    sequence = models.BigAutoField(primary_key=True)
+    event_id = IdentityField(max_length=NAME_LENGTH, unique=True)
+    name = IdentityField(max_length=NAME_LENGTH)
+    payload = PayloadField()
+    received_at = models.DateTimeField()
+    matched_at = models.DateTimeField(null=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # A look-back reads by sequence when much came since the run began ...
+            models.Index(fields=["name", "sequence"], name="trigger_event_order"),
+            # ... and by time when little did, however many events lie before.
+            models.Index(fields=["name", "matched_at"], name="trigger_event_recent"),
+            PartialIndex(
+                fields=["matched_at", "received_at"],
+                name="trigger_event_unmatched",
+                condition=Q(matched_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.event_id}"
+
+
+class Wait(models.Model):
+    """Something a run waits for, or waited for.
+
+    ``looked`` is false until the events stored before it were compared with it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(
+        Run, models.CASCADE, related_name="waits", db_constraint=False, db_index=False
+    )
+    key = IdentityField(max_length=KEY_LENGTH)
+    kind = models.CharField(max_length=16, choices=choices(StepKind))
+    state = models.CharField(max_length=16, choices=choices(WaitState))
+    position = models.PositiveIntegerField()
+    name = IdentityField(max_length=NAME_LENGTH, blank=True)
+    filter = PayloadField(blank=True)
+    paths = PayloadField(blank=True)
+    match_hash = models.BigIntegerField(null=True)
+    due_at = models.DateTimeField(null=True)
+    # An event that ended a wait must stay: replays read it.
+    event = models.ForeignKey(Event, models.PROTECT, null=True, db_constraint=False)
+    created_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+    source = PayloadField(blank=True)
+    looked = models.BooleanField(default=True)
+
+    objects = WaitQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "key"], name="trigger_wait_key"),
+            models.UniqueConstraint(fields=["run", "event"], name="trigger_wait_event"),
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in WaitState]),
+                name="trigger_wait_state",
+            ),
+        ]
+        indexes = [
+            PartialIndex(
+                fields=["match_hash", "id"],
+                name="trigger_wait_match",
+                condition=Q(state=WaitState.WAITING.value),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class WaitShape(models.Model):
+    """A set of key paths that the filters of some waits on an event name look at."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    name = IdentityField(max_length=NAME_LENGTH, db_index=True)
+    paths = PayloadField()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.paths}"

@@ -1,0 +1,114 @@
+"""An event and a wait that commit at the same moment find each other, with no sweep to help."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from uuid import UUID
+
+import pytest
+from django.db import connections
+
+from support.databases import alias_of, every_database
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.events import send_event
+from trigger_celery.engine.matching import look_back
+from trigger_celery.identity import new_id, new_token
+from trigger_celery.records import Claim, Lease, NewRun, NewWait, StepKind, Suspend
+from trigger_celery.states import RunState, WaitState
+from trigger_celery.values.filters import Filter
+from trigger_celery_django.models import Run, Wait
+from trigger_celery_django.store import DjangoStore
+
+ITERATIONS = 1_000
+SERVERS = [param for param in every_database(transaction=True) if "sqlite" not in str(param)]
+
+
+class Race:
+    """One run after the other, each waiting for an event that is sent at the same moment."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.engine = Engine(store=DjangoStore(alias))
+        self.line = Barrier(2)
+
+    def executing(self) -> Lease:
+        """Return the lease of a new run that is about to wait."""
+        run_id = new_id()
+        self.engine.store.runs.create([NewRun(id=run_id, task="race", input="[[],{}]")])
+        claimed = self.engine.store.runs.claim(
+            Claim(
+                run_id=run_id,
+                task="race",
+                worker="w",
+                version="",
+                length=timedelta(minutes=5),
+                token=new_token(),
+            )
+        )
+        assert claimed is not None
+        return claimed.lease
+
+    def wait(self, lease: Lease, pause: Callable[[], None]) -> None:
+        """Suspend the run, then look for events, as the end of a segment does."""
+        wanted = Filter("go", {"run": str(lease.run_id)}, self.engine.codec)
+        wait = NewWait(
+            key="go",
+            kind=StepKind.EVENT,
+            position=1,
+            name="go",
+            filter=wanted.text,
+            paths=wanted.paths,
+            match_hash=wanted.match_hash,
+        )
+        suspend = Suspend(waits=(wait,), keys=("go",), next_attempt=1, token=new_token())
+        self.line.wait()
+        pause()
+        self.engine.store.waits.suspend(lease, suspend, look_within=timedelta(hours=1))
+        look_back(self.engine, lease)
+
+    def emit(self, run_id: UUID, pause: Callable[[], None]) -> None:
+        """Send the event, which then looks for waits."""
+        self.line.wait()
+        pause()
+        send_event(self.engine, "go", {"run": str(run_id)})
+
+    def close(self) -> None:
+        """Leave no connection of a helper thread behind."""
+        self.line.wait()
+        connections[self.alias].close()
+
+
+@pytest.mark.parametrize("database", SERVERS)
+def test_an_event_and_a_wait_that_race_always_meet(database: str, transactional_db: None) -> None:
+    race = Race(alias_of(database))
+    seed = random.Random(20261122)
+
+    def pause() -> Callable[[], None]:
+        spins = seed.randrange(0, 4_000)  # less than a statement takes, and never the same
+
+        def spin() -> None:
+            sum(range(spins))
+
+        return spin
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(ITERATIONS):
+            lease = race.executing()
+            sides = [
+                pool.submit(race.wait, lease, pause()),
+                pool.submit(race.emit, lease.run_id, pause()),
+            ]
+            for side in sides:
+                side.result()
+        for closing in [pool.submit(race.close), pool.submit(race.close)]:
+            closing.result()
+
+    runs = Run.objects.using(race.alias).filter(task="race")
+    waits = Wait.objects.using(race.alias)
+    assert runs.filter(state=RunState.QUEUED).count() == ITERATIONS
+    assert waits.filter(state=WaitState.EVENT).count() == ITERATIONS
+    assert waits.values("event").distinct().count() == ITERATIONS

@@ -1,0 +1,61 @@
+"""Settings are typed, and a wrong one is named with what it should have been."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from trigger_celery.config import Config
+from trigger_celery.errors import DeclarationError, UnknownOption
+
+
+def test_no_settings_are_the_defaults() -> None:
+    assert Config.from_mapping({}) == Config()
+
+
+def test_durations_are_seconds_or_timedeltas() -> None:
+    config = Config.from_mapping({"HEARTBEAT_TIMEOUT": 90, "SWEEP_INTERVAL": 0.5})
+    assert config.heartbeat_timeout == timedelta(seconds=90)
+    assert config.sweep_interval == timedelta(seconds=0.5)
+    assert (
+        Config.from_mapping({"SWEEP_INTERVAL": timedelta(hours=1)}).sweep_interval.seconds == 3600
+    )
+
+
+def test_an_unknown_setting_is_refused_with_the_closest_name() -> None:
+    with pytest.raises(UnknownOption, match="'MAX_CRASHS'; did you mean 'MAX_CRASHES'?"):
+        Config.from_mapping({"MAX_CRASHS": 1})
+    with pytest.raises(UnknownOption, match="it may be one of: .*HEARTBEAT_TIMEOUT"):
+        Config.from_mapping({"ZZZ": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MAX_CRASHES", 0),
+        ("MAX_CRASHES", "3"),
+        ("MAX_CRASHES", True),
+        ("MAX_CRASHES", 1.5),
+        ("SWEEP_INTERVAL", -1),
+        ("SWEEP_INTERVAL", True),
+        ("SWEEP_INTERVAL", float("inf")),
+        ("SWEEP_INTERVAL", float("nan")),
+        ("SWEEP_INTERVAL", timedelta(-1)),
+        ("SWEEP_ON_WORKER", 1),
+        ("SWEEP_ON_WORKER", None),
+    ],
+)
+def test_a_wrong_value_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(
+        DeclarationError, match=rf"expected TRIGGER_CELERY\['{key}'\] to be .*got: "
+    ):
+        Config.from_mapping({key: value})
+
+
+def test_every_setting_is_explained() -> None:
+    explained = re.findall(r"^    ``(\w+)``", Config.__doc__ or "", re.MULTILINE)
+    assert explained == [item.name for item in fields(Config)]
