@@ -38,7 +38,7 @@ def test_whatever_happens_to_nudges_the_outcome_is_the_same(stage: Stage, fault:
         assert stage.result(run) == value
         assert stage.run(run).crashes == 0
         counts = stage.counts(run)
-        assert counts.pop("stored", 2) == 2
+        assert counts.pop("moved", 2) == 2
         assert counts in ({"first": 1, "last": 1}, {"last": 1})
         assert stage.balance(run) in ((0, 0), (2, 0))
 

@@ -46,6 +46,18 @@ def test_a_killed_pool_child_costs_its_step_only_and_is_noticed_at_once(stage: S
     assert stage.celery_states(run) == ["SUCCESS"]
 
 
+def test_a_child_killed_in_an_atomic_step_leaves_no_row_of_it(stage: Stage) -> None:
+    stage.start("one")
+    stage.hold("a-1")
+    run = stage.trigger(zombie, "a", True)
+    (line,) = stage.wait_effect("fenced 1")
+    os.kill(line.pid, signal.SIGKILL)
+
+    stage.settle()
+    assert stage.result(run) == 2
+    assert stage.balance(run, "fenced_atomic") == (1, 2)
+
+
 def test_a_killed_worker_loses_its_lease_and_another_one_finishes(stage: Stage) -> None:
     stage.start("one", "two")
     stage.hold("a")
@@ -123,12 +135,11 @@ def test_a_run_that_kills_its_workers_ends_as_a_dead_letter_and_harms_no_other(
 
 def test_a_chord_is_called_once_though_a_member_lost_its_worker(stage: Stage) -> None:
     stage.start("one")
-    stage.hold("a")
+    stage.hold("a-1")
     members = [linear.s(1), zombie.s("a", False), linear.s(3)]
     chord(members, app=linear.app)(plain_sum.s())
     (line,) = stage.wait_effect("fenced 1")
     os.kill(line.pid, signal.SIGKILL)
-    stage.release("a")
 
     stage.wait_effect("sum 8")
     stage.settle()

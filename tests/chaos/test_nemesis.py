@@ -124,5 +124,5 @@ def test_whatever_is_killed_money_is_conserved_and_every_run_ends(
         counts = stage.counts(run)
         assert counts["last"] >= 1
         # An atomic step's body may be repeated by a lost connection; its rows are counted above.
-        counts.pop("stored", None)
+        counts.pop("moved", None)
         assert max(counts.values()) <= 1 + recoveries, (run, counts)

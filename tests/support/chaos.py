@@ -155,9 +155,9 @@ class Stage(EffectLog):
         """Return all dead letters."""
         return self.ask(lambda: list(models.DeadLetter.objects.using(ALIAS)))
 
-    def balance(self, run_id: UUID) -> tuple[int, int]:
-        """Return how many rows the atomic steps of a run left, and their sum."""
-        rows = Effect.objects.using(ALIAS).filter(run=str(run_id), step="stored")
+    def balance(self, run_id: UUID, step: str = "moved") -> tuple[int, int]:
+        """Return how many rows an atomic step of the run left, and their sum."""
+        rows = Effect.objects.using(ALIAS).filter(run=str(run_id), step=step)
         amounts = self.ask(lambda: list(rows.values_list("n", flat=True)))
         return len(amounts), sum(amounts)
 

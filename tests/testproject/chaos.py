@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +34,7 @@ SEED = 20261122
 def fenced(name: str) -> int:
     fence = current_run().fence
     effect(f"fenced {fence}")
-    hold(name)
+    hold(f"{name}-{fence}")
     effect(f"passed {fence}")
     return fence
 
@@ -43,9 +44,17 @@ def fenced_atomic(name: str) -> int:
     fence = current_run().fence
     effect(f"fenced {fence}")
     Effect.objects.create(run=str(current_run().id), step="fenced_atomic", n=fence)
-    hold(name)
+    hold(f"{name}-{fence}")
     effect(f"passed {fence}")
     return fence
+
+
+@step(atomic=True)
+def moved(amount: int) -> int:
+    effect("moved")
+    Effect.objects.create(run=str(current_run().id), step="moved", n=amount)
+    time.sleep(0.05)  # work after the row was written: here a kill or a cut would do harm
+    return amount
 
 
 @step
@@ -65,7 +74,7 @@ def patient_hold(name: str) -> str:
 
 @durable_task(name="zombie", retry=QUICK)
 def zombie(name: str, atomic: bool) -> int:
-    """Be held in a step and return the fence it was recorded under."""
+    """Be held in a step, at a barrier for each fence; return the fence it was recorded under."""
     first(1)
     fence = fenced_atomic(name) if atomic else fenced(name)
     stored(1)
@@ -84,18 +93,18 @@ def poison() -> None:
 def ledger(amount: int) -> int:
     """Move an amount by two atomic steps around a short wait."""
     first(1)
-    taken = stored(-amount)
+    taken = moved(-amount)
     sleep(0.3)
-    given = stored(amount)
+    given = moved(amount)
     return int(last(taken + given))
 
 
 @durable_task(name="ledger-waiter", retry=QUICK)
 def ledger_waiter(key: str, amount: int) -> int:
     """Move an amount once somebody says so."""
-    taken = stored(-amount)
+    taken = moved(-amount)
     event = wait_for_event("go", {"key": key}, timeout=timedelta(minutes=10))
-    return int(last(taken + stored(amount) + event.payload["n"]))
+    return int(last(taken + moved(amount) + event.payload["n"]))
 
 
 class LossyDispatcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from datetime import timedelta
@@ -57,5 +58,5 @@ def test_a_wrong_value_is_refused(key: str, value: Any) -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    explained = re.findall(r"^    ``(\w+)``", Config.__doc__ or "", re.MULTILINE)
+    explained = re.findall(r"^``(\w+)``", inspect.getdoc(Config) or "", re.MULTILINE)
     assert explained == [item.name for item in fields(Config)]

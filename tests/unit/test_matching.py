@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from trigger_celery.authoring.steps import step
 from trigger_celery.authoring.waits import sleep, wait_for_event
 from trigger_celery.engine import matching, settle
 from trigger_celery.engine.matching import look_back, match_event
@@ -197,5 +198,27 @@ def test_a_wait_without_a_filter_takes_any_payload(harness: Harness) -> None:
     harness.send_event("other", 1)
     assert harness.run(run_id).state is RunState.SUSPENDED
     harness.send_event("e", [1, 2])
+    harness.run_until_idle(NOW)
+    assert harness.result(run_id) == [1, 2]
+
+
+def test_a_run_whose_wait_ended_while_it_executed_is_nudged_at_once(harness: Harness) -> None:
+    async def body() -> list[object]:
+        events = asyncio.gather(wait_for_event("e"), wait_for_event("e"), note())
+        return [event.payload for event in (await events)[:2]]
+
+    @step
+    async def note() -> None:
+        if harness.run(run_id).fence == 2:
+            harness.send_event("e", 2)
+
+    run_id = harness.trigger(harness.task(body, checkpoint="explicit"))
+    harness.execute(run_id)
+    harness.memory.checkpoints._core.tables.checkpoints.clear()  # so that note() runs again
+    harness.send_event("e", 1)
+    harness.dispatcher.nudges.clear()
+    left = harness.execute(run_id)
+    assert left.state is RunState.QUEUED
+    assert [nudge.run_id for nudge in harness.dispatcher.nudges] == [run_id]
     harness.run_until_idle(NOW)
     assert harness.result(run_id) == [1, 2]

@@ -69,11 +69,7 @@ def define(
     """
     valid_name(name, "a task's name")
     _check_function(fn, name)
-    if checkpoint not in ("auto", "explicit"):
-        raise DeclarationError(
-            f"expected checkpoint of task {name!r} to be 'auto' or 'explicit', got: {checkpoint!r}"
-        )
-    _check_policies(name, retry, max_crashes)
+    _check_policies(name, checkpoint, retry, max_crashes)
     is_async = inspect.iscoroutinefunction(fn)
     automatic = is_async and checkpoint == "auto"
     return TaskDefinition(
@@ -99,7 +95,11 @@ def _check_function(fn: object, name: str) -> None:
         raise DeclarationError(f"task {name!r} yields: a durable task returns its result")
 
 
-def _check_policies(name: str, retry: object, max_crashes: object) -> None:
+def _check_policies(name: str, checkpoint: str, retry: object, max_crashes: object) -> None:
+    if checkpoint not in ("auto", "explicit"):
+        raise DeclarationError(
+            f"expected checkpoint of task {name!r} to be 'auto' or 'explicit', got: {checkpoint!r}"
+        )
     if not isinstance(retry, RetryPolicy | None):
         raise DeclarationError(
             f"expected retry of task {name!r} to be a RetryPolicy, got: {retry!r}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from trigger_celery.authoring.context import Session, WaitCall, current_session, require_session
@@ -14,6 +15,7 @@ from trigger_celery.authoring.names import valid_name
 from trigger_celery.authoring.runtime import installed
 from trigger_celery.authoring.steps import line_of, primitive
 from trigger_celery.errors import NestedStep, WaitTimeout
+from trigger_celery.records import Event as StoredEvent
 from trigger_celery.records import NewWait, Outcome, StepKind
 from trigger_celery.states import WaitState
 from trigger_celery.values import register
@@ -105,39 +107,38 @@ def wait_for_event(
     """
     session = _session_for("wait_for_event()")
     valid_name(name, "an event's name")
-    limit = None if timeout is None else duration(timeout, "wait_for_event's timeout")
     wanted = Filter(name, filter, installed().codec)
-    source = line_of(sys._getframe(1))
-
-    def build(at: str, position: int) -> NewWait:
-        return NewWait(
-            key=at,
-            kind=StepKind.EVENT,
-            position=position,
-            delay=limit,
-            name=name,
-            filter=wanted.text,
-            paths=wanted.paths,
-            match_hash=wanted.match_hash,
-            source=source,
-        )
-
-    def conclude(outcome: Outcome) -> object:
-        if outcome.wait is WaitState.EVENT and outcome.event is not None:
-            return _event(session, outcome)
-        if default is not MISSING:
-            return default
-        raise WaitTimeout(f"no event {name!r} matched within {limit}")
-
+    wait = NewWait(
+        key="",
+        kind=StepKind.EVENT,
+        position=0,
+        delay=None if timeout is None else duration(timeout, "wait_for_event's timeout"),
+        name=name,
+        filter=wanted.text,
+        paths=wanted.paths,
+        match_hash=wanted.match_hash,
+        source=line_of(sys._getframe(1)),
+    )
+    build = partial(_placed, wait)
+    conclude = partial(_concluded, session, wait, default)
     return session.wait(
         WaitCall(name=name, kind=StepKind.EVENT, build=build, conclude=conclude, key=key)
     )
 
 
-def _event(session: Session, outcome: Outcome) -> Event:
-    event = outcome.event
-    if event is None:  # pragma: no cover  # conclude() asks only for outcomes with an event
-        raise AssertionError(outcome)
+def _placed(wait: NewWait, key: str, position: int) -> NewWait:
+    return replace(wait, key=key, position=position)
+
+
+def _concluded(session: Session, wait: NewWait, default: object, outcome: Outcome) -> object:
+    if outcome.wait is WaitState.EVENT and outcome.event is not None:
+        return _event(session, outcome.event)
+    if default is not MISSING:
+        return default
+    raise WaitTimeout(f"no event {wait.name!r} matched within {wait.delay}")
+
+
+def _event(session: Session, event: StoredEvent) -> Event:
     return Event(
         id=event.id,
         name=event.name,

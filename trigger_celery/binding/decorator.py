@@ -83,7 +83,7 @@ OVERRULED = frozenset(
 
 
 @overload
-def durable_task(fn: Callable[P, R], /) -> DurableTask[P, R]: ...
+def durable_task(fn: Callable[P, R], /, **options: Any) -> DurableTask[P, R]: ...
 
 
 @overload

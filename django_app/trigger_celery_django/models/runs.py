@@ -94,7 +94,7 @@ class Checkpoint(Measured):
     key = IdentityField(max_length=KEY_LENGTH)
     kind = models.CharField(max_length=16, choices=choices(StepKind))
     value = PayloadField()
-    position = models.PositiveIntegerField()
+    position = models.BigIntegerField()
     attempt = models.PositiveIntegerField()
     token = models.CharField(max_length=32)
     fence = models.BigIntegerField()

@@ -55,7 +55,7 @@ class Wait(models.Model):
     key = IdentityField(max_length=KEY_LENGTH)
     kind = models.CharField(max_length=16, choices=choices(StepKind))
     state = models.CharField(max_length=16, choices=choices(WaitState))
-    position = models.PositiveIntegerField()
+    position = models.BigIntegerField()
     name = IdentityField(max_length=NAME_LENGTH, blank=True)
     filter = PayloadField(blank=True)
     paths = PayloadField(blank=True)

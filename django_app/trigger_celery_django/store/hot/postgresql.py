@@ -44,10 +44,12 @@ _MICROSECOND = timedelta(microseconds=1)
 def execute(connection: BaseDatabaseWrapper, statement: str, parameters: Parameters) -> Cursor[Row]:
     """Send one statement; tests count what goes through here.
 
-    The parameters are bound by the server. It prepares the statement too where the
-    database's OPTIONS have a ``prepare_threshold``, which Django's own cursors never use.
+    The server binds the parameters and prepares the statement, which is most of the cost of
+    a recorded step otherwise. ``DISABLE_SERVER_SIDE_CURSORS`` is Django's word for a pooler
+    that changes servers between transactions: what is prepared on one is not on the next.
     """
-    return Cursor[Row](connection.connection).execute(statement, parameters)
+    pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+    return Cursor[Row](connection.connection).execute(statement, parameters, prepare=not pooled)
 
 
 class PostgresHot:
@@ -58,9 +60,12 @@ class PostgresHot:
 
     def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
-        with self._guard.connection.cursor() as cursor:
-            cursor.execute(statements.CREATE, run_parameters(runs))
-            return {run_id for (run_id,) in cursor.fetchall()}
+        connection = self._guard.connection
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()
+        with connection.wrap_database_errors:
+            rows = execute(connection, statements.CREATE, run_parameters(runs)).fetchall()
+        return {run_id for (run_id,) in rows}  # type: ignore[misc]
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""

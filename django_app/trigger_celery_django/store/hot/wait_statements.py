@@ -41,7 +41,7 @@ known AS MATERIALIZED (
         n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
         n.source, n.kind <> %(event_kind)s
     FROM held, unnest(
-        %(keys)s::text[], %(kinds)s::text[], %(positions)s::int[], %(names)s::text[],
+        %(keys)s::text[], %(kinds)s::text[], %(positions)s::bigint[], %(names)s::text[],
         %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
         %(untils)s::timestamptz[], %(sources)s::text[]
     ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
