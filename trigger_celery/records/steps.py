@@ -1,0 +1,59 @@
+"""Records of what ran: steps, their checkpoints and failed attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class StepKind(StrEnum):
+    """What a recorded call was; a replay that finds another kind under its key fails."""
+
+    STEP = "step"
+    VALUE = "value"
+    SEND = "send_event"
+    SLEEP = "sleep"
+    EVENT = "wait_for_event"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """When and where something ran and what it used, for the trace page.
+
+    ``cpu`` is thread CPU time, ``peak_memory`` the process's peak in bytes at the end,
+    ``queries`` the statements that the body sent, ``source`` is ``file.py:line`` of the call.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    cpu: timedelta
+    peak_memory: int
+    queries: int
+    worker: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The success of one step. ``position`` is its place in the order of the body's calls."""
+
+    key: str
+    kind: StepKind
+    value: str
+    position: int
+    attempt: int
+    span: Span
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """A try that raised: of a step, or of the run itself when ``key`` is empty."""
+
+    key: str
+    run_attempt: int
+    number: int
+    error: str
+    span: Span
