@@ -135,7 +135,9 @@ def check_migrations(
         targets = [n for n in executor.loader.graph.leaf_nodes() if n[0] == "trigger_celery"]
         missing = [migration for migration, _ in executor.migration_plan(targets)]
     except DatabaseError as error:
-        return [checks.Warning(f"The database {alias!r} is away: {error}", id="trigger_celery.W002")]
+        return [
+            checks.Warning(f"The database {alias!r} is away: {error}", id="trigger_celery.W002")
+        ]
     return [
         checks.Warning(  # an error would keep "migrate" itself from running
             f"Migration {migration} is not applied to the database {alias!r}.",

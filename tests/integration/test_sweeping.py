@@ -125,4 +125,3 @@ def test_the_project_passes_its_own_checks(place: Site) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-

@@ -77,12 +77,16 @@ def crash(alias: str, run: models.Run, now: datetime) -> models.History:
     return noted(run, "fail", **told)
 
 
-def nudge_again(run: models.Run, now: datetime, nudge_interval: timedelta) -> None:
-    """Note that a queued or unpublished run gets another nudge, rarer the longer it takes."""
+def nudge_pause(run: models.Run, now: datetime, nudge_interval: timedelta) -> timedelta:
+    """Return how long to wait until the next nudge: about as long as it took so far.
+
+    Rounded up to doublings of the interval, so that runs of a backlog share few values.
+    """
     age = now - (run.finished_at or run.available_at)
-    run.due_at = now + max(nudge_interval, min(age, _LONGEST_PAUSE))
-    # Without a worker an ended run is anybody's to publish, though it is not due.
-    run.worker = ""
+    pause = nudge_interval
+    while pause < min(age, _LONGEST_PAUSE):
+        pause *= 2
+    return max(nudge_interval, min(pause, _LONGEST_PAUSE))
 
 
 def cancel_waits(alias: str, run_id: UUID) -> None:

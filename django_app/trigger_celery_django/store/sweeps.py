@@ -43,12 +43,13 @@ class DjangoSweeps:
             if run.pk in unlooked:
                 run.due_at = now + nudge_interval
         moved = [run for run in runs if run.pk not in unlooked]
+        live = (RunState.SUSPENDED, RunState.EXECUTING)
         self._time_out([run for run in moved if run.state == RunState.SUSPENDED], now)
-        entries = [self._move(run, now, nudge_interval) for run in moved]
-        models.Run.objects.using(self._alias).bulk_update(runs, changes.SWEPT, batch_size=100)
-        models.History.objects.using(self._alias).bulk_create(
-            entry for entry in entries if entry is not None
-        )
+        self._nudge_again([run for run in moved if run.state not in live], now, nudge_interval)
+        changed = [run for run in runs if run.state in live]
+        entries = [self._move(run, now) for run in moved if run.state in live]
+        models.Run.objects.using(self._alias).bulk_update(changed, changes.SWEPT, batch_size=100)
+        models.History.objects.using(self._alias).bulk_create(entries)
         return Due(
             nudges=tuple(nudge(run) for run in moved),
             unlooked=tuple(Lease(run.pk, run.fence) for run in runs if run.pk in unlooked),
@@ -61,16 +62,23 @@ class DjangoSweeps:
         waits = models.Wait.objects.using(self._alias).open().filter(run__in=runs, looked=False)
         return set(waits.values_list("run", flat=True))
 
-    def _move(
-        self, run: models.Run, now: datetime, nudge_interval: timedelta
-    ) -> models.History | None:
+    def _move(self, run: models.Run, now: datetime) -> models.History:
         if run.state == RunState.EXECUTING:
             return changes.crash(self._alias, run, now)
-        if run.state == RunState.SUSPENDED:
-            changes.queue(run, now)
-            return noted(run, "wake")
-        changes.nudge_again(run, now, nudge_interval)
-        return None
+        changes.queue(run, now)
+        return noted(run, "wake")
+
+    def _nudge_again(
+        self, runs: Sequence[models.Run], now: datetime, nudge_interval: timedelta
+    ) -> None:
+        """Put off queued and unpublished runs: a backlog is many rows and few statements."""
+        pauses: dict[timedelta, list[UUID]] = {}
+        for run in runs:
+            pauses.setdefault(changes.nudge_pause(run, now, nudge_interval), []).append(run.pk)
+        for pause, ids in pauses.items():
+            # Without a worker an ended run is anybody's to publish, though it is not due.
+            rows = models.Run.objects.using(self._alias).filter(pk__in=ids)
+            rows.update(due_at=now + pause, worker="")
 
     def _time_out(self, runs: Sequence[models.Run], now: datetime) -> None:
         if runs:
