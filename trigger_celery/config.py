@@ -36,7 +36,7 @@ class Config:
     sweep_interval: timedelta = timedelta(seconds=1)
     sweep_batch: int = 200
     sweep_on_worker: bool = True
-    nudge_interval: timedelta = timedelta(seconds=5)
+    nudge_interval: timedelta = timedelta(seconds=10)
     publish_timeout: timedelta = timedelta(seconds=1)
     inline_backoff: timedelta = timedelta(seconds=1)
     database_patience: timedelta = timedelta(minutes=5)

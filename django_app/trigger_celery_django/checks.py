@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.authoring.definition import registry
 from trigger_celery.authoring.determinism import nondeterministic_calls
-from trigger_celery.binding.worker import SWEEP
+from trigger_celery.binding.housekeeping import SWEEP
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import Run

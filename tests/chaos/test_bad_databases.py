@@ -9,7 +9,7 @@ from django.db import connections
 
 from support.chaos import ALIAS, LONG, Stage
 from testproject.chaos import ledger, ledger_waiter, patient_hold
-from testproject.shop.tasks import plain_link, sleeper
+from testproject.shop.tasks import linear, plain_errback, plain_link, sleeper
 from trigger_celery import send_event
 
 pytestmark = pytest.mark.chaos
@@ -52,6 +52,18 @@ def test_a_step_whose_end_finds_no_database_keeps_its_result_until_there_is_one(
     assert stage.run(run).crashes == 0
 
 
+def test_a_result_that_was_cut_off_does_not_make_a_failure_of_a_success(stage: Stage) -> None:
+    stage.start("one", fault="cut-at-result")
+    run = stage.trigger(linear, 1, link=plain_link.s(), link_error=plain_errback.s())
+
+    stage.wait_effect("link 2")
+    stage.settle()
+    assert stage.folder.joinpath("died").exists()
+    assert stage.result(run) == 2
+    assert stage.celery_states(run) == ["SUCCESS"]
+    assert stage.counts("-") == {"link 2": 1}
+
+
 def test_runs_finish_while_all_connections_are_cut_again_and_again(stage: Stage) -> None:
     stage.start("one", "two")
     ledgers = [stage.trigger(ledger, amount) for amount in range(10)]
@@ -67,6 +79,7 @@ def test_runs_finish_while_all_connections_are_cut_again_and_again(stage: Stage)
     assert [stage.result(run) for run in ledgers] == [0] * 10
     assert [stage.result(run) for run in waiters] == list(range(10))
     for run in stage.runs:
+        assert stage.celery_states(run) == ["SUCCESS"], stage.verbs(run)
         recoveries = stage.verbs(run).count("recover")
         for name, times in stage.counts(run).items():
             # A transaction that was cut is repeated with the body it is shared with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -67,7 +67,7 @@ def test_a_countdown_is_the_time_of_the_row_and_sends_no_message(
 
 
 def test_an_eta_is_the_time_of_the_row(place: Site, worker: Worker) -> None:
-    eta = datetime.now(timezone.utc) + timedelta(seconds=0.5)
+    eta = datetime.now(UTC) + timedelta(seconds=0.5)
     result = tasks.linear.apply_async((1,), eta=eta)
     assert run_of(result).available_at == eta
     assert value_of(result) == 2
@@ -169,9 +169,9 @@ def test_a_task_sent_by_name_under_another_id_fails_and_says_why(
 
 
 def test_a_rolled_back_trigger_leaves_neither_run_nor_message(place: Site, worker: Worker) -> None:
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         result = tasks.linear.delay(1)
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     value_of(tasks.linear.delay(1))
     assert not Run.objects.filter(id=result.id).exists()
     assert str(result.id) not in worker.output()

@@ -57,7 +57,7 @@ def test_a_durable_link_runs_with_the_result(place: Site, worker: Worker) -> Non
     callback = nap.s()
     callback.freeze()
     value_of(nap.apply_async((1,), link=callback))
-    assert value_of(nap.AsyncResult(callback.id)) == 3
+    assert value_of(nap.AsyncResult(str(callback.id))) == 3
 
 
 def test_errbacks_fire_once_and_links_do_not(place: Site, worker: Worker, tag: str) -> None:

@@ -50,7 +50,7 @@ def test_an_executing_run_is_left_at_its_next_boundary(place: Site, worker: Work
     wait_for_state(result, "REVOKED")
     value_of(linear.delay(1))
     assert place.effects(result.id) == ["first", f"held-{name}"]
-    assert result.state == "REVOKED"
+    wait_for_state(result, "REVOKED")
 
 
 def test_a_terminated_run_is_canceled_and_its_worker_replaced(place: Site, worker: Worker) -> None:
@@ -72,7 +72,7 @@ def test_a_chord_with_a_revoked_member_fails_and_does_not_hang(place: Site, work
     waits = waiter.s(str(uuid4()))
     member = waits.freeze()
     result = chord([linear.s(1), waits], body)()
-    eventually(lambda: member.state == "SUSPENDED")
+    wait_for_state(member, "SUSPENDED")
     member.revoke()
     wait_for_state(result, "FAILURE")
     eventually(lambda: place.effects(tag))

@@ -51,6 +51,8 @@ class Stage(EffectLog):
     def broker(self) -> dict[str, object]:
         """Celery's settings for the broker, as the workers have them."""
         return {
+            # Chosen by the URL, not by the settings of the test run.
+            "broker_transport": None,
             "broker_url": f"redis://{self.redis.host}:{self.redis.port}/0",
             "broker_transport_options": transport_options(Path(os.environ["TC_TMP"]), "redis"),
         }

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -28,6 +29,8 @@ from trigger_celery.engine.facade import installed_engine
 
 FOLDER = Path(os.environ["TC_TMP"])
 PREFIX = os.environ["TC_PREFIX"]
+FILES = "trigger_celery.binding.files:Transport"
+"""Our own transport for brokers in a folder."""
 QUICK = {"SWEEP_INTERVAL": 0.2, "NUDGE_INTERVAL": 1}
 """Settings under which tests do not wait long for the sweep."""
 
@@ -170,14 +173,20 @@ def site(broker: str, results: str) -> Iterator[Site]:
 
 
 def _point_app_at(broker: str, results: str) -> None:
-    app.conf.broker_url = brokers.url(broker)
-    app.conf.broker_transport_options = brokers.transport_options(FOLDER, broker)
-    app.conf.result_backend = brokers.result_backend(results)
     gc.collect()  # results that nobody holds unsubscribe, which needs their connection
     pools.reset()
-    app._after_fork()  # forgets connections and producers
-    app._local.__dict__.pop("backend", None)
-    app._backend_cache = None
+    forgetful: Any = app  # of its connections, its producers and its result backend
+    with suppress(AttributeError):  # only those that have a connection of their own
+        forgetful.backend.result_consumer.stop()
+        forgetful.backend.client.connection_pool.disconnect()
+    forgetful._after_fork()
+    forgetful._local.__dict__.pop("backend", None)
+    forgetful._backend_cache = None
+    conf: Any = app.conf
+    conf.broker_url = brokers.url(broker)
+    conf.broker_transport = FILES if broker == "filesystem" else None
+    conf.broker_transport_options = brokers.transport_options(FOLDER, broker)
+    conf.result_backend = brokers.result_backend(results)
     dispatcher = installed_engine().dispatcher
     if isinstance(dispatcher, CeleryDispatcher):
         dispatcher.close()

@@ -1,7 +1,8 @@
 """Tasks and faults for workers under chaos; workers import it with ``celery -I``.
 
 ``TC_FAULT`` names what goes wrong in a process: ``drop``, ``drop-most`` or ``repeat``
-(nudges), ``die-at-link`` or ``die-at-result`` (once, at that point of a run's end).
+(nudges), ``die-at-link``, ``die-at-result`` or ``cut-at-result`` (once, at that
+point of a run's end).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import current_task, signals
+from django.db import connection
 from django_celery_results.backends import DatabaseBackend
 
 from testproject.shop.models import Effect
@@ -161,18 +163,25 @@ def _die_at_link(sender: Any = None, **_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _die_at_result() -> None:
+def _at_result(fail: Callable[[], None]) -> None:
+    """Fail the first time that the success of a durable run is stored."""
     store: Callable[..., Any] = DatabaseBackend._store_result
 
-    def dying(
+    def failing(
         backend: Any, task_id: str, result: Any, status: str, *rest: Any, **named: Any
     ) -> Any:
         durable = getattr(named.get("request"), "task", "") != plain_link.name
         if status == "SUCCESS" and durable and _once():
-            os.kill(os.getpid(), signal.SIGKILL)
+            fail()
         return store(backend, task_id, result, status, *rest, **named)
 
-    DatabaseBackend._store_result = dying
+    DatabaseBackend._store_result = failing
+
+
+def _cut() -> None:
+    """End this process's own connection to the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 def _install(fault: str) -> None:
@@ -184,7 +193,9 @@ def _install(fault: str) -> None:
     if fault == "die-at-link":
         signals.before_task_publish.connect(_die_at_link, weak=False)
     if fault == "die-at-result":
-        _die_at_result()
+        _at_result(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if fault == "cut-at-result":
+        _at_result(_cut)
 
 
 if "TC_FAULT" in os.environ:

@@ -104,7 +104,9 @@ def test_a_callback_gets_its_id_when_the_run_is_created() -> None:
 
 def test_a_chain_as_a_callback_is_kept_as_it_is() -> None:
     callback = chain(signature("one"), signature("two"))
-    assert canvas.load(canvas.save({"link": callback}))["link"] == [dict(callback)]
+    (kept,) = canvas.load(canvas.save({"link": callback}))["link"]
+    assert kept["options"] == {}
+    assert [task["task"] for task in kept["kwargs"]["tasks"]] == ["one", "two"]
 
 
 def test_nothing_worth_keeping_is_kept_as_nothing() -> None:

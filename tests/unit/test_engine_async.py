@@ -259,7 +259,7 @@ def test_tasks_that_a_step_starts_do_not_shift_the_numbers(harness: Harness) -> 
 
     async def body() -> int:
         await asyncio.gather(fetch(1), fetch(2))  # on a replay it starts no tasks
-        await sleep(1)
+        await asyncio.gather(charge(3), charge(4))
         async with asyncio.TaskGroup() as group:
             task = group.create_task(branch())
         await sleep(1)
@@ -267,8 +267,13 @@ def test_tasks_that_a_step_starts_do_not_shift_the_numbers(harness: Harness) -> 
 
     run_id = harness.trigger(harness.task(body))
     harness.run_until_idle()
-    assert harness.steps(run_id) == {"asyncio.gather": [1, 2], "branch-1/fetched": 7}
-    assert LOG == [1, 2, 7]
+    assert harness.steps(run_id) == {
+        "asyncio.gather": [1, 2],
+        "charge": 3,
+        "charge#2": 4,
+        "branch-1/fetched": 7,
+    }
+    assert LOG == [1, 2, "charge 3", "charge 4", 7]
 
 
 def test_waiting_for_tasks_of_the_body_is_no_step(harness: Harness) -> None:
@@ -342,13 +347,20 @@ def test_a_branch_that_was_given_up_is_not_waited_for(harness: Harness) -> None:
         slow = charge(1)
         await asyncio.wait_for(slow, 60)
         task.cancel()
-        await sleep(1)
+        await asyncio.gather(sleep(1), slow_step())
         return 1
+
+    @step
+    async def slow_step() -> None:
+        LOG.append("slow")
+        for _ in range(50):
+            await asyncio.sleep(0)
 
     run_id = harness.trigger(harness.task(body, checkpoint="explicit"))
     harness.run_until_idle()
     assert harness.result(run_id) == 1
     assert list(harness.waits(run_id)) == ["sleep"]
+    assert LOG == ["charge 1", "slow"]
 
 
 def test_a_branch_keeps_its_delay_when_another_wakes_the_run(harness: Harness) -> None:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from trigger_celery.binding.task import DurableTask
+from celery import Task
+
+from trigger_celery.authoring.definition import TaskDefinition
 
 
-def body_of(task: DurableTask) -> Callable[..., Any]:
+def body_of(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:
     """Return the body of a durable task, to be called with the run's arguments."""
-    definition = task.durable
-    if definition.is_async:
-        return _bound_coroutine(task) if definition.bound else definition.body
     if not definition.bound:
         return definition.body
+    if definition.is_async:
+        return _bound_coroutine(task, definition)
     return lambda *args, **kwargs: definition.body(task, *args, **kwargs)
 
 
-def _bound_coroutine(task: DurableTask) -> Callable[..., Any]:
+def _bound_coroutine(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:
     """Give the body the worker's request: the event loop runs in a thread without one."""
     request = task.request
 
     async def body(*args: Any, **kwargs: Any) -> Any:
         task.request_stack.push(request)
         try:
-            return await task.durable.body(task, *args, **kwargs)
+            return await definition.body(task, *args, **kwargs)
         finally:
             task.request_stack.pop()
 

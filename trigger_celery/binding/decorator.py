@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from celery import current_app, shared_task
 
-from trigger_celery.authoring.definition import define, registry
+from trigger_celery.authoring.definition import TaskDefinition, define, registry
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.binding.task import DurableTask
 from trigger_celery.config import suggest
@@ -126,37 +126,46 @@ def durable_task(
     Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
     """
 
+    crashes: dict[str, Any] = {"heartbeat_timeout": heartbeat_timeout, "max_crashes": max_crashes}
+
     def declare(fn: Callable[..., Any]) -> Any:
         task_name = name or current_app.gen_task_name(_name(fn), fn.__module__)
         _check_options(task_name, options, retry)
-        passed = {
-            key: value
-            for key, value in options.items()
-            if key not in RETRIES and key not in OVERRULED
-        }
-        if "track_started" in passed:
-            passed["tracks_started"] = passed.pop("track_started")
-        base = passed.pop("base", DurableTask)
-        if not (isinstance(base, type) and issubclass(base, DurableTask)):
-            raise DeclarationError(
-                f"expected base of task {task_name!r} to be a DurableTask, got: {base!r}"
-            )
         definition = define(
             fn,
             name=task_name,
-            bound=bool(options.get("bind")),
             retry=retry or _translated(options),
-            heartbeat_timeout=heartbeat_timeout,
-            max_crashes=max_crashes,
             checkpoint=checkpoint,
-            retry_for=_classes(options, "autoretry_for"),
-            no_retry_for=_classes(options, "dont_autoretry_for"),
+            **crashes,
+            **_from_celery(options),
         )
-        registry.add(definition)
-        register: Any = shared_task(name=task_name, base=base, durable=definition, **passed)
-        return register(fn)
+        return _register(fn, definition, options)
 
     return declare if fn is None else declare(fn)
+
+
+def _register(fn: Callable[..., Any], definition: TaskDefinition, options: dict[str, Any]) -> Any:
+    """Make the function a Celery task with what is left of its options."""
+    passed = {key: value for key, value in options.items() if key not in RETRIES | OVERRULED}
+    if "track_started" in passed:
+        passed["tracks_started"] = passed.pop("track_started")
+    base = passed.pop("base", DurableTask)
+    if not (isinstance(base, type) and issubclass(base, DurableTask)):
+        raise DeclarationError(
+            f"expected base of task {definition.name!r} to be a DurableTask, got: {base!r}"
+        )
+    registry.add(definition)
+    register: Any = shared_task(name=definition.name, base=base, durable=definition, **passed)
+    return register(fn)
+
+
+def _from_celery(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what Celery's options say of the definition."""
+    return {
+        "bound": bool(options.get("bind")),
+        "retry_for": _classes(options, "autoretry_for"),
+        "no_retry_for": _classes(options, "dont_autoretry_for"),
+    }
 
 
 def _name(fn: object) -> str:

@@ -33,7 +33,7 @@ class _Owned:
     pid: int
     app: Celery
     url: str
-    producers: ProducerPool
+    producers: Any
 
 
 class CeleryDispatcher:
@@ -68,7 +68,7 @@ class CeleryDispatcher:
                 error,
             )
 
-    def _producers(self, app: Celery) -> ProducerPool:
+    def _producers(self, app: Celery) -> Any:
         """Return this process's pool. A fork drops its parent's and leaves its sockets alone.
 
         Celery's and kombu's own pools are emptied by forks of multiprocessing only, not by

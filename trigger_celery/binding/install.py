@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trigger_celery.binding import housekeeping, worker
+from trigger_celery.binding import confirm, housekeeping, worker
 from trigger_celery.binding.quiet import quieten
 from trigger_celery.binding.serializer import register_serializer
 from trigger_celery.engine.app import Engine
@@ -17,4 +17,5 @@ def install(engine: Engine) -> None:
     install_engine(engine)
     register_serializer()
     quieten(housekeeping.SWEEP)
+    confirm.connect()
     worker.connect(engine)

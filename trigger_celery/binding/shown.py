@@ -10,18 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from celery import states
+from celery import Task, states
 
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.outcome import Left, stored_error
 from trigger_celery.errors import RunError
 from trigger_celery.states import RunState
-
-if TYPE_CHECKING:
-    from trigger_celery.binding.task import DurableTask
 
 logger = logging.getLogger("trigger_celery.task")
 
@@ -30,7 +27,7 @@ SUSPENDED = "SUSPENDED"
 _ENDS = {RunState.COMPLETED: states.SUCCESS, RunState.CANCELED: states.REVOKED}
 
 
-def started(task: DurableTask) -> None:
+def started(task: Task[Any, Any]) -> None:
     """Show that a worker executes the run, for tasks that track it."""
     request: Any = task.request
     data = {"pid": os.getpid(), "hostname": request.hostname or socket.gethostname()}
@@ -40,7 +37,7 @@ def started(task: DurableTask) -> None:
         logger.warning("run %s is not shown as started: %s", request.id, error)
 
 
-def left(task: DurableTask, left: Left, engine: Engine) -> None:
+def left(task: Task[Any, Any], left: Left, engine: Engine) -> None:
     """Show where a run is that goes on later or elsewhere."""
     request: Any = task.request
     if left.state is RunState.SUSPENDED and left.reason == "retrying":
@@ -51,7 +48,7 @@ def left(task: DurableTask, left: Left, engine: Engine) -> None:
     _correct(task, engine)
 
 
-def _correct(task: DurableTask, engine: Engine) -> None:
+def _correct(task: Task[Any, Any], engine: Engine) -> None:
     """Store the end of the run again if it has ended: ours may have been the later write."""
     request: Any = task.request
     run = engine.store.runs.get(UUID(request.id))

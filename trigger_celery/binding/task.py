@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from celery import Task, signals
+from celery import Task
 from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import AsyncResult
-from celery.states import REVOKED, SUCCESS
-from kombu.exceptions import EncodeError
+from celery.states import REVOKED
 
 from trigger_celery.authoring.context import current_session
 from trigger_celery.authoring.definition import TaskDefinition
@@ -24,13 +23,15 @@ from trigger_celery.binding import canvas, shown
 from trigger_celery.binding.bodies import body_of
 from trigger_celery.binding.dispatcher import NUDGE_HEADER
 from trigger_celery.binding.request import REVOKED_HEADER
+from trigger_celery.binding.retrying import retry_error
+from trigger_celery.binding.telling import Teller
 from trigger_celery.engine import manage
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.facade import installed_engine
 from trigger_celery.engine.outcome import Executed, Finished, Left
 from trigger_celery.engine.runner import execute, published
 from trigger_celery.engine.trigger import trigger
-from trigger_celery.errors import RetryAfter, RunError, UsageError
+from trigger_celery.errors import UsageError
 from trigger_celery.identity import new_id
 from trigger_celery.records import Run
 from trigger_celery.states import RunState
@@ -41,6 +42,8 @@ logger = logging.getLogger("trigger_celery.task")
 
 EXECUTED = "trigger_executed"
 """Attribute of a worker's request: what became of the run it executed."""
+TELLS = "trigger_tells"
+"""Attribute of a worker's request: the tracer is about to publish the end of its run."""
 
 
 class DurableTask(Task[P, R]):
@@ -120,14 +123,7 @@ class DurableTask(Task[P, R]):
 
         Works as in Celery for ``bind=True`` tasks; the checkpoints of finished steps stay.
         """
-        if countdown is None and eta is None:
-            if exc is not None:
-                raise exc
-            raise RunError(f"task {self.name!r} asked for a retry")
-        delay = duration(countdown or 0, "countdown")
-        if eta is not None:
-            delay = max(timedelta(0), eta - datetime.now(eta.tzinfo))
-        raise RetryAfter(delay, f"task {self.name!r} asked for a retry") from exc
+        raise retry_error(self.name, exc, eta=eta, countdown=countdown)
 
     def replace(self, sig: Any) -> NoReturn:
         """Refuse: the run keeps its id, its history and its callbacks until it ends."""
@@ -140,9 +136,9 @@ class DurableTask(Task[P, R]):
         """Execute the run that a worker's message names; anywhere else, call the function."""
         request = self.request
         if request.called_directly or hasattr(request, EXECUTED):
-            return body_of(self)(*args, **kwargs)
+            return body_of(self, self.durable)(*args, **kwargs)
         if request.is_eager:
-            body = body_of(self)
+            body = body_of(self, self.durable)
             return (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
         setattr(request, EXECUTED, None)
         return self._tell_celery(self._execute(self._run_id(request.id), args, kwargs))
@@ -155,7 +151,11 @@ class DurableTask(Task[P, R]):
             if getattr(request, REVOKED_HEADER, None) is not None:
                 manage.cancel(engine, run_id, "revoked")
             executed = execute(
-                engine, run_id, self.durable, body=body_of(self), publish=self._claimed
+                engine,
+                run_id,
+                self.durable,
+                body=body_of(self, self.durable),
+                publish=self._claimed,
             )
         except Exception:
             # Not the run's failure: a body's exceptions are settled in there. The run is
@@ -181,9 +181,23 @@ class DurableTask(Task[P, R]):
             raise Ignore from None
         if isinstance(executed, Left) or executed.state is RunState.CANCELED:
             raise Ignore
+        setattr(self.request, TELLS, True)
         if executed.error is not None:
             raise executed.error
         return executed.value
+
+    @property
+    def backend(self) -> Any:
+        """The result backend; while the end of a run is told, one that forgives failures."""
+        backend = super().backend
+        request = self.request_stack.top
+        if not getattr(request, TELLS, False):
+            return backend
+        return Teller(backend, installed_engine(), partial(setattr, request, EXECUTED, None))
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
 
     def _tell_revoked(self, executed: Finished) -> None:
         """Store REVOKED for the run and what was chained to it: a chord must not hang."""
@@ -230,22 +244,3 @@ class DurableTask(Task[P, R]):
         saved = canvas.from_request(self.request)
         create = partial(trigger, engine, self.durable, tuple(args), kwargs, canvas=saved)
         engine.persist(partial(create, id=run_id))
-
-
-def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> None:
-    """Note after the tracer is done that result and callbacks of a finished run are out.
-
-    If Celery itself failed to publish a success, nothing is confirmed: the sweep has the
-    run published again. A result that Celery cannot encode is not tried again.
-    """
-    if not isinstance(task, DurableTask):
-        return
-    executed = getattr(task.request, EXECUTED, None)
-    if not isinstance(executed, Finished) or executed.state is RunState.CANCELED:
-        return
-    told = state == SUCCESS if executed.error is None else bool(state)
-    if told or isinstance(retval, EncodeError):
-        published(installed_engine(), executed)
-
-
-signals.task_postrun.connect(confirm, dispatch_uid="trigger_celery.confirm", weak=False)

@@ -212,7 +212,7 @@ def flaky(self: Any, times: int) -> list[int]:
 async def bound_async(self: Any, value: int) -> list[Any]:
     """Show what a bound body sees of its request after a suspension."""
     number = await fetch(value)
-    await sleep(0.05)  # type: ignore[misc]  # awaited in an async body
+    await sleep(0.05)
     return [number, str(self.request.id) == str(current_run().id)]
 
 
