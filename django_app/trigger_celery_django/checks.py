@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import current_app
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
@@ -56,13 +57,13 @@ def _pickle() -> Found:
 
 def _sweep() -> Found:
     try:
-        settings = config()
+        interval = config().sweep_interval
     except DeclarationError:
         return
     scheduled = any(
         entry.get("task") == SWEEP for entry in (current_app.conf.beat_schedule or {}).values()
     )
-    if not settings.sweep_interval and not scheduled:
+    if not interval and not scheduled:
         yield Error(
             "No sweep is scheduled: timers, timeouts and lost workers would go unnoticed.",
             hint=(
@@ -97,6 +98,25 @@ def _database() -> Found:
         )
 
 
+def _time_zone() -> Found:
+    alias = router.db_for_write(Run)
+    if not settings.USE_TZ:
+        yield Error(
+            "USE_TZ is False: the times of runs are compared in UTC, so timers and leases "
+            "would end hours early or late.",
+            hint="Set USE_TZ = True. TIME_ZONE may stay: pages still show local times.",
+            id="trigger_celery.E007",
+        )
+    zone = connections[alias].settings_dict.get("TIME_ZONE")
+    if zone not in (None, "UTC"):
+        yield Error(
+            f"The database {alias!r} keeps its times in the zone {zone!r}: those of runs are "
+            "compared in UTC, so timers and leases would end hours early or late.",
+            hint=f"Take TIME_ZONE out of DATABASES[{alias!r}]; Django's own setting may stay.",
+            id="trigger_celery.E008",
+        )
+
+
 def _bodies() -> Found:
     for task in registry:
         for line, call in nondeterministic_calls(task.fn, also={"django.utils.timezone.now"}):
@@ -109,7 +129,15 @@ def _bodies() -> Found:
             )
 
 
-CHECKS: tuple[Callable[[], Found], ...] = (_settings, _eager, _pickle, _sweep, _database, _bodies)
+CHECKS: tuple[Callable[[], Found], ...] = (
+    _settings,
+    _eager,
+    _pickle,
+    _sweep,
+    _database,
+    _time_zone,
+    _bodies,
+)
 
 
 @register()

@@ -121,6 +121,21 @@ def test_gap_locks_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("E006") == []
 
 
+def test_naive_times_are_an_error(settings: Settings) -> None:
+    settings.USE_TZ = False
+    (message,) = found("E007")
+    assert message.is_serious()
+    assert "USE_TZ = True" in str(message.hint)
+
+
+@pytest.mark.parametrize(("zone", "count"), [(None, 0), ("UTC", 0), ("Europe/Paris", 1)])
+def test_a_database_that_keeps_local_times_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, zone: str | None, count: int
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", zone)
+    assert ["'Europe/Paris'" in message.msg for message in found("E008")] == [True] * count
+
+
 def test_a_body_that_reads_the_clock_is_warned_of() -> None:
     @durable_task(name="reads-the-clock")
     def reads_the_clock() -> str:

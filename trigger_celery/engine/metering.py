@@ -24,7 +24,11 @@ def peak_memory() -> int:
 
 
 class Meter:
-    """Runs from its creation to :meth:`span`."""
+    """Runs from its creation to :meth:`span`; what it counts is of the ``with`` block alone.
+
+    The block is entered in the thread that runs the body, which of an async task's plain
+    step is not the one that asks for the span.
+    """
 
     __slots__ = ("_anchor", "_clock", "_cpu", "_queries", "_started", "_store")
 
@@ -33,17 +37,25 @@ class Meter:
         self._clock = clock
         self._store = store
         self._started = clock.monotonic()
+        self._cpu = 0.0
+        self._queries = 0
+
+    def __enter__(self) -> None:
         self._cpu = time.thread_time()
-        self._queries = store.query_count()
+        self._queries = self._store.query_count()
+
+    def __exit__(self, *exc: object) -> None:
+        self._cpu = time.thread_time() - self._cpu
+        self._queries = self._store.query_count() - self._queries
 
     def span(self, *, worker: str, source: str) -> Span:
         """Return what was used since the meter started."""
         return Span(
             started_at=self._anchor.label(self._started),
             ended_at=self._anchor.label(self._clock.monotonic()),
-            cpu=timedelta(seconds=time.thread_time() - self._cpu),
+            cpu=timedelta(seconds=self._cpu),
             peak_memory=peak_memory(),
-            queries=self._store.query_count() - self._queries,
+            queries=self._queries,
             worker=worker,
             source=source,
         )

@@ -52,7 +52,7 @@ def _attempts(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
 
 def _body(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> Routine[str]:
     """Run the body, then store its value with a statement of its own."""
-    value = yield Body(call.name, partial(segment.run_body, call, slot.key), call.is_async)
+    value = yield Body(call.name, partial(segment.run_body, call, slot.key, meter), call.is_async)
     checkpoint = _checkpoint(segment, call, slot, number, meter, value)
     yield Io(partial(segment.record, checkpoint))
     return checkpoint.value
@@ -67,7 +67,7 @@ def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter
     def attempt() -> str:
         try:
             with segment.store.atomic():
-                value = segment.run_body(call, slot.key)
+                value = segment.run_body(call, slot.key, meter)
                 checkpoint = _checkpoint(segment, call, slot, number, meter, value)
                 segment.store.checkpoints.record(segment.lease, checkpoint)
         except StoreUnavailable:

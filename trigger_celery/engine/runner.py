@@ -97,7 +97,8 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
     meter = segment.meter()
     try:
         # In a copy of the context: what a body sets must not reach the worker's next task.
-        value = copy_context().run(_call, segment, body)
+        with meter:
+            value = copy_context().run(_call, segment, body)
         if segment.unwinding is None:
             segment.store.check_boundary(f"the end of task {segment.run.task!r}")
             return settle.completed(segment, value, publish=publish)

@@ -95,24 +95,26 @@ class Segment:
         if not self.is_async:  # Django has no transactions in async code
             self.store.check_boundary(what)
 
-    def run_body(self, call: StepCall, key: str) -> object:
+    def run_body(self, call: StepCall, key: str, meter: Meter) -> object:
         """Call user code as the body of the step ``key``."""
         if call.is_async:
-            return self._await_body(call, key)
+            return self._await_body(call, key, meter)
         token = _step_key.set(key)
         try:
-            value = call.fn(*call.args, **call.kwargs)
+            with meter:
+                value = call.fn(*call.args, **call.kwargs)
         finally:
             _step_key.reset(token)
         if not call.atomic:
             self.store.check_boundary(f"the end of step {key!r}")
         return value
 
-    async def _await_body(self, call: StepCall, key: str) -> object:
+    async def _await_body(self, call: StepCall, key: str, meter: Meter) -> object:
         token = _step_key.set(key)
         try:
-            value: Awaitable[object] = call.fn(*call.args, **call.kwargs)  # type: ignore[assignment]
-            return await value
+            with meter:
+                value: Awaitable[object] = call.fn(*call.args, **call.kwargs)  # type: ignore[assignment]
+                return await value
         finally:
             _step_key.reset(token)
 

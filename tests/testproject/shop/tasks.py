@@ -87,6 +87,14 @@ def with_hold(name: str) -> str:
     return str(last(name))
 
 
+@durable_task(name="with-long-lease", retry=QUICK)
+def with_long_lease(name: str) -> str:
+    """Stay with a lost worker unless somebody tells that it is lost."""
+    first(1)
+    held(name)
+    return str(last(name))
+
+
 @durable_task(name="sleeper", retry=QUICK)
 def sleeper(seconds: float) -> str:
     first(1)
