@@ -125,9 +125,7 @@ class Waits(Protocol):
         not suspended under this fence any more.
         """
 
-    def unseen_events(
-        self, run_id: UUID, name: str, *, after: int, limit: int
-    ) -> Sequence[Event]:
+    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take.
 
         These are the ones after sequence number ``after`` that were received, or committed,

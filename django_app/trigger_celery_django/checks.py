@@ -99,7 +99,6 @@ def _database() -> Found:
 
 
 def _time_zone() -> Found:
-    alias = router.db_for_write(Run)
     if not settings.USE_TZ:
         yield Error(
             "USE_TZ is False: the times of runs are compared in UTC, so timers and leases "
@@ -107,8 +106,11 @@ def _time_zone() -> Found:
             hint="Set USE_TZ = True. TIME_ZONE may stay: pages still show local times.",
             id="trigger_celery.E007",
         )
-    zone = connections[alias].settings_dict.get("TIME_ZONE")
-    if zone not in (None, "UTC"):
+    alias = router.db_for_write(Run)
+    connection = connections[alias]
+    zone = connection.settings_dict.get("TIME_ZONE")
+    # PostgreSQL stores instants; elsewhere the zone decides what a stored time means.
+    if zone not in (None, "UTC") and not connection.features.supports_timezones:
         yield Error(
             f"The database {alias!r} keeps its times in the zone {zone!r}: those of runs are "
             "compared in UTC, so timers and leases would end hours early or late.",

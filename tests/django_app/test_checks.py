@@ -128,11 +128,21 @@ def test_naive_times_are_an_error(settings: Settings) -> None:
     assert "USE_TZ = True" in str(message.hint)
 
 
-@pytest.mark.parametrize(("zone", "count"), [(None, 0), ("UTC", 0), ("Europe/Paris", 1)])
+@pytest.mark.parametrize(
+    ("zone", "instants", "count"),
+    [
+        (None, False, 0),
+        ("UTC", False, 0),
+        ("Europe/Paris", False, 1),
+        ("Europe/Paris", True, 0),
+    ],
+)
 def test_a_database_that_keeps_local_times_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, zone: str | None, count: int
+    monkeypatch: pytest.MonkeyPatch, zone: str | None, instants: bool, count: int
 ) -> None:
-    monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", zone)
+    connection = connections["default"]
+    monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", zone)
+    monkeypatch.setattr(connection.features, "supports_timezones", instants)
     assert ["'Europe/Paris'" in message.msg for message in found("E008")] == [True] * count
 
 

@@ -13,7 +13,7 @@ from celery import Celery
 from support.celery_states import run_of, value_of, wait_for_run
 from support.databases import TESTS
 from support.waiting import eventually
-from support.workers import Site
+from support.workers import Site, queue
 from testproject.celery import app
 from testproject.shop.tasks import nap
 from trigger_celery.binding.housekeeping import SWEEP
@@ -54,6 +54,14 @@ def test_beat_has_the_sweep_exactly_once() -> None:
 def test_an_entry_of_ones_own_is_respected() -> None:
     own = {"mine": {"task": SWEEP, "schedule": 7.0}}
     assert entries(dict(own)) == ["mine"]
+
+
+def test_a_worker_of_another_queue_than_the_default_one_sweeps_for_itself(place: Site) -> None:
+    worker = place.start(queues="other")
+    worker.wait_until_ready()
+    result = nap.apply_async((1,), queue=queue("other"))
+    assert value_of(result) == 2
+    worker.kill()
 
 
 def test_a_workers_timer_ends_sleeps_without_beat(place: Site) -> None:

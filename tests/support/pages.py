@@ -11,7 +11,9 @@ from textwrap import dedent
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 
-_BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
+)
 _HEADING = re.compile(r"^#+ (.+)$", re.M)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -94,5 +96,9 @@ def page(name: str) -> Page:
     return Page(DOCS / f"{name}.md")
 
 
-PAGES = [Page(ROOT / "README.md"), Page(ROOT / "CHANGELOG.md"), *map(Page, sorted(DOCS.glob("*.md")))]
+PAGES = [
+    Page(ROOT / "README.md"),
+    Page(ROOT / "CHANGELOG.md"),
+    *map(Page, sorted(DOCS.glob("*.md"))),
+]
 """Every page that users read."""

@@ -16,8 +16,9 @@ from celery.worker import state as worker_state
 
 from trigger_celery import durable_task
 from trigger_celery.authoring.definition import registry
-from trigger_celery.binding import canvas, dispatcher, shown
+from trigger_celery.binding import canvas, dispatcher, shown, worker
 from trigger_celery.binding.dispatcher import CeleryDispatcher
+from trigger_celery.binding.housekeeping import SWEEP
 from trigger_celery.binding.quiet import LOGGERS, QuietFilter, quieten
 from trigger_celery.binding.worker import RevokedIds
 from trigger_celery.engine.outcome import Left
@@ -205,3 +206,14 @@ def test_a_suspension_told_too_late_does_not_hide_the_result(harness: Harness) -
     late = Left(reason="suspended", state=RunState.SUSPENDED)
     shown.left(task, late, harness.engine)  # type: ignore[arg-type]  # stands in for the task
     assert task.backend.states == [("SUSPENDED", None), ("SUCCESS", 7)]
+
+
+def test_no_sweep_message_is_sent_while_every_slot_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(worker, "_send", lambda app, name, **options: sent.append(name))
+    monkeypatch.setattr(worker_state, "active_requests", {"a"})
+    tick = worker.SweepStep(SimpleNamespace(steps=[]))._sweep
+    tick(SimpleNamespace(app=None, concurrency=1))
+    assert sent == []
+    tick(SimpleNamespace(app=None, concurrency=2))
+    assert sent == [SWEEP]

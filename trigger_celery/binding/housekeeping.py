@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from celery import shared_task
+from celery import Celery, shared_task
 
 from trigger_celery.engine import manage
 from trigger_celery.engine.facade import installed_engine
@@ -17,6 +17,11 @@ logger = logging.getLogger("trigger_celery.sweep")
 SWEEP = "trigger_celery.sweep"
 RECOVER = "trigger_celery.recover"
 CANCEL = "trigger_celery.cancel"
+
+
+def own_queue(app: Celery) -> str | None:
+    """Return a queue that this worker consumes: nobody may be listening on the default one."""
+    return next(iter(app.amqp.queues.consume_from), None)
 
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=False)

@@ -15,7 +15,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import revoked, task_ready
 
-from trigger_celery.binding.housekeeping import cancel_runs, recover_run
+from trigger_celery.binding.housekeeping import cancel_runs, own_queue, recover_run
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -81,6 +81,6 @@ class DurableRequest(Request):
 
     def _send(self, task: Any, args: tuple[Any, ...]) -> None:
         try:
-            task.apply_async(args, retry=False)
+            task.apply_async(args, queue=own_queue(task.app), retry=False)
         except Exception as error:  # the run's lease expires anyway
             logger.warning("%s of run %s was not published: %s", task.name, self.id, error)

@@ -10,7 +10,7 @@ from celery import Celery, bootsteps, signals
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 
-from trigger_celery.binding.housekeeping import CANCEL, SWEEP
+from trigger_celery.binding.housekeeping import CANCEL, SWEEP, own_queue
 from trigger_celery.engine.app import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -78,7 +78,7 @@ class SweepStep(bootsteps.StartStopStep):
         every = parent.timer.call_repeatedly
         if config.sweep_on_worker and config.sweep_interval:
             seconds = config.sweep_interval.total_seconds()
-            self._entries.append(every(seconds, self._sweep, (parent.app,)))
+            self._entries.append(every(seconds, self._sweep, (parent,)))
         self._entries.append(every(1.0, self._cancel, (parent.app,)))
 
     def stop(self, parent: Any) -> None:
@@ -87,8 +87,10 @@ class SweepStep(bootsteps.StartStopStep):
         while self._entries:
             self._entries.pop().cancel()
 
-    def _sweep(self, app: Celery) -> None:
-        _send(app, SWEEP, expires=EXPIRES)
+    def _sweep(self, worker: Any) -> None:
+        # While every slot is busy messages would only pile up: none of them could run.
+        if len(worker_state.active_requests) < worker.concurrency:
+            _send(worker.app, SWEEP, expires=EXPIRES)
 
     def _cancel(self, app: Celery) -> None:
         ids = self._revoked.fresh()
@@ -102,7 +104,7 @@ class SweepStep(bootsteps.StartStopStep):
 def _send(app: Celery, name: str, args: tuple[Any, ...] = (), **options: Any) -> bool:
     """Publish one of our own tasks; a broker that is away is tried again at the next tick."""
     try:
-        app.send_task(name, args, retry=False, ignore_result=True, **options)
+        app.send_task(name, args, queue=own_queue(app), retry=False, ignore_result=True, **options)
     except Exception as error:
         logger.debug("%s was not published: %s", name, error)
         return False

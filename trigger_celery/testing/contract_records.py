@@ -10,7 +10,7 @@ from trigger_celery.records import Claim, Ending, NewRun, NewWait, StepKind, Sus
 from trigger_celery.states import RunState
 
 LEASE = timedelta(seconds=60)
-NUDGE_INTERVAL = timedelta(seconds=5)
+NUDGE_INTERVAL = timedelta(seconds=10)
 LOOK_WITHIN = timedelta(seconds=60)
 LONG = timedelta(days=1)
 TASK = "contract-task"

@@ -66,9 +66,9 @@ class SweepContract:
         assert swept(store) == []
         advance(timedelta(days=30))
         assert swept(store) == [run_id]
-        advance(timedelta(minutes=9))
+        advance(timedelta(seconds=110))
         assert swept(store) == []
-        advance(timedelta(minutes=1) + SECOND)
+        advance(timedelta(seconds=10) + SECOND)
         assert swept(store) == [run_id]
 
     def test_a_delayed_run_is_nudged_when_its_time_has_come(

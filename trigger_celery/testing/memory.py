@@ -26,7 +26,7 @@ class MemoryStore:
         self,
         clock: ManualClock | None = None,
         *,
-        nudge_interval: timedelta = timedelta(seconds=5),
+        nudge_interval: timedelta = timedelta(seconds=10),
     ) -> None:
         """Start empty; ``nudge_interval`` is how long a queued run waits for a second nudge."""
         self.clock = clock or ManualClock()

@@ -10,7 +10,7 @@ from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing.memory_crashes import crash
 from trigger_celery.testing.memory_tables import Core, nudge
 
-_LONGEST_PAUSE = timedelta(minutes=10)
+_LONGEST_PAUSE = timedelta(minutes=2)
 
 
 class MemorySweeps:

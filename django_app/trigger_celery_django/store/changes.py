@@ -41,7 +41,7 @@ SWEPT = (
 )
 """The columns that a sweep may change."""
 
-_LONGEST_PAUSE = timedelta(minutes=10)
+_LONGEST_PAUSE = timedelta(minutes=2)
 
 
 def queue(run: models.Run, now: datetime, *, delay: timedelta = timedelta(0)) -> None:
