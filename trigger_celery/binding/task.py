@@ -10,7 +10,6 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from celery import Task
 from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import AsyncResult
@@ -22,6 +21,7 @@ from trigger_celery.authoring.durations import duration, instant
 from trigger_celery.binding import canvas, shown
 from trigger_celery.binding.bodies import body_of
 from trigger_celery.binding.dispatcher import NUDGE_HEADER
+from trigger_celery.binding.generic import GenericTask
 from trigger_celery.binding.request import REVOKED_HEADER
 from trigger_celery.binding.retrying import retry_error
 from trigger_celery.binding.telling import Teller
@@ -46,7 +46,7 @@ TELLS = "trigger_tells"
 """Attribute of a worker's request: the tracer is about to publish the end of its run."""
 
 
-class DurableTask(Task[P, R]):
+class DurableTask(GenericTask[P, R]):
     """A Celery task whose calls create runs. Made by ``@durable_task``, not by hand."""
 
     abstract = True

@@ -1,0 +1,134 @@
+"""The documentation says what the code does and names what exists."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import fields
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from support.pages import DOCS, PAGES, ROOT, Page, page
+from trigger_celery import errors
+from trigger_celery.config import Config
+from trigger_celery.states import TERMINAL, TRANSITIONS, RunState
+
+APP = ROOT / "django_app" / "trigger_celery_django"
+every_page = pytest.mark.parametrize("name", [page.name for page in PAGES])
+
+
+def unquoted(cell: str) -> str:
+    """Return what stands between the first backticks."""
+    return cell.split("`")[1]
+
+
+def shown(default: object) -> str:
+    """Return a default as ``settings.md`` writes it."""
+    if isinstance(default, bool):
+        return f"`{default}`"
+    if isinstance(default, timedelta):
+        seconds = int(default.total_seconds())
+        return f"{seconds} s" if seconds <= 60 else f"{seconds // 60} min"
+    return f"{default:,}"
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    rows = [row for row in page("settings").rows() if len(row) == 3 and row[0] != "setting"]
+    defaults = Config()
+    expected = {
+        field.name.upper(): shown(getattr(defaults, field.name)) for field in fields(Config)
+    }
+    assert {unquoted(name): default for name, default, _ in rows} == expected
+
+
+def test_every_error_is_listed_and_nothing_else() -> None:
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and value.__module__ == errors.__name__
+    }
+    documented = page("errors")
+    listed = [unquoted(row[0]) for row in documented.rows() if row[0] != "error"]
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= classes
+    assert set(re.findall(r"`(\w+)`", documented.prose)) >= classes
+
+
+def test_the_drawing_of_states_is_the_table_of_transitions() -> None:
+    (drawing,) = page("states").blocks("mermaid")
+    arrows = re.findall(r"^ +(\S+) --> ([^\s:]+)(?:: (.+))?$", drawing.text, re.M)
+    ends = {RunState(source) for source, target, _ in arrows if target == "[*]"}
+    moves = [arrow for arrow in arrows if "[*]" not in arrow]
+    assert [arrow[1:] for arrow in arrows if arrow[0] == "[*]"] == [("queued", "trigger")]
+    assert ends == {state for state in TERMINAL if not TRANSITIONS[state]}
+    assert sorted(moves) == sorted(
+        (str(source), str(target), verb)
+        for source, targets in TRANSITIONS.items()
+        for target, verb in targets.items()
+    )
+    explained = [unquoted(row[0]) for row in page("states").rows()[1:] if len(row) == 3]
+    assert sorted(explained) == sorted(RunState)
+
+
+def test_every_system_check_is_listed_and_nothing_else() -> None:
+    known = re.findall(r'id="(trigger_celery\.\w+)"', (APP / "checks.py").read_text("utf-8"))
+    rows = page("settings").rows("System checks")[1:]
+    assert [unquoted(row[0]) for row in rows] == sorted(set(known))
+
+
+def test_every_command_is_listed_and_nothing_else() -> None:
+    known = {path.stem for path in (APP / "management" / "commands").glob("trigger_*.py")}
+    assert set(re.findall(r"manage\.py (trigger_\w+)", page("commands").text)) == known
+
+
+def test_the_index_lists_every_page() -> None:
+    index = page("index")
+    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+    assert {link for link in index.links if not link.startswith("..")} == pages
+
+
+@every_page
+def test_links_lead_to_pages_and_headings_that_exist(name: str) -> None:
+    source = Page(ROOT / name)
+    broken = []
+    for link in source.links:
+        path, _, anchor = link.partition("#")
+        target = Page((source.path.parent / path).resolve() if path else source.path)
+        if not target.path.is_file() or (anchor and anchor not in target.anchors):
+            broken.append(link)
+    assert broken == []
+
+
+@cache
+def functions_of(path: Path) -> frozenset[str]:
+    """Return the names of all functions of a file."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in nodes if isinstance(node, kinds))
+
+
+def test_every_test_that_shows_a_guarantee_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page("guarantees").text)
+    assert len(named) == page("guarantees").text.count("::")
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).is_file() or name not in functions_of(ROOT / path)
+    ]
+    assert missing == []
+
+
+def test_every_promise_names_a_test() -> None:
+    promises, _, _ = page("guarantees").text.partition("\n## What is not promised")
+    bare = [item for item in promises.split("\n* ")[1:] if "::test_" not in item]
+    assert bare == []
+
+
+@every_page
+def test_blocks_of_python_compile(name: str) -> None:
+    for block in Page(ROOT / name).blocks("python"):
+        compile("\n" * (block.line - 1) + block.text, name, "exec", dont_inherit=True)
