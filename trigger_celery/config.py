@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from trigger_celery.errors import DeclarationError, UnknownOption
 
 _ZERO = timedelta(0)
+_SECOND = timedelta(seconds=1)
+_LEAST = {"HEARTBEAT_TIMEOUT": _SECOND, "NUDGE_INTERVAL": _SECOND}
+"""Settings that must not be zero: a lease would end at once, a sweep nudge without end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +84,10 @@ def _coerce(key: str, value: object, default: object) -> timedelta | int | bool:
         raise _wrong(key, "a whole number of at least 1", value)
     if isinstance(value, (int, float)) and 0 <= value < 10**9:
         value = timedelta(seconds=value)
-    if isinstance(value, timedelta) and value >= _ZERO:
+    if isinstance(value, timedelta) and value >= _LEAST.get(key, _ZERO):
         return value
-    raise _wrong(key, "seconds or a timedelta, zero or more", value)
+    least = "one second" if key in _LEAST else "zero"
+    raise _wrong(key, f"seconds or a timedelta, {least} or more", value)
 
 
 def _wrong(key: str, what: str, value: object) -> DeclarationError:

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connections, transaction
+from django.db.transaction import TransactionManagementError
 
 from support.databases import alias_of, every_database
 from support.services import reachable
 from trigger_celery.errors import InvalidName, StoreUnavailable, TransactionOpen
 from trigger_celery.identity import new_id
-from trigger_celery.records import NewEvent, NewRun
+from trigger_celery.records import Checkpoint, Lease, NewEvent, NewRun
 from trigger_celery.states import RunState
 from trigger_celery.testing.contract_records import LOOK_WITHIN, asked, event_wait, suspension
 from trigger_celery.testing.contract_tools import (
@@ -79,6 +81,74 @@ def test_a_killed_connection_is_unavailable_once_and_then_replaced(store: Django
 def _terminate(pid: int) -> None:
     with connections[POSTGRES].cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[POSTGRES], transaction=True)
+def test_a_run_that_could_not_be_created_is_unavailable_and_then_created(
+    store: DjangoStore,
+) -> None:
+    new = NewRun(id=new_id(), task="t", input="[[],{}]")
+    pid = _backend_pid(POSTGRES)
+    with _other_connection() as other:
+        other.submit(_terminate, pid).result()
+    with pytest.raises(StoreUnavailable, match=POSTGRES):
+        store.runs.create([new])
+    assert store.runs.create([new]) == {new.id}
+
+
+@pytest.mark.parametrize("name", every_database(transaction=True))
+def test_a_step_whose_transaction_will_roll_back_is_not_recorded(name: str) -> None:
+    store = DjangoStore(alias_of(name))
+    lease = started(store)
+    once = checkpoint(store, "pay")
+    with pytest.raises(TransactionManagementError):
+        _record_in_a_transaction_that_rolls_back(store, lease, once)
+    assert outcomes(store, lease.run_id).recorded == {}
+
+
+def _record_in_a_transaction_that_rolls_back(
+    store: DjangoStore, lease: Lease, once: Checkpoint
+) -> None:
+    with store.atomic():
+        transaction.set_rollback(True, using=store.alias)
+        store.checkpoints.record(lease, once)
+
+
+@pytest.mark.parametrize("name", every_database(transaction=True))
+def test_what_fails_after_a_commit_is_logged_without_its_arguments(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DjangoStore(alias_of(name))
+
+    def fail(payload: str) -> None:
+        raise LookupError("no such thing")
+
+    store.on_commit(partial(fail, "secret"))
+    with transaction.atomic(using=store.alias):
+        store.on_commit(partial(fail, "secret"))
+    assert caplog.text.count("LookupError: no such thing") == 2
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[POSTGRES], transaction=True)
+def test_an_event_that_a_rival_gives_to_another_wait_of_the_run_still_wakes_other_runs(
+    store: DjangoStore,
+) -> None:
+    raced, other_run = started(store), started(store)
+    suspend(store, raced, suspension(event_wait("a"), event_wait("b")))
+    suspend(store, other_run, suspension(event_wait("a")))
+    first, second, third = wait_ids(store)
+    sequence = emitted(store).sequence
+    with _other_connection() as other:
+        with transaction.atomic(using=POSTGRES):
+            Run.objects.using(POSTGRES).select_for_update().get(pk=raced.run_id)
+            late = other.submit(store.waits.resolve, sequence, [first, second, third])
+            _until_somebody_waits_for_a_lock()
+            _resolve_in_this_transaction(first, sequence)
+        assert [nudge.run_id for nudge in late.result(30)] == [other_run.run_id]
+    assert wait_ids(store) == [second]
 
 
 @pytest.mark.requires("postgres")

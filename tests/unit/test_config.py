@@ -41,6 +41,8 @@ def test_an_unknown_setting_is_refused_with_the_closest_name() -> None:
         ("MAX_CRASHES", "3"),
         ("MAX_CRASHES", True),
         ("MAX_CRASHES", 1.5),
+        ("HEARTBEAT_TIMEOUT", 0.5),
+        ("NUDGE_INTERVAL", 0),
         ("SWEEP_INTERVAL", -1),
         ("SWEEP_INTERVAL", True),
         ("SWEEP_INTERVAL", float("inf")),

@@ -84,6 +84,18 @@ def test_the_thread_goes_on_after_a_failure(error: Exception) -> None:
         assert not held.lost
 
 
+def test_the_thread_goes_on_when_its_connection_cannot_be_closed() -> None:
+    store = Renewals()
+
+    def release() -> None:
+        raise RuntimeError("a bad driver")
+
+    store.release = release  # type: ignore[method-assign]
+    with keeper(store).holding(a_lease(), SHORT, sent_at=SystemClock().monotonic()) as held:
+        assert store.third.wait(10)
+        assert not held.lost
+
+
 class _Hurried(SystemClock):
     def __init__(self, clock: ManualClock) -> None:
         self._pauses = clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,8 @@ from trigger_celery.engine.matching import look_back, match_event
 from trigger_celery.records import Event, Lease, NewEvent
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
+from trigger_celery.values import register
+from trigger_celery.values.registry import registry
 
 NOW = timedelta(0)
 
@@ -170,10 +173,14 @@ def test_one_bad_event_does_not_hold_up_the_others(
 def test_one_bad_look_back_does_not_hold_up_the_sweep(
     harness: Harness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a bug")
+
     monkeypatch.setattr(settle, "look_back", lambda *_: False)
+    monkeypatch.setattr(matching, "matches", fail)
     bad = harness.trigger(harness.task(waiting))
     harness.execute(bad)
-    harness.memory.events.add(NewEvent(id="bad", name="e", payload="no JSON"))
+    harness.memory.events.add(NewEvent(id="bad", name="e", payload="{}"))
     asleep = harness.trigger(harness.task(lambda: sleep(5), name="asleep"))
     harness.execute(asleep)
     harness.advance(timedelta(seconds=5))
@@ -222,3 +229,31 @@ def test_a_run_whose_wait_ended_while_it_executed_is_nudged_at_once(harness: Har
     assert [nudge.run_id for nudge in harness.dispatcher.nudges] == [run_id]
     harness.run_until_idle(NOW)
     assert harness.result(run_id) == [1, 2]
+
+
+@dataclass
+class Order:
+    """Known to the sender of an event, and not to the worker that compares it."""
+
+    number: int
+
+
+def test_an_event_that_cannot_be_read_here_holds_up_neither_others_nor_the_timeout(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    def body() -> list[object]:
+        sleep(5)
+        first = wait_for_event("e", {"n": 1}, timeout=60)
+        return [first.payload, wait_for_event("e", {"n": 2}, timeout=60, default="late")]
+
+    run_id = harness.trigger(harness.task(body))
+    harness.run_until_idle(NOW)
+    register(Order)
+    for payload in ({"n": 1, "order": Order(4711)}, {"n": 1}, {"n": 2, "order": Order(4711)}):
+        harness.send_event("e", payload)
+    registry.by_class.pop(Order)
+    registry.by_name.pop(Order.__qualname__)
+    harness.run_until_idle()
+    assert harness.result(run_id) == [{"n": 1}, "late"]
+    assert "cannot be read by this process" in caplog.text
+    assert "4711" not in caplog.text

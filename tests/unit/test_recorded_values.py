@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -14,9 +15,10 @@ from trigger_celery.authoring.events import send_event
 from trigger_celery.authoring.steps import step
 from trigger_celery.authoring.values import now, random, uuid4
 from trigger_celery.authoring.waits import sleep
-from trigger_celery.errors import InvalidName, NotInRun, UsageError
+from trigger_celery.errors import InvalidName, NotInRun, RunFailed, UsageError
 from trigger_celery.states import RunState
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
+from trigger_celery.values import register
 
 NOW = timedelta(0)
 
@@ -172,3 +174,38 @@ def test_a_child_is_not_started_while_a_body_is_left(harness: Harness) -> None:
     assert children == []
     harness.run_until_idle()
     assert len(children) == 1
+
+
+@register(name="test_recorded_values.Once")
+@dataclass
+class Once:
+    """What no stored form can be made into again."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number:
+            raise ValueError("it has a number already")
+
+
+def numbered() -> Once:
+    once = Once(0)
+    once.number = 1
+    return once
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_value_that_cannot_be_read_back_fails_the_step_and_is_not_recorded(
+    harness: Harness, atomic: bool
+) -> None:
+    run_id = harness.trigger(harness.task(step(atomic=atomic)(numbered), name="t"))
+    harness.run_until_idle()
+    assert harness.run(run_id).state is RunState.FAILED
+    assert harness.steps(run_id) == {}
+
+
+def test_a_result_that_cannot_be_read_back_fails_the_run(harness: Harness) -> None:
+    run_id = harness.trigger(harness.task(numbered))
+    harness.run_until_idle()
+    with pytest.raises(RunFailed, match="DecodeError: .*it has a number already"):
+        harness.result(run_id)

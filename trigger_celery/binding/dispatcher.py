@@ -77,7 +77,7 @@ class CeleryDispatcher:
         url = _url(app)
         owned = self._owned
         if owned is None or (owned.pid, owned.app, owned.url) != (os.getpid(), app, url):
-            self.close()
+            _close(owned)  # not self.close(): another thread may have just opened one
             seconds = self._timeout().total_seconds()
             connection = app.connection_for_write(
                 connect_timeout=seconds, transport_options=_timeouts(url, seconds)
@@ -89,9 +89,13 @@ class CeleryDispatcher:
     def close(self) -> None:
         """Close the connections of this process; the next nudge opens new ones."""
         owned, self._owned = self._owned, None
-        if owned is not None and owned.pid == os.getpid():
-            owned.producers.force_close_all()
-            owned.producers.connections.force_close_all()
+        _close(owned)
+
+
+def _close(owned: _Owned | None) -> None:
+    if owned is not None and owned.pid == os.getpid():
+        owned.producers.force_close_all()
+        owned.producers.connections.force_close_all()
 
 
 def _url(app: Celery) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from multiprocessing import get_context
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -23,7 +23,7 @@ BATCH = 500
 """Revoked ids in one message at most."""
 
 # Shared memory, made before the pool forks: the main process tells its children to drain.
-_draining = get_context("fork").RawValue("b", 0)
+_draining = RawValue("b", 0)
 
 
 def is_draining() -> bool:

@@ -123,5 +123,7 @@ class LeaseKeeper:
         except Exception:
             logger.exception("heartbeat of %d runs failed", len(due))
             self._clock.sleep(1.0)
-        finally:
+        try:
             self._store.release()
+        except Exception:  # the thread goes on: all leases of the process hang on it
+            logger.exception("the heartbeat's connection could not be closed")

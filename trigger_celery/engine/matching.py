@@ -7,13 +7,17 @@ not noted as matched, a wait that nobody looked for), and the sweep looks in its
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
 from trigger_celery.engine.app import Engine
+from trigger_celery.errors import DecodeError
 from trigger_celery.ports import Waits
 from trigger_celery.records import Candidate, Event, Lease, Nudge
 from trigger_celery.values.filters import matches, payload_hash
+
+logger = logging.getLogger("trigger_celery.run")
 
 BATCH = 500
 
@@ -76,14 +80,23 @@ def _first_match(engine: Engine, waits: Waits, wait: Candidate) -> Sequence[Nudg
         look = partial(waits.unseen_events, wait.run_id, wait.name, after=after, limit=BATCH)
         events = engine.persist(look)
         for event in events:
-            payload = engine.codec.decode(event.payload)
-            if matches(wait.filter, payload, engine.codec):
+            if _may_end(engine, wait, event):
                 nudges = engine.persist(partial(waits.resolve, event.sequence, [wait.wait_id]))
                 if nudges or not _is_open(engine, waits, wait):
                     return nudges
         if len(events) < BATCH:
             return []
         after = events[-1].sequence
+
+
+def _may_end(engine: Engine, wait: Candidate, event: Event) -> bool:
+    """Whether the event matches; one that this process cannot read must not hold up the run."""
+    try:
+        payload = engine.codec.decode(event.payload)
+    except DecodeError:  # its text may quote the payload
+        logger.error("the payload of event %s cannot be read by this process", event.id)
+        return False
+    return matches(wait.filter, payload, engine.codec)
 
 
 def _is_open(engine: Engine, waits: Waits, wait: Candidate) -> bool:

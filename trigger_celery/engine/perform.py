@@ -40,42 +40,46 @@ def _attempts(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
         meter = segment.meter()
         try:
             if call.atomic:
-                text = yield Io(partial(_atomically, segment, call, slot, number, meter))
+                value = yield Io(partial(_atomically, segment, call, slot, number, meter))
             else:
-                text = yield from _body(segment, call, slot, number, meter)
+                value = yield from _body(segment, call, slot, number, meter)
         except Exception as error:
             span = meter.span(worker=segment.worker, source=call.source)
             yield from _failed(segment, call, slot, number, error, span)
         else:
-            return segment.decode(text)
+            return value
 
 
-def _body(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> Routine[str]:
+def _body(
+    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
+) -> Routine[object]:
     """Run the body, then store its value with a statement of its own."""
     value = yield Body(call.name, partial(segment.run_body, call, slot.key, meter), call.is_async)
     checkpoint = _checkpoint(segment, call, slot, number, meter, value)
+    stored = segment.decode(checkpoint.value)  # what cannot be read back is not recorded
     yield Io(partial(segment.record, checkpoint))
-    return checkpoint.value
+    return stored
 
 
-def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> str:
+def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> object:
     """Run the body and store its value in one transaction; run both again if it was lost.
 
     When the answer to the commit is lost, the stored checkpoint says whether it happened.
     """
 
-    def attempt() -> str:
+    def attempt() -> object:
         try:
             with segment.store.atomic():
                 value = segment.run_body(call, slot.key, meter)
                 checkpoint = _checkpoint(segment, call, slot, number, meter, value)
+                value = segment.decode(checkpoint.value)
                 segment.store.checkpoints.record(segment.lease, checkpoint)
         except StoreUnavailable:
             stored = segment.stored_value(slot.key)
             if stored is None:
                 raise
-            return stored
-        return checkpoint.value
+            return segment.decode(stored)
+        return value
 
     return segment.guarded(attempt)
 

@@ -30,6 +30,7 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
     if inspect.iscoroutine(value):
         value.close()
     text = segment.engine.codec.encode(value, what=f"the result of task {segment.run.task!r}")
+    stored = segment.decode(text)  # before the end: it may be refused, and then the run fails
     ending = Ending(
         state=RunState.COMPLETED,
         token=new_token(),
@@ -42,7 +43,7 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
         run=segment.run,
         lease=segment.lease,
         state=RunState.COMPLETED,
-        value=segment.decode(text),
+        value=stored,
         owed=publish,
     )
 

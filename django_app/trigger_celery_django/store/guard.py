@@ -51,6 +51,8 @@ class Guard:
 
         def attempt() -> T:
             connection.ensure_connection()
+            # Raw cursors do not ask; a transaction marked for rollback would commit nothing.
+            connection.validate_no_broken_transaction()
             with connection.wrap_database_errors:
                 return work(connection)
 

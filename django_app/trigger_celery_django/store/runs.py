@@ -12,7 +12,7 @@ from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, 
 from trigger_celery.states import UNSUCCESSFUL, RunState, WaitState, check_transition
 from trigger_celery_django import models
 from trigger_celery_django.store import changes, counting
-from trigger_celery_django.store.guard import Guard, lost
+from trigger_celery_django.store.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.hot import Hot
 from trigger_celery_django.store.letters import close_letter
 from trigger_celery_django.store.rows import check_length, noted, nudge, run_record
@@ -34,14 +34,21 @@ class DjangoRuns:
     def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
         """Insert queued runs in the caller's transaction; return the ids that were new.
 
-        Errors of the database stay Django's own here: the transaction is the caller's.
+        In a transaction errors of the database stay Django's own: it is the caller's to repeat.
         """
         for run in runs:
             check_length("task", run.task)
         created: set[UUID] = set()
-        with counting.paused:
+
+        def insert() -> None:
             for start in range(0, len(runs), _BATCH):
                 created.update(self._hot.create(runs[start : start + _BATCH]))
+
+        if in_transaction(self._guard.connection):
+            with counting.paused:
+                insert()
+        else:
+            self._guard.read(insert)
         return created
 
     def get(self, run_id: UUID) -> Run | None:

@@ -48,4 +48,6 @@ class Command(BaseCommand):
                 sweep(engine)
             except StoreUnavailable as error:
                 self.stderr.write(f"the database is away: {error}")
+            except Exception as error:  # the next pass may do better; nobody else may be sweeping
+                self.stderr.write(f"a pass of the sweep failed: {error!r}")
             stop.wait(max(0.05, engine.config.sweep_interval.total_seconds()))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor
 
@@ -49,7 +50,8 @@ def execute(connection: BaseDatabaseWrapper, statement: str, parameters: Paramet
     that changes servers between transactions: what is prepared on one is not on the next.
     """
     pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-    return Cursor[Row](connection.connection).execute(statement, parameters, prepare=not pooled)
+    cursor: Cursor[Row] = Cursor(connection.connection)
+    return cursor.execute(statement, parameters, prepare=not pooled)
 
 
 class PostgresHot:
@@ -183,7 +185,11 @@ class PostgresHot:
             "event": sequence,
             "nudge_interval": config().nudge_interval,
         }
-        rows = self._all(wait_statements.RESOLVE, parameters)
+        try:
+            rows = self._all(wait_statements.RESOLVE, parameters)
+        except IntegrityError:
+            # After this statement began, a rival gave the event to another wait of a run.
+            return self.resolve(sequence, wait_ids)
         return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c in rows)  # type: ignore[arg-type]
 
     def _settled(self, lease: Lease, token: str) -> RunState:
