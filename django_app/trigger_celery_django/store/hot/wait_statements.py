@@ -26,6 +26,7 @@ WITH held AS MATERIALIZED (
 _MOVE = f"""
 known AS MATERIALIZED (
     SELECT w.key, w.state, w.due_at, w.looked FROM held JOIN {WAIT} AS w ON w.run_id = held.id
+    WHERE w.state = 'waiting' OR w.key = ANY(%(awaited)s::text[])
     FOR UPDATE OF w
 ), shaped AS (
     INSERT INTO {SHAPE} (digest, name, paths)
