@@ -99,8 +99,8 @@ def wait_for_event(
     ``filter`` maps key paths of the payload to scalars, all of which must be equal and of
     the same type. Events count from the run's start, so one that came before the wait is
     not missed; each event is taken by a run once, of several stored ones the oldest first.
-    Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for ever) returns
-    ``default`` if one is given, else raises :exc:`WaitTimeout`.
+    Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for
+    ever) returns ``default`` if one is given, else raises :exc:`WaitTimeout`.
 
     Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidName`,
     :exc:`InvalidFilter`, :exc:`InvalidTime`.
