@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
+from celery import _state
 
 from support import services
+
+
+@pytest.fixture(autouse=True)
+def _tasks_of_one_test() -> Iterator[None]:
+    """Forget the shared tasks that a test declared in a function or a module of its own.
+
+    Celery gives every app all of them, and warns of two under one name.
+    """
+    shared: Any = vars(_state)["_on_app_finalizers"]
+    before = set(shared)
+    yield
+    for callback in shared - before:
+        if not _is_imported(callback):
+            shared.discard(callback)
+
+
+def _is_imported(callback: Callable[..., object]) -> bool:
+    """Whether the task's function belongs to a module that stays."""
+    functions = [
+        held
+        for held in (cell.cell_contents for cell in callback.__closure__ or ())
+        if hasattr(held, "__qualname__")
+    ]
+    return all(
+        each.__module__ in sys.modules and "<locals>" not in each.__qualname__ for each in functions
+    )
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start be interrupted: a shell's background jobs ignore that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,15 +4,70 @@ from __future__ import annotations
 
 from trigger_celery.authoring.context import CurrentRun, current_run, heartbeat
 from trigger_celery.authoring.events import send_event
+from trigger_celery.authoring.hooks import Caught, RunResult, WaitInfo
+from trigger_celery.authoring.limits import RateLimit
+from trigger_celery.authoring.managing import (
+    cancel_run,
+    fork_run,
+    get_run,
+    pause_run,
+    rerun,
+    reschedule_run,
+    resume_run,
+    retry_run,
+)
+from trigger_celery.authoring.managing_queues import (
+    get_queue,
+    limit_queue,
+    list_queues,
+    pause_queue,
+    queue_holders,
+    release_slot,
+    reset_queue,
+    resume_queue,
+)
+from trigger_celery.authoring.options import Debounce, TriggerOptions
+from trigger_celery.authoring.parallel import gather, wait_any
+from trigger_celery.authoring.queue_info import QueueInfo
+from trigger_celery.authoring.queues import Queue
+from trigger_celery.authoring.run_info import RunInfo
+from trigger_celery.authoring.schedules import ScheduledRun, cron, every
 from trigger_celery.authoring.steps import step
+from trigger_celery.authoring.tokens import (
+    Token,
+    cancel_token,
+    complete_token,
+    create_token,
+    wait_for_token,
+)
 from trigger_celery.authoring.values import now, random, uuid4
+from trigger_celery.authoring.waiting import complete_wait, extend_wait, open_waits, skip_wait
 from trigger_celery.authoring.waits import Event, sleep, sleep_until, wait_for_event
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.binding.decorator import durable_task
+from trigger_celery.binding.schedules import (
+    backfill,
+    create_schedule,
+    delete_schedule,
+    pause_schedule,
+    resume_schedule,
+    run_schedule,
+)
 from trigger_celery.binding.task import DurableTask
+from trigger_celery.binding.triggering import (
+    Call,
+    ConfiguredTask,
+    reset_idempotency_key,
+    trigger,
+)
+from trigger_celery.engine.handles import RunHandle
 from trigger_celery.errors import (
+    ChildRunFailed,
+    IdempotencyConflict,
     NonRetryableError,
     RetryAfter,
+    TokenClosed,
+    TokenNotFound,
     TriggerError,
     WaitTimeout,
 )
@@ -21,24 +76,78 @@ from trigger_celery.values import register
 __version__ = "0.1.0"
 
 __all__ = [
+    "Call",
+    "Caught",
+    "ChildRunFailed",
+    "ConfiguredTask",
     "CurrentRun",
+    "Debounce",
     "DurableTask",
     "Event",
+    "IdempotencyConflict",
     "NonRetryableError",
+    "Queue",
+    "QueueInfo",
+    "RateLimit",
     "RetryAfter",
     "RetryPolicy",
+    "RunHandle",
+    "RunInfo",
+    "RunResult",
+    "ScheduledRun",
+    "Token",
+    "TokenClosed",
+    "TokenNotFound",
     "TriggerError",
+    "TriggerOptions",
+    "WaitInfo",
     "WaitTimeout",
+    "backfill",
+    "cancel_run",
+    "cancel_token",
+    "complete_token",
+    "complete_wait",
+    "create_schedule",
+    "create_token",
+    "cron",
     "current_run",
+    "delete_schedule",
     "durable_task",
+    "every",
+    "extend_wait",
+    "fork_run",
+    "gather",
+    "get_queue",
+    "get_run",
     "heartbeat",
+    "limit_queue",
+    "list_queues",
     "now",
+    "open_waits",
+    "pause_queue",
+    "pause_run",
+    "pause_schedule",
+    "queue_holders",
     "random",
     "register",
+    "release_slot",
+    "rerun",
+    "reschedule_run",
+    "reset_idempotency_key",
+    "reset_queue",
+    "resume_queue",
+    "resume_run",
+    "resume_schedule",
+    "retry_run",
+    "run_schedule",
     "send_event",
+    "skip_wait",
     "sleep",
     "sleep_until",
     "step",
+    "trigger",
     "uuid4",
+    "wait_any",
     "wait_for_event",
+    "wait_for_token",
 ]

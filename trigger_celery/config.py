@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 
 from trigger_celery.errors import DeclarationError, UnknownOption
 
 _ZERO = timedelta(0)
 _SECOND = timedelta(seconds=1)
-_LEAST = {"HEARTBEAT_TIMEOUT": _SECOND, "NUDGE_INTERVAL": _SECOND}
-"""Settings that must not be zero: a lease would end at once, a sweep nudge without end."""
+_LEAST = {"HEARTBEAT_TIMEOUT": _SECOND, "NUDGE_INTERVAL": _SECOND, "EVENT_RETENTION": _SECOND}
+"""Settings that must not be zero: a lease would end at once, a sweep nudge without end, an
+event be gone before a run that was to see it looks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,12 @@ class Config:
     ``database_patience``  how long a write is repeated while the database is away
     ``payload_limit``      the size of one stored value, in bytes of its JSON text
     ``step_limit``         how many recorded steps one run may have
+    ``public_url``         scheme and host of the URLs that are handed out, or "" for paths alone
+    ``event_retention``    how long events are kept that no wait of a run refers to
+    ``request_limit``      how large the body of a webhook or an API call may be, in bytes
+    ``webhooks``           the sources of webhooks, by name
+    ``concurrency_limit``  how many runs may execute at a time in the deployment, None for any
+    ``queues``             limits of durable queues, by name; they win over those in code
     =====================  ======================================================================
     """
 
@@ -45,6 +53,12 @@ class Config:
     database_patience: timedelta = timedelta(minutes=5)
     payload_limit: int = 1_000_000
     step_limit: int = 10_000
+    public_url: str = ""
+    event_retention: timedelta = timedelta(days=30)
+    request_limit: int = 1_000_000
+    webhooks: Mapping[str, object] = field(default_factory=dict)
+    concurrency_limit: int | None = None
+    queues: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> Config:
@@ -55,7 +69,7 @@ class Config:
         """
         defaults = cls()
         known = {item.name.upper(): getattr(defaults, item.name) for item in fields(cls)}
-        given: dict[str, timedelta | int | bool] = {}
+        given: dict[str, object] = {}
         for key, value in mapping.items():
             if key not in known:
                 raise UnknownOption(f"TRIGGER_CELERY has no setting {key!r}{suggest(key, known)}")
@@ -71,7 +85,19 @@ def suggest(name: str, known: Mapping[str, object]) -> str:
     return f"; it may be one of: {', '.join(sorted(known))}"
 
 
-def _coerce(key: str, value: object, default: object) -> timedelta | int | bool:
+def _coerce(key: str, value: object, default: object) -> object:
+    if default is None:
+        if value is None or (type(value) is int and value >= 0):
+            return value
+        raise _wrong(key, "None or a whole number of zero or more", value)
+    if isinstance(default, str):
+        if isinstance(value, str) and _is_address(value):
+            return value
+        raise _wrong(key, "scheme and host of a URL, as in 'https://shop.example', or ''", value)
+    if isinstance(default, Mapping):
+        if isinstance(value, Mapping):
+            return value
+        raise _wrong(key, "a mapping", value)
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
@@ -88,6 +114,11 @@ def _coerce(key: str, value: object, default: object) -> timedelta | int | bool:
         return value
     least = "one second" if key in _LEAST else "zero"
     raise _wrong(key, f"seconds or a timedelta, {least} or more", value)
+
+
+def _is_address(value: str) -> bool:
+    parts = urlsplit(value)
+    return not value or (parts.scheme in ("http", "https") and bool(parts.netloc))
 
 
 def _wrong(key: str, what: str, value: object) -> DeclarationError:

@@ -29,11 +29,24 @@ class RunState(StrEnum):
 
 
 class WaitState(StrEnum):
-    """What became of a wait; all but ``WAITING`` are final."""
+    """What became of a wait; all but ``WAITING`` are final.
+
+    ``COMPLETED`` means that its token was completed, its child runs have ended, or a person
+    completed it.
+    """
 
     WAITING = "waiting"
     EVENT = "event"
+    COMPLETED = "completed"
     TIMEOUT = "timeout"
+    CANCELED = "canceled"
+
+
+class TokenState(StrEnum):
+    """What became of a token; one that waits is over all the same once its time has come."""
+
+    WAITING = "waiting"
+    COMPLETED = "completed"
     CANCELED = "canceled"
 
 
@@ -42,6 +55,7 @@ TRANSITIONS: dict[RunState, dict[RunState, str]] = {
         RunState.EXECUTING: "claim",
         RunState.CANCELED: "cancel",
         RunState.EXPIRED: "expire",
+        RunState.TIMED_OUT: "time out",
     },
     RunState.EXECUTING: {
         RunState.SUSPENDED: "suspend",

@@ -19,3 +19,4 @@ class TriggerCeleryConfig(AppConfig):
         """Install the engine and the system checks, now that models can be imported."""
         import_module("trigger_celery_django.checks")
         import_module("trigger_celery_django.wiring").wire()
+        import_module("trigger_celery_django.declaring").connect(self)

@@ -15,10 +15,13 @@ from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.authoring.definition import registry
 from trigger_celery.authoring.determinism import nondeterministic_calls
+from trigger_celery.binding.discovering import discover
 from trigger_celery.binding.housekeeping import SWEEP
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import Run
+from trigger_celery_django.queue_checks import queue_problems
+from trigger_celery_django.webhooks import sources
 
 Found = Iterator[CheckMessage]
 
@@ -27,11 +30,19 @@ def _settings() -> Found:
     try:
         config()
     except DeclarationError as error:
-        yield Error(
-            str(error),
-            hint="Correct the TRIGGER_CELERY dict in your settings.",
-            id="trigger_celery.E001",
-        )
+        hint = "Correct the TRIGGER_CELERY dict in your settings."
+        yield Error(str(error), hint=hint, id="trigger_celery.E001")
+
+
+def _webhooks() -> Found:
+    if list(_settings()):
+        return
+    try:
+        for source in sources():
+            source.check()
+    except DeclarationError as error:
+        hint = "See the page on webhooks: a source has a scheme, secrets and maybe an event."
+        yield Error(str(error), hint=hint, id="trigger_celery.E009")
 
 
 def _eager() -> Found:
@@ -88,14 +99,27 @@ def _database() -> Found:
             ),
             id="trigger_celery.E005",
         )
-    isolation = str(options.get("isolation_level") or "read committed").lower()
-    if connection.vendor == "mysql" and isolation != "read committed":
+    isolation = _isolation(options.get("isolation_level"))
+    if isolation != "read committed" and connection.vendor in _NOT_READ_COMMITTED:
         yield Error(
-            f"The database {alias!r} uses the isolation level {isolation!r}: gap locks would "
-            "make workers wait for each other and deadlock.",
+            f"The database {alias!r} uses the isolation level {isolation!r}: "
+            f"{_NOT_READ_COMMITTED[connection.vendor]}.",
             hint="Leave isolation_level out of OPTIONS: Django's default is 'read committed'.",
             id="trigger_celery.E006",
         )
+
+
+_NOT_READ_COMMITTED = {
+    "mysql": "gap locks would make workers wait for each other and deadlock",
+    "postgresql": "who waited for a lock would not see what was committed meanwhile, so durable "
+    "queues would start more runs than their limits allow",
+}
+
+
+def _isolation(level: Any) -> str:
+    """Return the name of an isolation level; for PostgreSQL it is psycopg's enumeration."""
+    name = getattr(level, "name", level) or "read committed"
+    return str(name).replace("_", " ").lower()
 
 
 def _time_zone() -> Found:
@@ -119,6 +143,24 @@ def _time_zone() -> Found:
         )
 
 
+def _modules() -> Found:
+    """Import the modules that declare tasks and queues: the checks after this one tell of them."""
+    try:
+        discover()
+    except ExceptionGroup as group:
+        causes = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
+        yield checks.Warning(  # an error would keep "migrate" from running
+            f"Not all modules that declare tasks could be imported: {causes}.",
+            hint="Until they can be, no check tells of what they declare.",
+            id="trigger_celery.W006",
+        )
+
+
+def _queues() -> Found:
+    if not list(_settings()):
+        yield from queue_problems(config())
+
+
 def _bodies() -> Found:
     for task in registry:
         for line, call in nondeterministic_calls(task.fn, also={"django.utils.timezone.now"}):
@@ -138,6 +180,9 @@ CHECKS: tuple[Callable[[], Found], ...] = (
     _sweep,
     _database,
     _time_zone,
+    _webhooks,
+    _modules,
+    _queues,
     _bodies,
 )
 

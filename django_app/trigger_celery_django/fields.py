@@ -10,6 +10,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
 
+_LONGEST = 3_072
+"""Bytes that MySQL and MariaDB take for one entry of an index."""
+
 
 class IdentityField(models.CharField):  # type: ignore[type-arg]  # it takes none at run time
     """Short text that is compared exactly.
@@ -41,7 +44,8 @@ class PartialIndex(models.Index):
     """An index of the rows that fulfil ``condition``; of all rows where a database cannot do that.
 
     Django leaves a conditional index out on MySQL and MariaDB, and the sweep would read
-    whole tables there.
+    whole tables there. Of an index that would be too long for them a primary key at the end is
+    left out: it is at the end of all their indexes, without being counted.
     """
 
     def create_sql(
@@ -53,5 +57,13 @@ class PartialIndex(models.Index):
     ) -> Statement:
         if schema_editor.connection.features.supports_partial_indexes:
             return super().create_sql(model, schema_editor, using, **kwargs)
-        plain = models.Index(fields=self.fields, name=self.name)
+        fields = list(self.fields)
+        if sum(_bytes(model._meta.get_field(name)) for name in fields) > _LONGEST:
+            fields = [name for name in fields if name != model._meta.pk.name]
+        plain = models.Index(fields=fields, name=self.name)
         return plain.create_sql(model, schema_editor, using, **kwargs)
+
+
+def _bytes(field: Any) -> int:
+    """Return how long a column is in an index at most; what is not text has 16 bytes or less."""
+    return 4 * field.max_length if field.max_length else 16

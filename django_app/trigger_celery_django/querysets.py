@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TypeVar
-from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
+from trigger_celery.records import Lease
 from trigger_celery.states import TERMINAL, RunState, WaitState
 
 T = TypeVar("T", bound=Model, covariant=True)
@@ -19,9 +19,11 @@ UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 class RunQuerySet(QuerySet[T]):
     """Runs."""
 
-    def held(self, run_id: UUID, fence: int) -> RunQuerySet[T]:
-        """The run, if it is executing under exactly this fence."""
-        return self.filter(pk=run_id, fence=fence, state=RunState.EXECUTING)
+    def held(self, lease: Lease) -> RunQuerySet[T]:
+        """The run, if it is executing under exactly this lease."""
+        return self.filter(
+            pk=lease.run_id, fence=lease.fence, token=lease.token, state=RunState.EXECUTING
+        )
 
     def unpublished(self) -> RunQuerySet[T]:
         """Runs that have ended and whose callbacks are owed."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import router
 
+from trigger_celery.binding import canvas
+from trigger_celery.binding.discovering import discover
 from trigger_celery.binding.dispatcher import CeleryDispatcher
 from trigger_celery.binding.install import install
 from trigger_celery.binding.worker import is_draining
@@ -12,7 +14,9 @@ from trigger_celery.engine.app import Engine
 from trigger_celery.errors import DeclarationError
 from trigger_celery.values import JsonCodec
 from trigger_celery_django.conf import config
+from trigger_celery_django.links import token_url
 from trigger_celery_django.models import Run
+from trigger_celery_django.signals import DjangoListeners
 from trigger_celery_django.store import DjangoStore
 
 
@@ -24,6 +28,11 @@ def build_engine() -> Engine:
         codec=JsonCodec(limit=_payload_limit()),
         configure=config,
         draining=is_draining,
+        canvas_of=canvas.of_task,
+        token_url=token_url,
+        canvas_of_copy=canvas.of_copy,
+        listeners=DjangoListeners(),
+        discover=discover,
     )
 
 

@@ -96,7 +96,16 @@ TRIGGER_CELERY = {
     # Short, so that the demo does not wait a minute for a worker that it killed.
     "HEARTBEAT_TIMEOUT": 5,
     "SWEEP_INTERVAL": 0.5,
+    # The billing service signs what it sends as Stripe does.
+    "WEBHOOKS": {
+        "billing": {
+            "scheme": "stripe",
+            "secrets": [os.environ.get("SHOP_BILLING_SECRET", "billing-secret-of-the-demo")],
+        },
+    },
 }
 
 # How long the shop's slow PDF library takes, in seconds.
 SHOP_RENDER_SECONDS = float(os.environ.get("SHOP_RENDER_SECONDS", "2"))
+# How long its mail service takes for one mail, in seconds.
+SHOP_MAIL_SECONDS = float(os.environ.get("SHOP_MAIL_SECONDS", "0.8"))

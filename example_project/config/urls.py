@@ -1,4 +1,4 @@
-"""Pages of the project: the shop and the admin."""
+"""Pages of the project: the shop, the admin, and what other systems call."""
 
 from __future__ import annotations
 
@@ -7,5 +7,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("durable/", include("trigger_celery_django.urls")),
     path("", include("shop.urls")),
 ]

@@ -1,1 +1,1 @@
-"""A small shop: orders that are paid and documents that are approved."""
+"""A small shop: orders are paid, documents approved, and new customers welcomed."""

@@ -26,10 +26,19 @@ class Payment(TypedDict):
 
 def charge(amount: Decimal, *, idempotency_key: str) -> Payment:
     """Charge ``amount``. Raises :exc:`GatewayUnavailable` the first time for each key."""
-    digest = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
+    digest = _digest(idempotency_key)
     seen = Path(settings.SHOP_HOME) / "gateway" / digest
     if not seen.exists():
         seen.parent.mkdir(exist_ok=True)
         seen.touch()
         raise GatewayUnavailable("503 Service Unavailable")
     return Payment(id=f"ch_{digest}", amount=amount)
+
+
+def pay_back(*, idempotency_key: str) -> str:
+    """Pay money back and return the id of the refund."""
+    return f"re_{_digest(idempotency_key)}"
+
+
+def _digest(idempotency_key: str) -> str:
+    return hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import TypedDict
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.mail import send_mail
 from django.db.models import F
 from django.utils import timezone
@@ -16,7 +18,25 @@ from django.utils import timezone
 from shop import gateway
 from shop.effects import effect
 from shop.models import Document, Order, Product
-from trigger_celery import RetryPolicy, current_run, durable_task, step, wait_for_event
+from trigger_celery import (
+    Event,
+    Queue,
+    RetryPolicy,
+    create_token,
+    cron,
+    current_run,
+    durable_task,
+    open_waits,
+    step,
+    wait_for_event,
+    wait_for_token,
+)
+
+REFUNDS = "refunds@example.com"
+"""Who decides about refunds."""
+
+email_processing = Queue("email-processing", concurrency_limit=10)
+"""The mail service refuses an eleventh mail while it sends ten."""
 
 
 class Item(TypedDict):
@@ -95,6 +115,31 @@ def send_invoice(order_id: int) -> None:
     mail_invoice(order["customer"], invoice)
 
 
+@step
+def fetch_user(user_id: int) -> str:
+    """Return the address of somebody who signed up."""
+    with effect("fetch_user"):
+        return get_user_model().objects.get(pk=user_id).email
+
+
+@step(retry=RetryPolicy(max_attempts=5))
+def mail_welcome(to: str) -> None:
+    """Mail the welcome through a service that takes its time."""
+    with effect("mail_welcome"):
+        time.sleep(settings.SHOP_MAIL_SECONDS)
+        send_mail("Welcome to the tea shop", "Put the kettle on.", None, [to])
+
+
+@durable_task(
+    name="send-welcome-email",
+    queue=email_processing,
+    retry=RetryPolicy(max_attempts=3),
+)
+def send_welcome_email(user_id: int) -> None:
+    """Welcome somebody who signed up; ten of these execute at once, however many sign up."""
+    mail_welcome(fetch_user(user_id))
+
+
 async def fetch_document(document_id: int) -> dict[str, str]:
     """Read the document."""
     with effect("fetch_document"):
@@ -132,3 +177,44 @@ async def approval_flow(document_id: int) -> str:
     if status == "approved":
         await publish_document(document_id)
     return status
+
+
+@step
+def ask_about_refund(refund: Mapping[str, object], url: str) -> None:
+    """Ask whether the money goes back; whoever has the URL answers."""
+    with effect("ask_about_refund"):
+        text = f"{refund['amount']} EUR for order {refund['order']}\nDecide: {url}"
+        send_mail("A refund is asked for", text, None, [REFUNDS])
+
+
+@step
+def pay_back(refund: Mapping[str, object]) -> str:
+    """Give the money back. The key stays the same however often this step is tried."""
+    with effect("pay_back"):
+        return gateway.pay_back(idempotency_key=current_run().idempotency_key)
+
+
+@durable_task(name="review-refund", on_event="billing.refund.requested")
+def review_refund(event: Event) -> str:
+    """Let somebody decide about a refund that the billing service was asked for."""
+    refund = event.payload["refund"]
+    token = create_token(timeout=timedelta(days=7))
+    ask_about_refund(refund, token.url)
+    answer = wait_for_token(token, default={"approved": False})
+    return pay_back(refund) if answer["approved"] else "refused"
+
+
+@step
+def remind() -> int:
+    """Mail how many refunds nobody has decided about; return that number."""
+    with effect("remind"):
+        waits = [wait for wait in open_waits(limit=1000) if wait.task == review_refund.name]
+        if waits:
+            send_mail("Refunds to decide about", f"There are {len(waits)}.", None, [REFUNDS])
+        return len(waits)
+
+
+@durable_task(name="remind-of-refunds", schedule=cron("0 9 * * MON-FRI", tz="Europe/Paris"))
+def remind_of_refunds() -> int:
+    """Remind of refunds, each working day."""
+    return remind()

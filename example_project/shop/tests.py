@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from unittest import mock
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from django.contrib.auth.models import User
 from django.test import Client, TestCase
 
 from shop import views
+from shop.demo.mails import STEP, most_at_once
 from shop.demo.report import findings
 from shop.demo.scenario import Outcome
 from shop.effects import BEGUN, DONE, Effect
@@ -91,6 +94,7 @@ class ShopTest(TestCase):
             document_run=run,
             child_killed_run=run,
             worker_killed_run=run,
+            welcome_runs=(run,),
             stock_before=12,
         )
         effects = [
@@ -105,7 +109,57 @@ class ShopTest(TestCase):
             "process-order: fetch_order",
             "documents published",
             "process-order: end, crashes",
+            "send-welcome-email: completed",
+            "send-welcome-email: each sent once",
+            "send-welcome-email: most at once",
         } == broken
+
+    def test_mails_that_overlap_are_counted_and_the_demo_notices_one_too_many(self) -> None:
+        for mails, at_once, kept in ((1, 1, False), (10, 10, True), (11, 11, False)):
+            effects = list(overlapping(mails)) + list(overlapping(1, begin=1))
+            assert most_at_once(effects) == at_once
+            nobody = uuid4()
+            run = UUID(views.process_order.delay(1).id)
+            outcome = Outcome(
+                order_run=run,
+                document_run=run,
+                child_killed_run=run,
+                worker_killed_run=run,
+                welcome_runs=(nobody,),
+                stock_before=12,
+            )
+            [found] = [
+                each for each in findings(outcome, effects) if each.promise.endswith("at once")
+            ]
+            assert found.kept == kept, mails
+
+    def test_all_who_sign_up_appear_together_with_their_runs(self) -> None:
+        answer = self.client.post("/sign-ups/", {"addresses": "a@example.com\r\nb@example.com "})
+        self.assertRedirects(answer, "/welcome/")
+        assert set(User.objects.values_list("email", flat=True)) == {
+            "a@example.com",
+            "b@example.com",
+        }
+        runs = Run.objects.values_list("task", "queue", "state")
+        assert list(runs) == [("send-welcome-email", "email-processing", "queued")] * 2
+        self.assertContains(self.client.get("/welcome/"), "0 of 2")
+
+    def test_nobody_signs_up_if_one_address_is_wrong_or_known(self) -> None:
+        User.objects.create_user("a@example.com", "a@example.com")
+        for addresses, text in (
+            ("b@example.com\nb", "b is no e-mail address."),
+            ("b@example.com\na@example.com", "Signed up before: a@example.com."),
+            (" ", "This field is required."),
+        ):
+            answer = self.client.post("/sign-ups/", {"addresses": addresses})
+            self.assertContains(answer, text, status_code=views.INVALID)
+        assert User.objects.count() == 1
+        assert not Run.objects.exists()
+
+    def test_how_far_the_mails_are_can_be_seen_before_anybody_signs_up(self) -> None:
+        answer = self.client.get("/welcome/")
+        for text in ("0 of 0", "0, never more than 10"):
+            self.assertContains(answer, text)
 
     def test_what_visitors_wrote_is_escaped(self) -> None:
         self.client.post("/documents/", self.document | {"title": "<b>", "text": "<i>"})
@@ -117,5 +171,13 @@ class ShopTest(TestCase):
 
     def test_forms_need_their_token(self) -> None:
         strict = Client(enforce_csrf_checks=True)
-        for page in ("/orders/", "/documents/", "/orders/1/invoice/", "/documents/1/decision/"):
+        pages = ("/orders/", "/documents/", "/orders/1/invoice/", "/documents/1/decision/")
+        for page in (*pages, "/sign-ups/"):
             assert strict.post(page, self.order).status_code == 403, page
+
+
+def overlapping(mails: int, *, begin: float = 0) -> Iterator[Effect]:
+    """Return the log of mails that begin one after another; all end at ``begin + 1``."""
+    for number in range(mails):
+        for what, at in ((BEGUN, begin + number / mails), (DONE, begin + 1)):
+            yield Effect(run=str(number), step=STEP, what=what, pid=1, at=at)

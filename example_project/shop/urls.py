@@ -15,4 +15,6 @@ urlpatterns = [
     path("documents/", views.hand_in, name="hand-in"),
     path("documents/<int:pk>/", views.document, name="document"),
     path("documents/<int:pk>/decision/", views.decide, name="decide"),
+    path("sign-ups/", views.sign_up, name="sign-up"),
+    path("welcome/", views.welcome, name="welcome"),
 ]

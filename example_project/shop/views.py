@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django import forms
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from shop.forms import DecisionForm, DocumentForm, OrderForm
+from shop.forms import DecisionForm, DocumentForm, OrderForm, SignUpForm
 from shop.models import Document, Order
-from shop.tasks import approval_flow, process_order, send_invoice
-from trigger_celery import send_event
+from shop.tasks import (
+    approval_flow,
+    email_processing,
+    process_order,
+    send_invoice,
+    send_welcome_email,
+)
+from trigger_celery import get_queue, send_event
+from trigger_celery_django.models import Run
 
 INVALID = 422
 
 
 @require_safe
 def front(request: HttpRequest) -> HttpResponse:
-    """Show orders and documents, and the forms for more."""
-    return _front(request, OrderForm(), DocumentForm())
+    """Show orders, documents and sign-ups, and the forms for more."""
+    return _front(request)
 
 
 @require_POST
@@ -28,7 +36,7 @@ def place_order(request: HttpRequest) -> HttpResponse:
     """Store an order and start its run: both appear, or none does."""
     form = OrderForm(request.POST)
     if not form.is_valid():
-        return _front(request, form, DocumentForm(), status=INVALID)
+        return _front(request, status=INVALID, order_form=form)
     with transaction.atomic():
         order = form.save()
         order.run_id = UUID(process_order.delay(order.pk).id)
@@ -58,7 +66,7 @@ def hand_in(request: HttpRequest) -> HttpResponse:
     """Store a document and start its approval."""
     form = DocumentForm(request.POST)
     if not form.is_valid():
-        return _front(request, OrderForm(), form, status=INVALID)
+        return _front(request, status=INVALID, document_form=form)
     with transaction.atomic():
         document = form.save()
         document.run_id = UUID(approval_flow.delay(document.pk).id)
@@ -89,12 +97,35 @@ def decide(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(document)
 
 
-def _front(
-    request: HttpRequest, orders: OrderForm, documents: DocumentForm, *, status: int = 200
-) -> HttpResponse:
+@require_POST
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Store all who sign up, and start a run for each: all appear, or none does."""
+    form = SignUpForm(request.POST)
+    if not form.is_valid():
+        return _front(request, status=INVALID, sign_up_form=form)
+    with transaction.atomic():
+        send_welcome_email.batch_trigger([(user.pk,) for user in form.save()])
+    return redirect("shop:welcome")
+
+
+@require_safe
+def welcome(request: HttpRequest) -> HttpResponse:
+    """Show how far the welcome e-mails are."""
+    runs = Run.objects.filter(task=send_welcome_email.name)
     context = {
-        "order_form": orders,
-        "document_form": documents,
+        "queue": get_queue(email_processing.name),
+        "all": runs.count(),
+        "sent": runs.filter(state="completed").count(),
+    }
+    return render(request, "shop/welcome.html", context)
+
+
+def _front(request: HttpRequest, *, status: int = 200, **filled: forms.BaseForm) -> HttpResponse:
+    context = {
+        "order_form": OrderForm(),
+        "document_form": DocumentForm(),
+        "sign_up_form": SignUpForm(),
+        **filled,
         "orders": Order.objects.select_related("product"),
         "documents": Document.objects.all(),
     }

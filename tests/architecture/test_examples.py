@@ -10,24 +10,43 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import current_app
+from django.urls import include, path
 
 from support.databases import TESTS
 from support.pages import PAGES, ROOT, Page, page
-from trigger_celery import DurableTask, durable_task
+from trigger_celery import DurableTask, complete_token, durable_task, step
 from trigger_celery.authoring.definition import registry
 from trigger_celery.config import Config
 from trigger_celery.testing import Harness
 from trigger_celery_django.models import Run
+from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed
+from trigger_celery_django.webhooks.sources import source_of
 
 NOW = timedelta(0)
 
 
 def test_pages_with_python_are_those_whose_examples_are_run_here() -> None:
-    run = {"README.md", "docs/settings.md", "docs/testing.md", "docs/writing-tasks.md"}
+    run = {
+        "README.md",
+        "docs/child-runs.md",
+        "docs/events.md",
+        "docs/http.md",
+        "docs/managing-runs.md",
+        "docs/parallel.md",
+        "docs/queues.md",
+        "docs/schedules.md",
+        "docs/settings.md",
+        "docs/signals-and-hooks.md",
+        "docs/starting-runs.md",
+        "docs/testing.md",
+        "docs/tokens.md",
+        "docs/writing-tasks.md",
+    }
     assert {page.name for page in PAGES if page.blocks("python")} == run
 
 
@@ -111,6 +130,18 @@ def test_the_first_example_of_the_readme_does_what_it_says(tmp_path: Path) -> No
         assert example.done[4:] == ["mail ann", "publish d-1"]
 
 
+def test_the_examples_of_schedules_run(tmp_path: Path) -> None:
+    source = "\n\n".join(block.text for block in page("schedules").blocks("python"))
+    with imported(source, tmp_path) as example:
+        example.test_the_report_is_sent_on_monday_morning()
+        with Harness() as harness:
+            harness.engine.tasks.add(example.poll.durable)
+            example.customer_signed_up("ann")
+            harness.advance(timedelta(hours=1))
+            assert len(harness.run_until_idle()) == 1
+            assert harness.memory.schedules.get("poll-ann") is not None
+
+
 @pytest.mark.django_db
 def test_the_examples_of_writing_tasks_run(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("writing-tasks").blocks("python"))
@@ -127,6 +158,36 @@ def test_the_examples_of_writing_tasks_run(tmp_path: Path) -> None:
         harness.send_event("approval-received", {"documentId": "d-1", "status": "approved"})
         harness.run_until_idle(max_virtual_time=NOW)
         assert harness.result(approval) == "approved"
+
+
+def test_the_example_of_events_starts_a_run_and_wakes_it(tmp_path: Path) -> None:
+    source = "\n\n".join(block.text for block in page("events").blocks("python"))
+    order, payment = SimpleNamespace(id="o-1"), SimpleNamespace(id="p-1", total=120)
+    with imported(source, tmp_path) as example, Harness() as harness:
+        harness.engine.tasks.add(example.ship_order.durable)
+        harness.sweep()
+        for _ in range(2):
+            example.payment_arrived(order, payment)
+        example.payment_arrived(order, SimpleNamespace(id="p-2", total=99))
+        segments = harness.run_until_idle(max_virtual_time=NOW)
+        [run] = {executed.run.id for executed in segments if executed.run is not None}
+        harness.send_event("parcel.packed", {"order": {"id": "o-1"}})
+        harness.run_until_idle(max_virtual_time=NOW)
+        assert harness.result(run) == "reserved o-1"
+
+
+def test_the_example_of_tokens_waits_for_the_answer(tmp_path: Path) -> None:
+    source = "\n\n".join(block.text for block in page("tokens").blocks("python"))
+    mails: list[str] = []
+    with imported(source, tmp_path) as example, Harness() as harness:
+        vars(example)["mail"] = lambda to, text: mails.append(text)
+        harness.engine.tasks.add(example.spend.durable)
+        asked, ignored = (harness.trigger(example.spend.durable, 7) for _ in range(2))
+        harness.run_until_idle(max_virtual_time=NOW)
+        complete_token(harness.steps(asked)["create_token"], {"approved": True})
+        harness.run_until_idle()
+        assert (harness.result(asked), harness.result(ignored)) == ("spent", "kept")
+        assert [text.partition("/")[0] for text in mails] == ["May we spend it? "] * 2
 
 
 class Order:
@@ -156,12 +217,103 @@ def test_the_example_of_starting_makes_a_run_beside_the_order(tmp_path: Path) ->
     assert Run.objects.get().task == "documented-order"
 
 
+def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
+    source = page("starting-runs").blocks("python")[0].text
+    order = SimpleNamespace(id="o-1", save=lambda: None)
+    with imported(source, tmp_path) as example, Harness() as harness:
+        harness.engine.tasks.add(example.process_order.durable)
+        vars(example)["transaction"] = SimpleNamespace(atomic=harness.memory.transaction)
+        first, second = example.checkout(order), example.checkout(order)
+        assert (first.id, first.created, second.created) == (second.id, True, False)
+        handles = [first, *example.import_all(["o-2", "o-3"]), example.elsewhere("o-4")]
+        handles += [example.edited("o-5"), example.edited("o-5")]
+        assert handles[-1].id == handles[-2].id
+        harness.run_until_idle()
+        assert [handle.result() for handle in handles] == [
+            "o-1 express",
+            *(f"o-{number} standard" for number in (2, 3, 4, 5, 5)),
+        ]
+        assert harness.run(first.id).tags == ("orders", "vip")
+
+
+class GatewayAway(Exception):
+    """The gateway is away."""
+
+
+def test_the_example_of_managing_runs_forks_reruns_and_pauses(tmp_path: Path) -> None:
+    charge = step(name="charge")(_charged)
+
+    def order(gateway: str) -> str:
+        if charge(gateway) == "main":
+            raise GatewayAway
+        return gateway
+
+    source = page("managing-runs").blocks("python")[0].text
+    with imported(source, tmp_path) as example, Harness() as harness:
+        failed = harness.trigger(harness.task(order, no_retry_for=(GatewayAway,)), gateway="main")
+        harness.run_until_idle()
+        forked = example.repair(failed)
+        example.hold(forked)
+        harness.run_until_idle()
+        example.release(forked)
+        harness.run_until_idle()
+        assert harness.result(forked) == "backup"
+        again = example.repair(forked)
+        harness.run_until_idle()
+        assert harness.result(again) == "backup"
+
+
+def _charged(gateway: str) -> str:
+    return gateway
+
+
+def test_the_examples_of_signals_and_hooks_are_called(tmp_path: Path) -> None:
+    source = "\n\n".join(block.text for block in page("signals-and-hooks").blocks("python"))
+    with imported(source, tmp_path) as example, Harness() as harness:
+        harness.engine.listeners = DjangoListeners()
+        harness.engine.tasks.add(example.pay.durable)
+        paid, declined, slow = (
+            harness.trigger(example.pay.durable, card) for card in ("visa", "declined", "slow")
+        )
+        harness.run_until_idle(max_virtual_time=NOW)
+        assert harness.result(paid) == "charged visa"
+        assert harness.run(declined).attempt == 1
+        assert example.calls[:1] == ["tell: completed"]
+        assert example.calls[1:] == ["release after 1: CardDeclined", "tell: failed"]
+        harness.cancel(slow, "too slow")
+        harness.run_until_idle()
+        assert example.calls[3:] == ["canceled: too slow", "tell: canceled"]
+        assert example.alerts == ["charge 1", "orders.pay failed: CardDeclined", "charge 1"]
+        assert run_dead_lettered.disconnect(example.alert)
+        assert step_failed.disconnect(example.count, sender="orders.pay")
+
+
 def test_the_examples_of_settings_are_valid() -> None:
     found: dict[str, dict[str, object]] = {}
     for block in page("settings").blocks("python"):
         exec(compile(block.text, "settings.md", "exec"), found)
     assert Config.from_mapping(found["TRIGGER_CELERY"]) == Config()
     assert found["DATABASES"]["default"]["OPTIONS"]["transaction_mode"] == "IMMEDIATE"  # type: ignore[index]
+
+
+def test_the_examples_of_http_are_valid() -> None:
+    found: dict[str, Any] = {
+        "env": lambda name: name.ljust(16, "x"),
+        "path": path,
+        "include": include,
+    }
+    for block in page("http").blocks("python"):
+        exec(compile(block.text, "http.md", "exec"), found)
+    (ours,) = found["urlpatterns"]
+    assert ours.resolve("durable/webhooks/billing/").kwargs == {"source": "billing"}
+    given = Config.from_mapping(found["TRIGGER_CELERY"]).webhooks
+    stripe: Any = given["stripe"]
+    assert stripe.pop("event") == "shop.hooks.stripe_event"
+    assert [source_of(name, each).scheme for name, each in given.items()] == [
+        "standard",
+        "github",
+        "stripe",
+    ]
 
 
 def test_the_examples_of_testing_pass(tmp_path: Path) -> None:
@@ -178,3 +330,18 @@ def test_the_examples_of_testing_pass(tmp_path: Path) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_examples_of_child_runs_run(tmp_path: Path) -> None:
+    source = "\n\n".join(block.text for block in page("child-runs").blocks("python"))
+    with imported(source, tmp_path) as example, Harness() as harness:
+        for task in (example.resize, example.publish_picture, example.publish_album):
+            harness.engine.tasks.add(task.durable)
+        album = harness.trigger(example.publish_album.durable, ["sea", "sky"])
+        harness.run_until_idle()
+        sizes = (80, 320, 640)
+        assert harness.result(album) == [
+            [f"sea-{size}" for size in sizes],
+            [f"sky-{size}" for size in sizes],
+            "no cover: ValueError",
+        ]

@@ -30,8 +30,6 @@ DATABASES = {
         "USER": "root",
         "NAME": NAME,
         "CONN_MAX_AGE": None,
-        # psycopg's own default, which the raw loop has too; Django turns it off.
-        "OPTIONS": {"prepare_threshold": 5},
     }
 }
 

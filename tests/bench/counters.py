@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from functools import cache
+from typing import Any
 
 from redis import Redis
 
@@ -22,7 +23,8 @@ class Counters:
     """Arrivals and time stamps of named batches, under the keys of this bench."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=TIMEOUT + 10)
+        # Untyped: the annotations of its commands change from release to release.
+        self._redis: Any = Redis.from_url(url, socket_timeout=TIMEOUT + 10)
         self._prefix = prefix
 
     def arrive(self, batch: str) -> int:

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDED = ("postgres", "redis")
 REDIS_DB = os.environ.get("TC_BENCH_REDIS_DB", "9")
 GRACE = 10
-NODE = "bench@localhost"
+PROCESSES = 2
+"""How many processes the worker has."""
 
 
 def missing() -> list[str]:
@@ -75,11 +76,11 @@ def child(*command: str, log: Path, talks: bool = False) -> Iterator[subprocess.
 
 
 @contextmanager
-def worker(log: Path, *, processes: int = 2) -> Iterator[None]:
+def worker(log: Path) -> Iterator[None]:
     """Run the Celery worker of the bench: prefork, both queues, everything else by default."""
     command = (
         *(sys.executable, "-m", "celery", "-A", "bench.bench_app", "worker"),
-        *("--pool", "prefork", "--concurrency", str(processes), "--hostname", NODE),
+        *("--pool", "prefork", "--concurrency", str(PROCESSES)),
         *("--queues", "celery,durable,plain", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     )

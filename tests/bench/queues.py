@@ -1,22 +1,17 @@
-"""Holds a worker's queue back while it is filled, then lets it go."""
+"""A worker that is warm, and how its processes are held back while a queue is filled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 from bench import environment
-from bench.bench_app import app
-from bench.bench_tasks import first_step, plain_stamp
+from bench.bench_tasks import first_step, plain_gate, plain_stamp
 from bench.contest import Bench
 from bench.counters import counters
 
-ANSWER = 30
 WARM = 10
-
-
-class NoAnswer(Exception):
-    """The worker did not answer; its log says why."""
 
 
 @contextmanager
@@ -32,24 +27,18 @@ def warm_worker(bench: Bench) -> Iterator[None]:
         yield
 
 
-def pause(queue: str) -> None:
-    """Let the worker take nothing more from this queue."""
-    _tell("cancel_consumer", queue=queue)
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keep every process of the worker busy during the block, and free them all at its end.
 
-
-def resume(queue: str) -> None:
-    """Let the worker take what was queued meanwhile."""
-    _tell("add_consumer", queue=queue)
-
-
-def _tell(command: str, **arguments: str) -> None:
-    answers = app.control.broadcast(
-        command,
-        arguments=arguments,
-        destination=[environment.NODE],
-        reply=True,
-        timeout=ANSWER,
-        limit=1,
-    )
-    if not answers:
-        raise NoAnswer(f"the worker did not answer {command} within {ANSWER} s")
+    The worker goes on to listen to its queues: one that takes up a queue again looks at it
+    up to a second later, which would be measured as if it were work.
+    """
+    gate = f"gate-{uuid4().hex}"
+    for _ in range(environment.PROCESSES):
+        plain_gate.delay(gate)
+    for _ in range(environment.PROCESSES):
+        counters().wait(f"{gate}-reached")
+    yield
+    for _ in range(environment.PROCESSES):
+        counters().stamp(gate, 0)

@@ -20,12 +20,9 @@ from bench.contest import Bench, Comparison
 from bench.counters import counters
 from bench.peers import client
 
-MEASURES = ("step", "runs", "latency", "replay", "wake")
+MEASURES = ("step", "runs", "latency", "replay", "wake", "many", "million", "limited")
 BUILD = environment.ROOT / "build"
-SETTINGS = (
-    "settings: OPTIONS prepare_threshold=5, CONN_MAX_AGE=None, CELERY_DB_REUSE_MAX, "
-    "no results; for Celery's tasks alike"
-)
+SETTINGS = "settings: CONN_MAX_AGE=None, CELERY_DB_REUSE_MAX, no results; for Celery's tasks alike"
 
 Measure = Callable[[Bench], list[Comparison]]
 

@@ -96,6 +96,9 @@ def stage(
         finally:
             for worker in stage.workers:
                 worker.kill()
+            for command in stage.commands:
+                command.kill()
+                command.wait(30)
 
 
 @pytest.fixture(scope="package")

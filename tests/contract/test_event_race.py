@@ -15,10 +15,12 @@ from django.db import connections
 from support.databases import alias_of, every_database
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.events import send_event
-from trigger_celery.engine.matching import look_back
-from trigger_celery.identity import new_id, new_token
-from trigger_celery.records import Claim, Lease, NewRun, NewWait, StepKind, Suspend
+from trigger_celery.engine.looking import look_back
+from trigger_celery.identity import new_token
+from trigger_celery.records import Lease, NewWait, StepKind, Suspend
 from trigger_celery.states import RunState, WaitState
+from trigger_celery.testing.contract_records import TASK
+from trigger_celery.testing.contract_tools import started
 from trigger_celery.values.filters import Filter
 from trigger_celery_django.models import Run, Wait
 from trigger_celery_django.store import DjangoStore
@@ -37,20 +39,7 @@ class Race:
 
     def executing(self) -> Lease:
         """Return the lease of a new run that is about to wait."""
-        run_id = new_id()
-        self.engine.store.runs.create([NewRun(id=run_id, task="race", input="[[],{}]")])
-        claimed = self.engine.store.runs.claim(
-            Claim(
-                run_id=run_id,
-                task="race",
-                worker="w",
-                version="",
-                length=timedelta(minutes=5),
-                token=new_token(),
-            )
-        )
-        assert claimed is not None
-        return claimed.lease
+        return started(self.engine.store)
 
     def wait(self, lease: Lease, pause: Callable[[], None]) -> None:
         """Suspend the run, then look for events, as the end of a segment does."""
@@ -107,7 +96,7 @@ def test_an_event_and_a_wait_that_race_always_meet(database: str, transactional_
         for closing in [pool.submit(race.close), pool.submit(race.close)]:
             closing.result()
 
-    runs = Run.objects.using(race.alias).filter(task="race")
+    runs = Run.objects.using(race.alias).filter(task=TASK)
     waits = Wait.objects.using(race.alias)
     assert runs.filter(state=RunState.QUEUED).count() == ITERATIONS
     assert waits.filter(state=WaitState.EVENT).count() == ITERATIONS

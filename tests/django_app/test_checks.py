@@ -15,8 +15,9 @@ from django.db import DatabaseError, connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from support.databases import child_environment
-from trigger_celery import durable_task, now
+from trigger_celery import Queue, durable_task, now
 from trigger_celery.authoring.definition import registry
+from trigger_celery.authoring.queues import queues
 from trigger_celery_django.checks import check_migrations, check_setup
 
 Settings = Any
@@ -43,7 +44,8 @@ def celery_setting() -> Iterator[Callable[[str, object], None]]:
 
 
 def test_the_test_project_has_nothing_to_complain_about() -> None:
-    assert [message for message in run_checks() if str(message.id).startswith("trigger")] == []
+    found = run_checks(databases=[])  # Django's own checks of models would open all of them
+    assert [message for message in found if str(message.id).startswith("trigger")] == []
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,22 @@ def test_gap_locks_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("E006") == []
 
 
+def test_snapshots_that_are_older_than_a_lock_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = pytest.importorskip("psycopg").IsolationLevel
+    connection = connections["default"]
+    monkeypatch.setattr(connection, "vendor", "postgresql")
+    for level in (levels.REPEATABLE_READ, levels.SERIALIZABLE):
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"isolation_level": level})
+        (message,) = found("E006")
+        assert level.name.replace("_", " ").lower() in message.msg
+        assert "limits" in message.msg
+    for options in ({}, {"isolation_level": levels.READ_COMMITTED}):
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+        assert found("E006") == []
+
+
 def test_naive_times_are_an_error(settings: Settings) -> None:
     settings.USE_TZ = False
     (message,) = found("E007")
@@ -144,6 +162,110 @@ def test_a_database_that_keeps_local_times_is_an_error(
     monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", zone)
     monkeypatch.setattr(connection.features, "supports_timezones", instants)
     assert ["'Europe/Paris'" in message.msg for message in found("E008")] == [True] * count
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    """Return a durable queue of this test alone."""
+    yield Queue("mails", concurrency_limit=10, key_limit=2)
+    queues.remove("mails")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"mails": {"concurrency_limit": -1}}, "concurrency_limit of TRIGGER_CELERY"),
+        ({"mails": {"limit": 1}}, "has no limit 'limit'"),
+        ({"mails": {"rate_limit": [0, 60]}}, "the limit of a RateLimit"),
+        ({"*": {}}, "begin with neither"),
+    ],
+)
+def test_limits_in_settings_that_make_no_sense_are_an_error(
+    settings: Settings, queue: Queue, given: dict[str, object], text: str
+) -> None:
+    settings.TRIGGER_CELERY = {"QUEUES": given}
+    (message,) = found("E010")
+    assert text in message.msg
+    assert message.is_serious()
+    assert {each.id for each in check_setup()} == {"trigger_celery.E010"}
+
+
+def test_other_settings_that_make_no_sense_are_told_once(settings: Settings) -> None:
+    settings.TRIGGER_CELERY = {"CONCURRENCY_LIMIT": -1, "QUEUES": {"*": {}}}
+    (message,) = check_setup()
+    assert (message.id, "CONCURRENCY_LIMIT" in message.msg) == ("trigger_celery.E001", True)
+
+
+def test_a_queue_of_code_with_other_limits_in_settings_is_warned_of(
+    settings: Settings, queue: Queue
+) -> None:
+    same = {"concurrency_limit": 10}
+    settings.TRIGGER_CELERY = {"QUEUES": {"mails": same, "other": {"key_limit": 7}}}
+    assert found("W004") == []
+    settings.TRIGGER_CELERY = {"QUEUES": {"mails": {**same, "key_limit": 1, "rate_limit": [1, 1]}}}
+    (message,) = found("W004")
+    assert "Queue 'mails' has one key_limit, rate_limit in code" in message.msg
+    assert "The settings win" in str(message.hint)
+    assert not message.is_serious()
+
+
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
+def test_a_broker_queue_with_the_name_of_a_durable_queue_is_warned_of(queue: Queue) -> None:
+    @durable_task(name="routed-by-text", queue="mails")
+    def routed() -> None: ...
+
+    @durable_task(name="in-the-queue", queue=queue)
+    def in_the_queue() -> None: ...
+
+    @durable_task(name="routed-elsewhere", queue="other")
+    def elsewhere() -> None: ...
+
+    try:
+        (message,) = found("W005")
+    finally:
+        for name in ("routed-by-text", "in-the-queue", "routed-elsewhere"):
+            registry.remove(name)
+            current_app.tasks.pop(name, None)
+    assert "'routed-by-text' has queue='mails', a text" in message.msg
+
+
+def test_queues_of_modules_that_nobody_imported_are_checked_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TRIGGER_CELERY = {"QUEUES": {"late": {"concurrency_limit": 1}}}
+    monkeypatch.setattr(
+        "trigger_celery_django.checks.discover", lambda: Queue("late", concurrency_limit=0)
+    )
+    try:
+        assert ["'late'" in message.msg for message in found("W004")] == [True]
+    finally:
+        queues.remove("late")
+
+
+def test_a_module_that_cannot_be_imported_is_warned_of_and_hides_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ExceptionGroup("not imported", [ImportError("no module named 'lost'"), OSError("x")])
+
+    monkeypatch.setattr("trigger_celery_django.checks.discover", fail)
+    settings.TRIGGER_CELERY = {"CONCURRENCY_LIMIT": 0}
+    warned, told = check_setup()
+    assert (warned.id, told.id) == ("trigger_celery.W006", "trigger_celery.I001")
+    assert "ImportError: no module named 'lost'; OSError: x." in warned.msg
+    assert not warned.is_serious()
+
+
+def test_a_limit_of_zero_is_told(settings: Settings, queue: Queue) -> None:
+    assert found("I001") == []
+    settings.TRIGGER_CELERY = {
+        "CONCURRENCY_LIMIT": 0,
+        "QUEUES": {"mails": {"concurrency_limit": 0}, "other": {"concurrency_limit": 1}},
+    }
+    assert sorted(message.msg.split(" is paused ")[0] for message in found("I001")) == [
+        "Queue 'mails'",
+        "The deployment",
+    ]
 
 
 def test_a_body_that_reads_the_clock_is_warned_of() -> None:

@@ -13,10 +13,11 @@ from django.db.models import Model
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.identity import new_id
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.states import RunState, TokenState, WaitState
 from trigger_celery.testing.contract_records import NUDGE_INTERVAL
-from trigger_celery_django.models import Event, Run, Wait
+from trigger_celery_django.models import Event, Run, Token, Wait
 from trigger_celery_django.store import DjangoStore
+from trigger_celery_django.store.hot import event_statements
 
 ROWS = 10_000
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -33,7 +34,9 @@ def _fill(alias: str) -> None:
             input="[]",
             created_at=EPOCH,
             available_at=EPOCH,
+            line_at=EPOCH,
             due_at=later if number % 3 else None,
+            deadline_at=later if number % 2 else None,
         )
         for number in range(ROWS)
     ]
@@ -51,6 +54,9 @@ def _fill(alias: str) -> None:
             created_at=EPOCH,
         )
         for number, run in enumerate(runs)
+    )
+    Token.objects.using(alias).bulk_create(
+        Token(state=TokenState.WAITING, created_at=EPOCH) for _ in range(ROWS)
     )
     Event.objects.using(alias).bulk_create(
         Event(
@@ -72,13 +78,17 @@ def _plans(store: DjangoStore) -> dict[str, str]:
         input="[]",
         created_at=datetime.now(UTC),
         available_at=EPOCH,
+        line_at=EPOCH,
     )
     verbs: dict[str, Callable[[], object]] = {
         "due": lambda: store.sweeps.due(limit=100, nudge_interval=NUDGE_INTERVAL),
+        "expire": lambda: store.sweeps.expire(limit=100),
         "candidates": lambda: store.waits.candidates("approved", [3], after=0, limit=100),
         "many candidates": lambda: store.waits.candidates("approved", [3, 5], after=0, limit=9),
         "unseen": lambda: store.waits.unseen_events(fresh.pk, "approved", after=0, limit=100),
         "unmatched": lambda: store.events.unmatched(older_than=timedelta(0), limit=100),
+        "token waits": lambda: store.tokens.waits(new_id(), after=0, limit=100),
+        "unsettled": lambda: store.tokens.unsettled(limit=100),
     }
     plans = {}
     with connections[store.alias].cursor() as cursor:
@@ -110,10 +120,27 @@ def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
     plans = _plans(store)
     assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
     assert "trigger_run_due" in plans["due"]
+    assert "trigger_run_deadline" in plans["expire"]
     assert "trigger_wait_match" in plans["candidates"]
     assert plans["many candidates"].count("trigger_wait_match") == 2
     assert "trigger_event_recent" in plans["unseen"]
     assert "trigger_event_unmatched" in plans["unmatched"]
+    assert "trigger_wait_token" in plans["token waits"]
+    assert "trigger_token_unsettled" in plans["unsettled"]
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[alias_of("postgres")])
+def test_whom_an_event_concerns_is_found_by_one_index_scan_for_each_hash() -> None:
+    alias = alias_of("postgres")
+    _fill(alias)
+    with connections[alias].cursor() as cursor:
+        cursor.execute("ANALYZE")
+        statement = event_statements.audience(2, 100)
+        cursor.execute(f"EXPLAIN {statement}", ["approved", "approved", 3, 5, "approved"])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "trigger_wait_match" in plan
+    assert f"Seq Scan on {Wait._meta.db_table} " not in plan
 
 
 @pytest.mark.parametrize(
@@ -122,6 +149,7 @@ def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
         (Run, "trigger_run_due", ["due_at"]),
         (Wait, "trigger_wait_match", ["match_hash", "id"]),
         (Event, "trigger_event_unmatched", ["matched_at", "received_at"]),
+        (Token, "trigger_token_unsettled", ["settled_at", "closed_at"]),
     ],
 )
 @pytest.mark.parametrize("database", every_database())

@@ -35,8 +35,8 @@ from trigger_celery_django.store import DjangoStore
 
 # PostgreSQL, MariaDB, SQLite (whose number of parameters is limited, and whose time is ours).
 BUDGETS = {
-    "create": (1, 4, 3),
-    "create 100": (1, 4, 5),
+    "create": (1, 4, 4),
+    "create 100": (1, 4, 6),
     "claim": (1, 3, 3),
     "lose a claim": (2, 3, 3),
     "load": (1, 1, 1),
@@ -55,6 +55,8 @@ BUDGETS = {
     "add an event": (1, 2, 1),
     "note a match": (1, 1, 1),
     "find candidates": (1, 1, 1),
+    "find an audience": (1, 3, 3),
+    "resolve and note a match": (1, 8, 8),
 }
 NAMES = ("postgres", "mariadb", "sqlite")
 
@@ -109,12 +111,12 @@ def _look(store: DjangoStore) -> Verb:
     return lambda: store.waits.looked(lease.run_id, fence=lease.fence)
 
 
-def _resolve(count: int) -> Callable[[DjangoStore], Verb]:
+def _resolve(count: int, *, matched: bool = False) -> Callable[[DjangoStore], Verb]:
     def prepare(store: DjangoStore) -> Verb:
         for _ in range(count):
             suspended(store, event_wait())
         sequence, waits = emitted(store).sequence, wait_ids(store)
-        return lambda: store.waits.resolve(sequence, waits)
+        return lambda: store.waits.resolve(sequence, waits, matched=matched)
 
     return prepare
 
@@ -149,6 +151,8 @@ _OF_A_STORE: dict[str, Callable[[DjangoStore], Verb]] = {
     "add an event": lambda store: lambda: emitted(store),
     "note a match": _note_a_match,
     "find candidates": lambda store: lambda: wait_ids(store),
+    "find an audience": lambda store: lambda: store.events.audience("approved", [1, 2], limit=9),
+    "resolve and note a match": _resolve(1, matched=True),
 }
 _OF_A_LEASE: dict[str, Callable[[DjangoStore, Lease], object]] = {
     "load": lambda store, lease: store.checkpoints.load(lease.run_id, run_attempt=1),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_project"
-ACTS = ("0  ", "1  ", "2  ", "3  ", "4  ", "5  ")
+ACTS = ("0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ")
 TIMELINES = {
     "process-order": (
         "charge                 attempt 1 failed: GatewayUnavailable",
@@ -72,13 +72,17 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing_behind(tmp_path: Path) 
     home = tmp_path / "shop"
     code, output = outcome(manage(home, "demo"))
     assert code == 0, output
-    assert "All 18 promises kept" in output
+    assert "All 22 promises kept" in output
     assert [act for act in ACTS if f"\n{act}" in f"\n{output}"] == list(ACTS)
     told = timelines(output)
     assert told.keys() == TIMELINES.keys()
     for task, moments in TIMELINES.items():
         in_order = ".*\n.*".join(map(re.escape, moments))
         assert re.search(in_order, told[task], re.DOTALL), told[task]
+    [slices] = re.findall(r"the effect log says .*\n((?: .*\n)+)", output)
+    at_once = [int(each) for each in re.findall(r"(\d+) at once", slices)]
+    assert len(at_once) == slices.count("\n")
+    assert 2 <= max(at_once) <= 10
     assert "\x1b" not in output
     assert not home.exists()
 

@@ -15,7 +15,7 @@ from support.databases import TESTS
 from support.waiting import eventually
 from support.workers import Site, queue
 from testproject.celery import app
-from testproject.shop.tasks import nap
+from testproject.shop.tasks import nap, plain_half_second
 from trigger_celery.binding.housekeeping import SWEEP
 from trigger_celery.binding.worker import ENTRY
 from trigger_celery.engine.facade import installed_engine
@@ -30,10 +30,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "django", *arguments]
 
 
-# Other tests of this process may have declared several tasks under one name.
-twice = pytest.mark.filterwarnings("ignore::celery.exceptions.DuplicateTaskNameWarning")
-
-
 def entries(schedule: dict[str, object]) -> list[str]:
     """Return the names of a beat schedule's entries after an app with it was set up."""
     other = Celery("other", set_as_current=False)
@@ -42,7 +38,6 @@ def entries(schedule: dict[str, object]) -> list[str]:
     return list(other.conf.beat_schedule)
 
 
-@twice
 def test_beat_has_the_sweep_exactly_once() -> None:
     app.finalize()
     tasks = [entry["task"] for entry in app.conf.beat_schedule.values()]
@@ -50,7 +45,6 @@ def test_beat_has_the_sweep_exactly_once() -> None:
     assert entries({}) == [ENTRY]
 
 
-@twice
 def test_an_entry_of_ones_own_is_respected() -> None:
     own = {"mine": {"task": SWEEP, "schedule": 7.0}}
     assert entries(dict(own)) == ["mine"]
@@ -68,6 +62,17 @@ def test_a_workers_timer_ends_sleeps_without_beat(place: Site) -> None:
     worker = place.start()
     worker.wait_until_ready()
     assert value_of(nap.delay(1)) == 2
+    worker.kill()
+
+
+def test_timers_end_while_the_queue_of_runs_has_a_long_backlog(place: Site) -> None:
+    worker = place.start(concurrency=1)
+    worker.wait_until_ready()
+    result = nap.delay(1)
+    wait_for_run(result, RunState.SUSPENDED)
+    for _ in range(60):  # half a minute of work: longer than a sweep message lives
+        plain_half_second.delay()
+    eventually(lambda: run_of(result).state is not RunState.SUSPENDED, what="the timer's end")
     worker.kill()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +33,9 @@ from trigger_celery_django.store.times import DatabaseNow
 
 T = TypeVar("T")
 
+STAYS = frozenset({"publish", "start children"})
+"""What the history tells of a run that stays in its state."""
+
 ALIAS = "chaos"
 """The alias under which the test process knows the database of the workers."""
 
@@ -45,6 +51,7 @@ class Stage(EffectLog):
     postgres: PrivatePostgres
     redis: PrivateRedis
     workers: list[WorkerProcess] = field(default_factory=list)
+    commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
     runs: list[UUID] = field(default_factory=list)
 
     @property
@@ -86,6 +93,26 @@ class Stage(EffectLog):
         for worker in started:
             worker.wait_ready()
         return started
+
+    def command(self, *arguments: str, fault: str = "") -> subprocess.Popen[bytes]:
+        """Start a command of Django in a process of its own; what is left of it is killed."""
+        with self.folder.joinpath(f"command-{len(self.commands)}.log").open("wb") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "testproject.chaos_command", *arguments],
+                env=self.environment(fault),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.commands.append(started)
+        return started
+
+    def kill_stopped(self, times: int) -> int:
+        """Kill the process that was the so-manyth to stop at its fault; return its id."""
+        line = self.wait_effect("stopped", times)[times - 1]
+        os.kill(line.pid, signal.SIGKILL)
+        return line.pid
 
     def trigger(self, task: Any, *args: object, **options: object) -> UUID:
         """Create a run and return its id."""
@@ -197,7 +224,7 @@ class Stage(EffectLog):
         for entry in installed_engine().store.runs.history(run_id):
             if before is None:
                 legal = entry.state is RunState.QUEUED
-            elif entry.verb == "publish":
+            elif entry.verb in STAYS:
                 legal = entry.state is before
             else:
                 legal = entry.state in TRANSITIONS[before]
@@ -208,7 +235,10 @@ class Stage(EffectLog):
 
     def tails(self) -> str:
         """Return the ends of the workers' logs."""
-        return "\n".join(f"--- {worker.name}\n{worker.tail()}" for worker in self.workers)
+        said = [f"--- {worker.name}\n{worker.tail()}" for worker in self.workers]
+        logs = sorted(self.folder.glob("command-*.log"))
+        said += [f"--- {log.stem}\n{log.read_text(errors='replace')[-4000:]}" for log in logs]
+        return "\n".join(said)
 
 
 class EverythingHere:

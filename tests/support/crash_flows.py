@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from support.crash_points import World
-from trigger_celery import RetryPolicy, sleep, step, wait_for_event
+from trigger_celery import RetryPolicy, gather, sleep, step, wait_any, wait_for_event
 
 NAP = timedelta(seconds=30)
 SLOW = RetryPolicy(max_attempts=3, min_delay=30, max_delay=30, jitter=False)
@@ -79,6 +79,27 @@ def atomic(run: str) -> list[str]:
     return [act("a"), write("b"), act("c")]
 
 
+def beside(run: str) -> list[Any]:
+    # One thread at a time: then the calls of the store have an order.
+    before = gather(lambda: act("a"), _after_a_nap, lambda: act("c"), max_parallel=1)
+    return [before, act("d")]
+
+
+def _after_a_nap() -> str:
+    sleep(NAP)
+    return act("b")
+
+
+def race(run: str) -> list[Any]:
+    before = act("a")
+    index, mine = wait_any(
+        lambda: sleep(NAP * 1000),
+        lambda: wait_for_event("approved", filter={"run": run}).payload["run"] == run,
+        max_parallel=1,
+    )
+    return [before, index, mine, act("b")]
+
+
 FLOWS: dict[str, tuple[Callable[[str], Any], str]] = {
     "linear": (linear, ""),
     "slow retry": (slow_retry, ""),
@@ -87,4 +108,6 @@ FLOWS: dict[str, tuple[Callable[[str], Any], str]] = {
     "event": (approval, "approved"),
     "timeout": (silence, ""),
     "atomic": (atomic, ""),
+    "gather": (beside, ""),
+    "race": (race, "approved"),
 }

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from trigger_celery_django.store.hot import postgresql
+from trigger_celery_django.store.hot import (
+    postgresql,
+    postgresql_admissions,
+    postgresql_claims,
+    sending,
+)
 
 
 @contextmanager
@@ -19,12 +24,12 @@ def sent(alias: str) -> Iterator[list[str]]:
     ``BEGIN`` and ``COMMIT`` are not among them.
     """
     statements: list[str] = []
-    send = postgresql.execute
+    send = sending.execute
 
-    def raw(connection: Any, statement: str, parameters: Any) -> Any:
+    def raw(connection: Any, statement: str, parameters: Any, prepare: bool = True) -> Any:
         if connection.alias == alias:
             statements.append(statement)
-        return send(connection, statement, parameters)
+        return send(connection, statement, parameters, prepare)
 
     def wrapped(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if not sql.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
@@ -32,5 +37,22 @@ def sent(alias: str) -> Iterator[list[str]]:
         return execute(sql, params, many, context)
 
     with pytest.MonkeyPatch.context() as patch, connections[alias].execute_wrapper(wrapped):
-        patch.setattr(postgresql, "execute", raw)
+        for module in (postgresql, postgresql_admissions, postgresql_claims):
+            patch.setattr(module, "execute", raw)
         yield statements
+
+
+_WAITING = {
+    "postgresql": "SELECT 1 FROM pg_locks"
+    " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))",
+    # The tables of InnoDB's locks are not up to date for who reads them all the time.
+    "mysql": "SELECT 1 FROM information_schema.processlist"
+    " WHERE db = database() AND id <> connection_id() AND info LIKE '%durablequeue%'",
+}
+
+
+def is_waited_for(alias: str) -> bool:
+    """Tell whether another connection waits for the lock of a durable queue that this one has."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_WAITING[connections[alias].vendor])
+        return cursor.fetchone() is not None

@@ -25,6 +25,7 @@ from support.services import SERVICES
 from support.waiting import eventually
 from testproject.celery import app
 from trigger_celery.binding.dispatcher import CeleryDispatcher
+from trigger_celery.binding.housekeeping import own_queue
 from trigger_celery.engine.facade import installed_engine
 
 FOLDER = Path(os.environ["TC_TMP"])
@@ -196,7 +197,7 @@ def _clean_up(broker: str) -> None:
     """Remove what this test run left on servers that outlive it."""
     if broker == "rabbitmq":
         with app.connection_for_write() as connection:
-            for wanted in settings.CELERY_TASK_QUEUES:
+            for wanted in (*settings.CELERY_TASK_QUEUES, own_queue(app)):
                 wanted(connection.default_channel).delete()
     with suppress(redis.ConnectionError):
         service = SERVICES["redis"]

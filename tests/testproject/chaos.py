@@ -2,7 +2,8 @@
 
 ``TC_FAULT`` names what goes wrong in a process: ``drop``, ``drop-most`` or ``repeat``
 (nudges), ``die-at-link``, ``die-at-result`` or ``cut-at-result`` (once, at that
-point of a run's end).
+point of a run's end), or ``stop waits.resolve after 2``: at the second call of that verb of
+the store the process waits to be killed, as long as the barrier ``stop`` is there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from testproject.shop.models import Effect
 from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
 from trigger_celery import current_run, durable_task, sleep, step, wait_for_event
 from trigger_celery.binding.housekeeping import SWEEP
-from trigger_celery.engine import settle
+from trigger_celery.engine import children, fan_out, matching, settle
 from trigger_celery.engine.facade import installed_engine
 from trigger_celery.ports import Dispatcher
 from trigger_celery.records import Nudge
@@ -109,6 +111,12 @@ def ledger_waiter(key: str, amount: int) -> int:
     return int(last(taken + moved(amount) + event.payload["n"]))
 
 
+@durable_task(name="hearer", retry=QUICK)
+def hearer() -> int:
+    """Wait for what is said to everybody."""
+    return int(last(wait_for_event("everybody", timeout=3600).payload["n"]))
+
+
 class LossyDispatcher:
     """Loses nudges; ``keep`` decides which arrive."""
 
@@ -184,8 +192,34 @@ def _cut() -> None:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
+def _stop(where: str, when: str, number: int) -> None:
+    """Wait to be killed at a call of a verb of the store, in this or a forked process."""
+    noun, _, verb = where.partition(".")
+    verbs = getattr(installed_engine().store, noun)
+    call: Callable[..., Any] = getattr(verbs, verb)
+    calls = count(1)
+
+    def wait_to_be_killed() -> None:
+        effect("stopped")
+        hold("stop")
+
+    def stopping(*args: Any, **named: Any) -> Any:
+        mine = next(calls) == number
+        if mine and when == "before":
+            wait_to_be_killed()
+        answer = call(*args, **named)
+        if mine and when == "after":
+            wait_to_be_killed()
+        return answer
+
+    setattr(verbs, verb, stopping)
+
+
 def _install(fault: str) -> None:
     """Make the faults of this worker."""
+    # More batches are more places to die at.
+    for module in (matching, children, fan_out):
+        vars(module)["BATCH"] = 100
     # A run whose worker died before its callbacks were out is published again after this.
     settle.PUBLISH_WITHIN = timedelta(seconds=2)
     engine = installed_engine()
@@ -196,6 +230,9 @@ def _install(fault: str) -> None:
         _at_result(lambda: os.kill(os.getpid(), signal.SIGKILL))
     if fault == "cut-at-result":
         _at_result(_cut)
+    if fault.startswith("stop "):
+        where, when, number = fault.split()[1:]
+        _stop(where, when, int(number))
 
 
 if "TC_FAULT" in os.environ:

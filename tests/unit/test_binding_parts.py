@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
+from weakref import WeakSet
 
 import pytest
 from celery import Celery, chain, signature
 from celery.worker import state as worker_state
+from kombu import Queue
+from kombu.exceptions import OperationalError
 
 from trigger_celery import durable_task
 from trigger_celery.authoring.definition import registry
@@ -26,6 +30,9 @@ from trigger_celery.errors import UsageError
 from trigger_celery.records import Nudge
 from trigger_celery.states import RunState
 from trigger_celery.testing import Harness
+
+# Celery gives every app the tasks that other tests declared: these names are nobody else's.
+FIRST, SECOND = "nudged.first", "nudged.second"
 
 
 @pytest.fixture
@@ -160,16 +167,51 @@ def test_a_nudge_goes_where_its_run_was_sent(
 ) -> None:
     _, sent = published
     kept = canvas.save({"queue": "slow", "priority": 4, "headers": {"trace": "t"}})
-    nudges = [Nudge(run_id=uuid4(), task="one", canvas=kept), Nudge(run_id=uuid4(), task="two")]
+    nudges = [Nudge(run_id=uuid4(), task=FIRST, canvas=kept), Nudge(run_id=uuid4(), task=SECOND)]
     sender = CeleryDispatcher(lambda: timedelta(seconds=1))
     sender.nudge(nudges)
     sender.close()
     assert [(each["name"], each["queue"].name) for each in sent] == [
-        ("one", "slow"),
-        ("two", "celery"),
+        (FIRST, "slow"),
+        (SECOND, "celery"),
     ]
     assert sent[0]["priority"] == 4
     assert sent[0]["headers"] == {"trace": "t", "trigger_nudge": True}
+
+
+def test_a_nudge_that_cannot_be_sent_holds_up_no_other(
+    published: tuple[Celery, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, sent = published
+    monkeypatch.setattr(app.amqp.queues, "create_missing", False)
+    lost = Nudge(run_id=uuid4(), task=FIRST, canvas=canvas.save({"queue": "not-declared"}))
+    sender = CeleryDispatcher(lambda: timedelta(seconds=1))
+    sender.nudge([lost, Nudge(run_id=uuid4(), task=SECOND)])
+    sender.close()
+    assert [each["name"] for each in sent] == [SECOND]
+    assert "1 of 2 nudges could not be published, the sweep will: QueueNotFound" in caplog.text
+
+
+def test_a_broker_that_is_away_is_asked_once_for_all_nudges(
+    published: tuple[Celery, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, _ = published
+    asked = []
+
+    def refuse(producer: Any, name: str, message: Any, **options: Any) -> None:
+        asked.append(name)
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(app.amqp, "send_task_message", refuse)
+    sender = CeleryDispatcher(lambda: timedelta(seconds=1))
+    sender.nudge([Nudge(run_id=uuid4(), task=FIRST), Nudge(run_id=uuid4(), task=SECOND)])
+    sender.close()
+    assert asked == [FIRST]
+    assert "2 of 2 nudges could not be published" in caplog.text
 
 
 def test_a_fork_opens_connections_of_its_own(
@@ -208,12 +250,34 @@ def test_a_suspension_told_too_late_does_not_hide_the_result(harness: Harness) -
     assert task.backend.states == [("SUSPENDED", None), ("SUCCESS", 7)]
 
 
-def test_no_sweep_message_is_sent_while_every_slot_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+class Held:
+    """A message that a worker has received."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def test_no_sweep_message_is_sent_while_the_worker_holds_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sent: list[str] = []
     monkeypatch.setattr(worker, "_send", lambda app, name, **options: sent.append(name))
-    monkeypatch.setattr(worker_state, "active_requests", {"a"})
-    tick = worker.SweepStep(SimpleNamespace(steps=[]))._sweep
-    tick(SimpleNamespace(app=None, concurrency=1))
+    other, held = Held("orders.pay"), Held(SWEEP)
+    monkeypatch.setattr(worker_state, "reserved_requests", WeakSet([other, held]))
+    site = SimpleNamespace(app=Celery("apart", set_as_current=False), steps=[])
+    tick = worker.SweepStep(site)._sweep
+    tick(site)
     assert sent == []
-    tick(SimpleNamespace(app=None, concurrency=2))
+    del held
+    gc.collect()
+    tick(site)
     assert sent == [SWEEP]
+
+
+def test_every_worker_consumes_the_queue_of_the_sweep_whatever_it_was_told_to() -> None:
+    app = Celery("apart", set_as_current=False)
+    app.conf.update(task_default_queue="shop", task_create_missing_queues=False)
+    app.conf.task_queues = [Queue("shop"), Queue("other")]
+    app.amqp.queues.select(["other"])
+    worker.SweepStep(SimpleNamespace(app=app, steps=[]))
+    assert sorted(app.amqp.queues.consume_from) == ["other", "shop.trigger_celery"]

@@ -50,6 +50,11 @@ def test_an_unknown_setting_is_refused_with_the_closest_name() -> None:
         ("SWEEP_INTERVAL", timedelta(-1)),
         ("SWEEP_ON_WORKER", 1),
         ("SWEEP_ON_WORKER", None),
+        ("CONCURRENCY_LIMIT", -1),
+        ("CONCURRENCY_LIMIT", True),
+        ("CONCURRENCY_LIMIT", 1.5),
+        ("CONCURRENCY_LIMIT", "5"),
+        ("QUEUES", ["emails"]),
     ],
 )
 def test_a_wrong_value_is_refused(key: str, value: Any) -> None:
@@ -57,6 +62,11 @@ def test_a_wrong_value_is_refused(key: str, value: Any) -> None:
         DeclarationError, match=rf"expected TRIGGER_CELERY\['{key}'\] to be .*got: "
     ):
         Config.from_mapping({key: value})
+
+
+@pytest.mark.parametrize("limit", [None, 0, 5])
+def test_a_limit_of_the_deployment_may_be_absent_or_zero(limit: int | None) -> None:
+    assert Config.from_mapping({"CONCURRENCY_LIMIT": limit}).concurrency_limit == limit
 
 
 def test_every_setting_is_explained() -> None:

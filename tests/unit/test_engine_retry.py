@@ -20,7 +20,7 @@ from trigger_celery.errors import (
 )
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Harness
-from trigger_celery.testing.memory_tables import DeadLetter
+from trigger_celery.testing.memory_rows import DeadLetter
 
 LOG: list[str] = []
 NOW = timedelta(0)

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 
 from trigger_celery.authoring import runtime
+from trigger_celery.authoring.options import TriggerOptions
 from trigger_celery.authoring.steps import step
 from trigger_celery.authoring.waits import sleep, wait_for_event
+from trigger_celery.engine.trigger import trigger
 from trigger_celery.errors import RunError, RunFailed, UnknownTask
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Harness
@@ -89,6 +91,36 @@ def test_a_wait_without_a_timeout_ends_the_loop(harness: Harness) -> None:
     harness.run_until_idle()
     assert harness.waits(run_id) == {"never": WaitState.WAITING}
     assert harness.clock.now - start <= harness.config.nudge_interval
+
+
+def test_limited_runs_are_carried_on_one_after_the_other_in_the_order_of_their_line(
+    harness: Harness,
+) -> None:
+    task = harness.task(napping, concurrency_limit=1)
+    harness.sweep()  # tells the store of the limit
+    runs = [
+        trigger(harness.engine, task, (10,), options=TriggerOptions(priority=priority))
+        for priority in (0, 0, 9)
+    ]
+    left = [executed.run.id for executed in harness.run_until_idle() if executed.run]
+    first, second, third = runs
+    # The first was let in before the others came. A nap leaves its slot to whoever is next.
+    assert left[:3] == [first, third, second]
+    assert sorted(left[3:]) == sorted(runs)
+    assert [harness.result(run_id) for run_id in runs] == ["rested"] * 3
+
+
+def test_runs_of_a_paused_queue_end_the_loop(harness: Harness) -> None:
+    task = harness.task(plain, concurrency_limit=1)
+    harness.sweep()
+    runs = [harness.trigger(task, number) for number in range(2)]
+    harness.engine.store.queues.pause("task/plain")
+    start = harness.clock.now
+    assert harness.run_until_idle() == []
+    assert harness.clock.now - start <= 2 * harness.config.nudge_interval
+    harness.engine.store.queues.resume("task/plain")
+    harness.run_until_idle()
+    assert [harness.result(run_id) for run_id in runs] == [0, 2]
 
 
 def test_a_task_that_is_not_declared_is_an_error(harness: Harness) -> None:

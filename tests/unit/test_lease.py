@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -34,20 +34,21 @@ class Renewals:
         self.released = 0
         self.third = threading.Event()
         self.lost: set[Lease] = set()
+        self.paused: set[Lease] = set()
         self.errors: Iterator[Exception | None] = iter(())
 
     @property
     def runs(self) -> Renewals:
         return self
 
-    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
         self.beats += 1
         error = next(self.errors, None)
         if error is not None:
             raise error
         if self.beats >= 3:
             self.third.set()
-        return set(leases) - self.lost
+        return {lease: lease in self.paused for lease in set(leases) - self.lost}
 
     def release(self) -> None:
         self.released += 1
@@ -58,7 +59,7 @@ def keeper(store: Renewals, clock: Any = None) -> LeaseKeeper:
 
 
 def a_lease() -> Lease:
-    return Lease(uuid4(), 1)
+    return Lease(uuid4(), 1, "t")
 
 
 def test_a_thread_renews_what_is_held() -> None:
@@ -131,7 +132,7 @@ def test_a_renewal_counts_from_before_it_was_sent() -> None:
     clock, store = ManualClock(), Renewals()
 
     class Slow(Renewals):
-        def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
             clock.sleep(30)
             return super().renew(leases)
 

@@ -14,7 +14,8 @@ import pytest
 from trigger_celery.authoring.steps import step
 from trigger_celery.authoring.waits import sleep, wait_for_event
 from trigger_celery.engine import matching, settle
-from trigger_celery.engine.matching import look_back, match_event
+from trigger_celery.engine.looking import look_back
+from trigger_celery.engine.matching import match_event
 from trigger_celery.records import Event, Lease, NewEvent
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
@@ -114,7 +115,7 @@ def test_an_event_that_another_wait_took_meanwhile_does_not_hide_the_next(
         return found
 
     monkeypatch.setattr(harness.memory.waits, "unseen_events", overtaken)
-    matching._first_match(harness.engine, harness.memory.waits, second)
+    matching.first_match(harness.engine, second)
     assert set(harness.waits(run_id).values()) == {WaitState.EVENT}
 
 
@@ -196,7 +197,7 @@ def test_a_look_back_without_an_event_lets_the_wait_time_out(harness: Harness) -
     )
     harness.run_until_idle(NOW)
     assert harness.run(run_id).due_at == harness.clock.now + timedelta(seconds=60)
-    assert not look_back(harness.engine, Lease(run_id, 1))
+    assert not look_back(harness.engine, Lease(run_id, 1, ""))
 
 
 def test_a_wait_without_a_filter_takes_any_payload(harness: Harness) -> None:

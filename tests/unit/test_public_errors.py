@@ -48,7 +48,7 @@ def declared() -> list[tuple[str, tuple[str, ...]]]:
     return [
         (name, tuple(base.__name__ for base in cls.__bases__))
         for name, cls in inspect.getmembers(errors, inspect.isclass)
-        if cls.__module__ == errors.__name__
+        if cls.__module__.startswith(errors.__name__)
     ]
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from trigger_celery.authoring.options import TriggerOptions
 from trigger_celery.authoring.waits import sleep
 from trigger_celery.config import Config
 from trigger_celery.engine import sweep as sweeping
@@ -69,7 +70,7 @@ def test_a_run_whose_nudge_was_lost_is_nudged_again(harness: Harness) -> None:
 
 def test_a_run_with_a_start_time_is_not_nudged_before(harness: Harness) -> None:
     task = harness.task(lambda: 1, name="task")
-    run_id = trigger(harness.engine, task, delay=timedelta(hours=1))
+    run_id = trigger(harness.engine, task, options=TriggerOptions(delay=timedelta(hours=1)))
     assert harness.dispatcher.nudges == []
     start = harness.clock.now
     harness.run_until_idle()

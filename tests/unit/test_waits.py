@@ -87,7 +87,7 @@ def test_sleep_until_a_time_that_passed_meanwhile_is_over_at_once(harness: Harne
         (lambda: sleep(True), "to be a timedelta or seconds"),
         (lambda: wait_for_event("e", timeout=-1), "to be zero or more"),
         (lambda: wait_for_event(""), "printable text of 1 to 200"),
-        (lambda: wait_for_event("e", {"a": [1]}), "expected a scalar"),
+        (lambda: wait_for_event("e", {"a": [[1]]}), "expected a scalar"),
         (lambda: wait_for_event("e", {"a b": 1}), "filter path 'a b'"),
         (lambda: wait_for_event("e", {"a.b": 1, "a": {"b": 2}}), "names one path twice"),
     ],

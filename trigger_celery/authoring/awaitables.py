@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Generator, Iterable
-from types import TracebackType
-from typing import Any, cast
+from types import CoroutineType, TracebackType
+from typing import Any, TypeGuard, cast
 
 
 class DurableCall(Coroutine[Any, Any, Any]):
@@ -36,6 +37,43 @@ class DurableCall(Coroutine[Any, Any, Any]):
     def close(self) -> None:
         """End the coroutine without running it."""
         self._inner.close()
+
+
+class Combined(DurableCall):
+    """A ``gather()`` or ``wait_any()``: in a task of its own it is a branch, with ``branches``."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], branches: Iterable[object]) -> None:
+        super().__init__(inner)
+        self._branches = branches
+
+    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
+        """Raise inside the coroutine; if that has not begun, its branches do not either."""
+        if _is_new(self._inner):
+            discard(self._branches)
+        return super().throw(typ, val, tb)
+
+    def close(self) -> None:
+        """End the coroutine without running it, and its branches."""
+        if _is_new(self._inner):
+            discard(self._branches)
+        super().close()
+
+
+def discard(branches: Iterable[object]) -> None:
+    """End branches that nobody is going to await: those that have not begun, and tasks."""
+    for branch in branches:
+        inner = branch._inner if isinstance(branch, DurableCall) else branch
+        if _is_new(inner):
+            cast(Coroutine[Any, Any, Any], branch).close()
+        elif isinstance(branch, asyncio.Future):
+            branch.cancel()
+
+
+def _is_new(value: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
+    return (
+        isinstance(value, CoroutineType)
+        and inspect.getcoroutinestate(value) == inspect.CORO_CREATED
+    )
 
 
 def holds_durable_call(values: Iterable[object]) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+from trigger_celery.authoring.schedules import ScheduledRun
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.errors import NotInRun
-from trigger_celery.records import NewWait, Outcome, StepKind
+from trigger_celery.records import NewRun, NewWait, Outcome, StepKind
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
@@ -20,7 +21,10 @@ NO_RETRY = RetryPolicy(max_attempts=1)
 class CurrentRun:
     """The run as its body may see it.
 
-    ``attempt`` counts the tries of the run from 1, ``fence`` grows with every claim.
+    ``attempt`` counts the tries of the run from 1, ``fence`` grows with every claim,
+    ``deadline`` is when it times out, ``max_attempts`` counts the first try,
+    ``parent_id`` is the run that started it if one did, ``schedule`` says which nominal time
+    of which schedule did.
     """
 
     id: UUID
@@ -30,6 +34,15 @@ class CurrentRun:
     fence: int
     created_at: datetime
     step_key: str | None
+    parent_id: UUID | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    max_attempts: int = 1
+    deadline: datetime | None = None
+    queue: str = ""
+    concurrency_key: str = ""
+    schedule: ScheduledRun | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -52,6 +65,7 @@ class StepCall:
     key: str | None = None
     retry: RetryPolicy = NO_RETRY
     atomic: bool = False
+    timeout: timedelta | None = None
     is_async: bool = False
     source: str = ""
 
@@ -61,6 +75,7 @@ class WaitCall:
     """One wait: ``build`` makes its record for a key and position, ``conclude`` reads its end.
 
     ``build`` is not called on a replay, so that what was valid once is not judged again.
+    ``build_reads`` says that it asks the store, which an event loop must not wait for.
     """
 
     name: str
@@ -68,12 +83,33 @@ class WaitCall:
     build: Callable[[str, int], NewWait]
     conclude: Callable[[Outcome], object]
     key: str | None = None
+    build_reads: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOut:
+    """``size`` runs to be started and waited for.
+
+    ``build`` makes them all; they get their ids and their parent from the engine. It is not
+    called on a replay. ``conclude`` is given what each returned, in order, or the
+    ``ChildRunFailed`` of it; None after the ``timeout``.
+    """
+
+    name: str
+    size: int
+    build: Callable[[], Sequence[NewRun]]
+    conclude: Callable[[Sequence[object] | None], object]
+    timeout: timedelta | None = None
+    key: str | None = None
+    source: str = ""
+    kind: StepKind = StepKind.CHILDREN
 
 
 class Session(Protocol):
     """One segment of a run, seen from its body.
 
-    In an ``async def`` body :meth:`step` and :meth:`wait` return an awaitable of the value.
+    In an ``async def`` body :meth:`step`, :meth:`wait` and all that combines them return an
+    awaitable of the value.
     """
 
     @property
@@ -87,6 +123,16 @@ class Session(Protocol):
     def step(self, call: StepCall) -> Any: ...
 
     def wait(self, call: WaitCall) -> Any: ...
+
+    def fan_out(self, call: FanOut) -> Any: ...
+
+    def gather(
+        self, branches: Sequence[Any], *, return_exceptions: bool, max_parallel: int
+    ) -> Any: ...
+
+    def wait_any(
+        self, branches: Sequence[Any], *, key: str | None, max_parallel: int, source: str
+    ) -> Any: ...
 
     def heartbeat(self) -> None: ...
 

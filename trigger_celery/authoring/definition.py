@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from trigger_celery.authoring.automatic import rewrite
 from trigger_celery.authoring.durations import duration
+from trigger_celery.authoring.hooks import NO_HOOKS, Hooks, check_hooks
 from trigger_celery.authoring.names import valid_name
+from trigger_celery.authoring.options import NO_OPTIONS, TriggerOptions
+from trigger_celery.authoring.queueing import NO_QUEUEING, QUEUEING, Queueing, queueing
+from trigger_celery.authoring.schedules import Timetable, timetables
 from trigger_celery.authoring.source import source_of
 from trigger_celery.authoring.steps import checkpoint as automatic_checkpoint
+from trigger_celery.authoring.subscribing import EventTrigger, event_trigger
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.errors import DeclarationError, DuplicateTask
 from trigger_celery.records import TaskVersion
@@ -34,6 +39,11 @@ class TaskDefinition:
     signature: inspect.Signature
     retry_for: tuple[type[BaseException], ...] = (Exception,)
     no_retry_for: tuple[type[BaseException], ...] = ()
+    on_event: EventTrigger | None = None
+    schedules: Mapping[str, Timetable] = field(default_factory=dict)
+    defaults: TriggerOptions = NO_OPTIONS
+    queueing: Queueing = NO_QUEUEING
+    hooks: Hooks = field(default_factory=lambda: NO_HOOKS)
 
     def retries(self, error: BaseException) -> bool:
         """Whether the declaration lets this failure be tried again."""
@@ -58,37 +68,63 @@ def define(
     checkpoint: str = "auto",
     retry_for: tuple[type[BaseException], ...] | None = None,
     no_retry_for: tuple[type[BaseException], ...] | None = None,
+    on_event: str | None = None,
+    filter: Mapping[str, object] | None = None,
+    schedule: Timetable | Sequence[Timetable] = (),
+    defaults: TriggerOptions = NO_OPTIONS,
+    **others: Any,
 ) -> TaskDefinition:
-    """Check a function and its options and return its definition.
+    """Check a function and its options, those of ``durable_task``, and return its definition.
 
-    ``checkpoint="auto"`` makes every ``await`` of an async body a step, ``"explicit"`` leaves
-    that to ``@step``. ``bound`` says that the first parameter is the Celery task.
-    ``retry_for`` and ``no_retry_for`` narrow down which failures of the body are retried.
+    ``bound`` says that the first parameter is the Celery task, ``defaults`` what holds unless
+    a trigger says otherwise. The ``others`` are hooks, and what :func:`queueing` reads.
 
     Raises :exc:`DeclarationError` for what cannot be a durable task.
     """
-    valid_name(name, "a task's name")
     _check_function(fn, name)
     _check_policies(name, checkpoint, retry, max_crashes)
-    is_async = inspect.iscoroutinefunction(fn)
-    automatic = is_async and checkpoint == "auto"
     return TaskDefinition(
         name=name,
-        fn=fn,
-        body=rewrite(fn, automatic_checkpoint) if automatic else fn,
-        is_async=is_async,
-        bound=bound,
         retry=retry or RetryPolicy(),
         heartbeat_timeout=_lease(name, heartbeat_timeout),
         max_crashes=max_crashes,
-        version=_version(name, fn),
-        signature=_signature(fn, bound),
         retry_for=retry_for or (Exception,),
         no_retry_for=no_retry_for or (),
+        on_event=event_trigger(name, _signature(fn, bound), on_event, filter),
+        schedules=_schedules(name, fn, bound, schedule),
+        **_others(name, _signature(fn, bound), defaults, others),
+        **_of_function(name, fn, bound=bound, automatic=checkpoint == "auto"),
     )
 
 
+def _of_function(
+    name: str, fn: Callable[..., Any], *, bound: bool, automatic: bool
+) -> dict[str, Any]:
+    """Return what the function says of the definition."""
+    is_async = inspect.iscoroutinefunction(fn)
+    return {
+        "fn": fn,
+        "body": rewrite(fn, automatic_checkpoint) if is_async and automatic else fn,
+        "is_async": is_async,
+        "bound": bound,
+        "version": _version(name, fn),
+        "signature": _signature(fn, bound),
+    }
+
+
+def _others(
+    name: str, signature: inspect.Signature, defaults: TriggerOptions, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the options say of the task's hooks and queue; its runs go there by default."""
+    found = queueing(name, signature, given)
+    if found.queue is not None:
+        defaults = replace(defaults, queue=found.queue)
+    hooks = {key: value for key, value in given.items() if key not in QUEUEING}
+    return {"queueing": found, "defaults": defaults, "hooks": check_hooks(name, hooks)}
+
+
 def _check_function(fn: object, name: str) -> None:
+    valid_name(name, "a task's name")
     if not inspect.isfunction(fn):
         raise DeclarationError(f"expected a durable task to be a def or an async def, got: {fn!r}")
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
@@ -136,6 +172,18 @@ def _signature(fn: Callable[..., Any], bound: bool) -> inspect.Signature:
     signature = inspect.signature(fn)
     parameters = list(signature.parameters.values())
     return signature.replace(parameters=parameters[1:] if bound else parameters)
+
+
+def _schedules(
+    name: str, fn: Callable[..., Any], bound: bool, given: object
+) -> dict[str, Timetable]:
+    found = timetables(name, given)
+    for key, each in found.items():
+        try:
+            _signature(fn, bound).bind(*each.args, **each.kwargs)
+        except TypeError as error:
+            raise DeclarationError(f"schedule {key!r} of task {name!r}: {error}") from None
+    return found
 
 
 class Registry:

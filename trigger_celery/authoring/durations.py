@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from trigger_celery.errors import InvalidTime
 
 LONGEST = timedelta(days=366 * 100)
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Databases keep times beyond these that no Python process can read any more, in some zone."""
 
 
 def duration(value: timedelta | float, what: str) -> timedelta:
@@ -18,7 +20,8 @@ def duration(value: timedelta | float, what: str) -> timedelta:
     if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
         raise InvalidTime(f"expected {what} to be a timedelta or seconds, got: {value!r}")
     if isinstance(value, (int, float)):
-        if not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
+        # A whole number may be too large to become a float: compare it as what it is.
+        if not abs(value) <= LONGEST.total_seconds():
             raise InvalidTime(f"expected {what} to be at most a hundred years, got: {value!r}")
         value = timedelta(seconds=value)
     if value < timedelta(0):
@@ -31,12 +34,17 @@ def duration(value: timedelta | float, what: str) -> timedelta:
 def instant(value: datetime, what: str, *, not_before: datetime | None = None) -> datetime:
     """Return an aware ``datetime``.
 
-    Raises :exc:`InvalidTime` if it is naive, or earlier than ``not_before``.
+    Raises :exc:`InvalidTime` if it is naive, earlier than ``not_before``, or not between the
+    years 1900 and 9000.
     """
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
         raise InvalidTime(
             f"expected {what} to be an aware datetime (django.utils.timezone.now() is one), "
             f"got: {value!r}"
+        )
+    if not EARLIEST <= value < LATEST:
+        raise InvalidTime(
+            f"expected {what} to lie between the years 1900 and 9000, got: {value.isoformat()}"
         )
     if not_before is not None and value < not_before:
         raise InvalidTime(

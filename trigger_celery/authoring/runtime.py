@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from trigger_celery.authoring.queue_info import QueueVerbs
+from trigger_celery.authoring.run_info import RunVerbs
+from trigger_celery.authoring.token_verbs import TokenVerbs
 from trigger_celery.errors import UsageError
 from trigger_celery.ports import Codec
 
 
-class Verbs(Protocol):
+class Verbs(RunVerbs, TokenVerbs, QueueVerbs, Protocol):
     """What authors may ask of the engine."""
 
     @property
     def codec(self) -> Codec: ...
 
-    def send_event(self, name: str, payload: object, *, id: str | None = None) -> str: ...
+    def send_event(
+        self, name: str, payload: object, *, id: str | None = None, source: str = ""
+    ) -> str: ...
 
 
 class _Slot:

@@ -7,13 +7,15 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from trigger_celery.authoring.awaitables import holds_durable_call
 from trigger_celery.authoring.context import NO_RETRY, StepCall, current_session
+from trigger_celery.authoring.durations import duration
 from trigger_celery.authoring.names import valid_name
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.errors import DeclarationError, NestedStep
+from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
 from trigger_celery.records import StepKind
 
 P = ParamSpec("P")
@@ -29,6 +31,7 @@ class StepOptions:
     key: str | Callable[..., str] | None = None
     retry: RetryPolicy = NO_RETRY
     atomic: bool = False
+    timeout: timedelta | None = None
     is_async: bool
 
 
@@ -58,6 +61,7 @@ class StepDecorator:
         key: str | Callable[..., str] | None = None,
         retry: RetryPolicy | None = None,
         atomic: bool = False,
+        timeout: timedelta | float | None = None,
     ) -> Callable[[F], F]: ...
 
     def __call__(
@@ -69,6 +73,7 @@ class StepDecorator:
         key: str | Callable[..., str] | None = None,
         retry: RetryPolicy | None = None,
         atomic: bool = False,
+        timeout: timedelta | float | None = None,
     ) -> Any:
         """Declare a step.
 
@@ -80,6 +85,8 @@ class StepDecorator:
         unique in the run. ``retry`` says how failures are tried again, by default not at
         all: then the run's own policy decides. ``atomic=True`` commits the body's ORM
         writes and the checkpoint in one transaction; such a step is a plain ``def``.
+        ``timeout`` (``timedelta`` or seconds) is for each attempt: one that takes longer gets
+        :exc:`StepTimeout` in its body and has failed.
 
         Raises :exc:`DeclarationError` for what cannot be a step.
         """
@@ -90,6 +97,7 @@ class StepDecorator:
                 key=key,
                 retry=retry or NO_RETRY,
                 atomic=atomic,
+                timeout=_timeout(timeout),
                 is_async=inspect.iscoroutinefunction(fn),
             )
             _check(fn, options)
@@ -148,6 +156,7 @@ def _call(
             key=key,
             retry=options.retry,
             atomic=options.atomic,
+            timeout=options.timeout,
             is_async=options.is_async,
             source=line_of(frame),
         )
@@ -191,6 +200,18 @@ async def checkpoint(
 def line_of(frame: Any) -> str:
     """Return ``file.py:line`` of a frame; the folder is left out on purpose."""
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+
+
+def _timeout(value: timedelta | float | None) -> timedelta | None:
+    if value is None:
+        return None
+    try:
+        length = duration(value, "timeout of a step")
+    except InvalidTime as error:
+        raise DeclarationError(str(error)) from error
+    if not length:
+        raise DeclarationError(f"expected timeout of a step to be more than zero, got: {value!r}")
+    return length
 
 
 def _check(fn: Callable[Concatenate[Any, ...], Any] | Callable[..., Any], o: StepOptions) -> None:

@@ -25,15 +25,17 @@ from trigger_celery.values.filters import Filter
 @register(name="trigger_celery.Event")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event that a wait received. ``payload`` is the decoded value that was sent.
+    """An event that a wait received, or that started the run.
 
-    A step or task may return it as it is.
+    ``payload`` is the decoded value that was sent, ``source`` says who sent it ("" for this
+    application). A step or task may return an event as it is.
     """
 
     id: str
     name: str
     payload: Any
     received_at: datetime
+    source: str = ""
 
 
 class _Missing:
@@ -53,7 +55,7 @@ def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
 
     Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidTime`.
     """
-    session = _session_for("sleep()")
+    session = session_for("sleep()")
     length = duration(length, "sleep's length")
     source = line_of(sys._getframe(1))
 
@@ -72,7 +74,7 @@ def sleep_until(when: datetime, *, key: str | None = None) -> Any:
     A time that passed while the run was under way is over at once; one from before the
     run existed is a mistake and raises :exc:`InvalidTime`, as a naive one does.
     """
-    session = _session_for("sleep_until()")
+    session = session_for("sleep_until()")
     instant(when, "sleep_until's time")
     source = line_of(sys._getframe(1))
 
@@ -96,16 +98,17 @@ def wait_for_event(
 ) -> Any:
     """Suspend the run until an event of this name arrives that matches ``filter``.
 
-    ``filter`` maps key paths of the payload to scalars, all of which must be equal and of
-    the same type. Events count from the run's start, so one that came before the wait is
-    not missed; each event is taken by a run once, of several stored ones the oldest first.
+    ``filter`` maps key paths of the payload to conditions, all of which must hold: a scalar
+    (equal and of the same type), a list of scalars, operators as ``{"$gte": 10}``. Events
+    count from the run's start, so one that came before the wait is not missed; each event is
+    taken by a run once, of several stored ones the oldest first.
     Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for
     ever) returns ``default`` if one is given, else raises :exc:`WaitTimeout`.
 
     Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidName`,
     :exc:`InvalidFilter`, :exc:`InvalidTime`.
     """
-    session = _session_for("wait_for_event()")
+    session = session_for("wait_for_event()")
     valid_name(name, "an event's name")
     wanted = Filter(name, filter, installed().codec)
     wait = NewWait(
@@ -133,6 +136,8 @@ def _placed(wait: NewWait, key: str, position: int) -> NewWait:
 def _concluded(session: Session, wait: NewWait, default: object, outcome: Outcome) -> object:
     if outcome.wait is WaitState.EVENT and outcome.event is not None:
         return _event(session, outcome.event)
+    if outcome.wait is WaitState.COMPLETED and outcome.value is not None:
+        return session.decode(outcome.value)  # a person completed it, with an Event of its own
     if default is not MISSING:
         return default
     raise WaitTimeout(f"no event {wait.name!r} matched within {wait.delay}")
@@ -144,6 +149,7 @@ def _event(session: Session, event: StoredEvent) -> Event:
         name=event.name,
         payload=session.decode(event.payload),
         received_at=event.received_at,
+        source=event.source,
     )
 
 
@@ -151,7 +157,15 @@ def _nothing(outcome: Outcome) -> None:
     return None
 
 
-def _session_for(what: str) -> Session:
+def session_for(what: str) -> Session:
+    """Return the session for a wait called ``what``.
+
+    Raises :exc:`NotInRun`, and :exc:`NestedStep` inside a step.
+    """
+    """Return the session of the body that ``what`` suspends.
+
+    Raises :exc:`NotInRun` outside of any run and :exc:`NestedStep` inside a step.
+    """
     session = current_session()
     if session is not None and session.in_step:
         raise NestedStep(

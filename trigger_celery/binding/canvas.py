@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, uuid
+from celery.app import app_or_default
 from kombu.utils.json import dumps, loads
 
 from trigger_celery.errors import UsageError
@@ -35,6 +36,10 @@ REQUEST = {
 }
 """Options of ``apply_async`` by the name that a worker's request has for them."""
 
+HIGHEST_PRIORITY = 255
+"""The highest priority that a message of AMQP can have; brokers take theirs for anything higher."""
+OWN = "trigger_celery."
+"""How the names of our own tasks begin."""
 CALLBACKS = ("link", "link_error", "chain", "chord", "group_id")
 TRANSIENT = (
     "producer",
@@ -87,21 +92,38 @@ def save(options: Mapping[str, Any]) -> str:
 
 def declared(task: Any) -> dict[str, Any]:
     """Return the options that the task was declared with."""
-    return {
+    own = {
         name: value
         for name in (*ROUTING, *MESSAGE)
         if (value := getattr(task, name, None)) not in (None, False)
     }
+    priority = task.durable.defaults.priority
+    return own if priority is None else {**own, "priority": of_message(priority)}
+
+
+def of_task(name: str, priority: int | None) -> str:
+    """Return the canvas of a run that no ``apply_async`` asked for: the task's own options."""
+    app = app_or_default()
+    task = app.tasks.get(name)
+    own = declared(task) if hasattr(task, "durable") else {}
+    if priority is not None:
+        own["priority"] = of_message(priority)
+    return save({**own, **with_parent(app, {})})
 
 
 def with_parent(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with the ids of the task that the calling worker executes, if any."""
     parent = app.current_worker_task
-    if parent is None:
+    if parent is None or parent.name.startswith(OWN):  # the sweep is nobody's parent
         return dict(options)
     request = parent.request
     ids = {"root_id": request.root_id or request.id, "parent_id": request.id}
     return {**ids, **{name: value for name, value in options.items() if value is not None}}
+
+
+def of_message(priority: int) -> int:
+    """Return the priority of a run's messages: nearest to the run's own that AMQP can have."""
+    return max(0, min(priority, HIGHEST_PRIORITY))
 
 
 def load(canvas: str) -> dict[str, Any]:
@@ -113,6 +135,13 @@ def load(canvas: str) -> dict[str, Any]:
 def routing(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options to publish a nudge with."""
     return {name: saved[name] for name in (*ROUTING, *MESSAGE) if name in saved}
+
+
+def of_copy(canvas: str) -> str:
+    """Return the canvas of a run like another one: it goes the same way and calls nobody back."""
+    same_way = (*ROUTING, *MESSAGE, "headers")
+    kept = {name: value for name, value in load(canvas).items() if name in same_way}
+    return dumps(kept) if kept else ""
 
 
 def restore(saved: Mapping[str, Any], request: Any) -> None:

@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from celery import current_app, shared_task
 
 from trigger_celery.authoring.definition import TaskDefinition, define, registry
+from trigger_celery.authoring.options import TriggerOptions
+from trigger_celery.authoring.schedules import Timetable
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.binding.task import DurableTask
-from trigger_celery.config import suggest
-from trigger_celery.errors import DeclarationError, UnknownOption
+from trigger_celery.binding.task_options import (
+    DEFAULTS,
+    RETRIES,
+    check_options,
+    for_definition,
+    passed_on,
+)
+from trigger_celery.errors import DeclarationError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-CELERY_OPTIONS = frozenset(
-    {
-        "base",
-        "bind",
-        "name",
-        "ignore_result",
-        "store_errors_even_if_ignored",
-        "track_started",
-        "queue",
-        "routing_key",
-        "exchange",
-        "priority",
-        "rate_limit",
-        "time_limit",
-        "soft_time_limit",
-        "serializer",
-        "compression",
-        "backend",
-        "result_extended",
-        "resultrepr_maxsize",
-        "send_events",
-        "trail",
-        "throws",
-        "shared",
-        "lazy",
-        "acks_late",
-        "acks_on_failure_or_timeout",
-        "acks_on_failure",
-        "acks_on_timeout",
-        "reject_on_worker_lost",
-        "typing",
-        "expires",
-        "Strategy",
-    }
-)
-"""Options of ``shared_task`` that are passed on as they are."""
-RETRIES = frozenset(
-    {
-        "max_retries",
-        "default_retry_delay",
-        "autoretry_for",
-        "dont_autoretry_for",
-        "retry_kwargs",
-        "retry_backoff",
-        "retry_backoff_max",
-        "retry_jitter",
-    }
-)
-"""Celery's options for retries; they are translated into a :class:`RetryPolicy`."""
-OURS = frozenset({"retry", "heartbeat_timeout", "max_crashes", "checkpoint"})
-"""Options of durable tasks alone."""
-OVERRULED = frozenset(
-    {
-        "acks_late",
-        "acks_on_failure_or_timeout",
-        "acks_on_failure",
-        "acks_on_timeout",
-        "reject_on_worker_lost",
-        "typing",
-        "expires",
-    }
-)
-"""Celery's options that mean nothing for a nudge: they are taken, and dropped."""
 
 
 @overload
@@ -100,6 +44,9 @@ def durable_task(
     heartbeat_timeout: timedelta | float | None = None,
     max_crashes: int | None = None,
     checkpoint: str = "auto",
+    schedule: Timetable | Sequence[Timetable] = (),
+    on_event: str | None = None,
+    filter: Mapping[str, object] | None = None,
     **options: Any,
 ) -> Callable[[Callable[P, R]], DurableTask[P, R]]: ...
 
@@ -120,24 +67,26 @@ def durable_task(
     ``retry`` says how a failed run is tried again (default: :class:`RetryPolicy`'s).
     ``heartbeat_timeout`` (``timedelta`` or seconds, default 60 s) is how long a worker may be
     silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
-    ``checkpoint="explicit"`` leaves the awaits of an ``async def`` alone. Celery's options
-    keep their meaning; those for acknowledgement are taken and have none.
+    ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``schedule`` (``cron()``,
+    ``every()``) starts runs, as each event ``on_event`` does that passes ``filter``. A trigger's
+    options, as ``ttl``, hold for every run. ``queue`` (a ``Queue``), ``concurrency_limit``,
+    ``rate_limit`` (a ``RateLimit``) and ``concurrency_key`` limit them. Celery's options keep
+    their meaning, but for acknowledgement: also a ``queue`` and a ``rate_limit`` that are texts.
 
     Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
     """
-
     crashes: dict[str, Any] = {"heartbeat_timeout": heartbeat_timeout, "max_crashes": max_crashes}
 
     def declare(fn: Callable[..., Any]) -> Any:
         task_name = name or current_app.gen_task_name(_name(fn), fn.__module__)
-        _check_options(task_name, options, retry)
+        check_options(task_name, options, retry)
         definition = define(
             fn,
             name=task_name,
             retry=retry or _translated(options),
             checkpoint=checkpoint,
             **crashes,
-            **_from_celery(options),
+            **_said(options),
         )
         return _register(fn, definition, options)
 
@@ -146,7 +95,7 @@ def durable_task(
 
 def _register(fn: Callable[..., Any], definition: TaskDefinition, options: dict[str, Any]) -> Any:
     """Make the function a Celery task with what is left of its options."""
-    passed = {key: value for key, value in options.items() if key not in RETRIES | OVERRULED}
+    passed = passed_on(options)
     if "track_started" in passed:
         passed["tracks_started"] = passed.pop("track_started")
     base = passed.pop("base", DurableTask)
@@ -159,13 +108,21 @@ def _register(fn: Callable[..., Any], definition: TaskDefinition, options: dict[
     return register(fn)
 
 
-def _from_celery(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what Celery's options say of the definition."""
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the options, Celery's and ours, say of the definition."""
     return {
+        **for_definition(options),
+        "defaults": _defaults(options),
         "bound": bool(options.get("bind")),
         "retry_for": _classes(options, "autoretry_for"),
         "no_retry_for": _classes(options, "dont_autoretry_for"),
     }
+
+
+def _defaults(options: dict[str, Any]) -> TriggerOptions:
+    """Return what holds for each run of the task unless its trigger says otherwise."""
+    given = {name: options[name] for name in DEFAULTS if name in options}
+    return TriggerOptions(**given)
 
 
 def _name(fn: object) -> str:
@@ -173,20 +130,6 @@ def _name(fn: object) -> str:
     if not isinstance(name, str):
         raise DeclarationError(f"expected a durable task to be a def or an async def, got: {fn!r}")
     return name
-
-
-def _check_options(task: str, options: dict[str, Any], retry: RetryPolicy | None) -> None:
-    known = dict.fromkeys(CELERY_OPTIONS | RETRIES | OURS)
-    for option in options:
-        if option not in known:
-            raise UnknownOption(
-                f"task {task!r}: durable_task has no option {option!r}{suggest(option, known)}"
-            )
-    both = sorted(RETRIES & options.keys() - {"autoretry_for", "dont_autoretry_for"})
-    if retry is not None and both:
-        raise DeclarationError(
-            f"task {task!r} has both retry= and {both[0]}=: they say the same thing, leave one out"
-        )
 
 
 def _translated(options: dict[str, Any]) -> RetryPolicy | None:

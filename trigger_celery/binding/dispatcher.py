@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app import app_or_default
+from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
 from trigger_celery.binding import canvas
@@ -48,24 +49,35 @@ class CeleryDispatcher:
         self._owned: _Owned | None = None
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
-        """Publish a hint for each run; log and stop at the first failure."""
+        """Publish a hint for each run; what fails is logged.
+
+        A broker that is away ends it at once; one nudge that cannot be sent, as to a queue that
+        is not declared, holds up no other.
+        """
         if not nudges:
             return
-        sent = 0
+        sent, failure = 0, None
         try:
             app = app_or_default()
             pool = self._producers(app)
             with pool.acquire(block=True, timeout=self._timeout().total_seconds()) as producer:
                 for nudge in nudges:
-                    _publish(app, producer, nudge)
-                    sent += 1
+                    try:
+                        _publish(app, producer, nudge)
+                        sent += 1
+                    except (OperationalError, OSError):
+                        raise
+                    except Exception as error:
+                        failure = error
         except Exception as error:
+            failure = error
+        if failure is not None:
             logger.warning(
                 "%d of %d nudges could not be published, the sweep will: %s: %s",
                 len(nudges) - sent,
                 len(nudges),
-                type(error).__name__,
-                error,
+                type(failure).__name__,
+                failure,
             )
 
     def _producers(self, app: Celery) -> Any:

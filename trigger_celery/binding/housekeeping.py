@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from uuid import UUID
 
 from celery import Celery, shared_task
+from kombu import Queue
 
 from trigger_celery.engine import manage
 from trigger_celery.engine.facade import installed_engine
@@ -19,9 +21,15 @@ RECOVER = "trigger_celery.recover"
 CANCEL = "trigger_celery.cancel"
 
 
-def own_queue(app: Celery) -> str | None:
-    """Return a queue that this worker consumes: nobody may be listening on the default one."""
-    return next(iter(app.amqp.queues.consume_from), None)
+def own_queue(app: Celery) -> Queue:
+    """Return the queue of these tasks, which every worker consumes beside its own.
+
+    In a queue of runs a sweep would wait behind their backlog, and so would every timer.
+    """
+    name = f"{app.conf.task_default_queue}.trigger_celery"
+    queues: Any = app.amqp.queues
+    found: Queue = queues[name] if name in queues else queues.add(queues.new_missing(name))
+    return found
 
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=False)

@@ -17,14 +17,15 @@ from celery.states import REVOKED
 
 from trigger_celery.authoring.context import current_session
 from trigger_celery.authoring.definition import TaskDefinition
-from trigger_celery.authoring.durations import duration, instant
 from trigger_celery.binding import canvas, shown
 from trigger_celery.binding.bodies import body_of
+from trigger_celery.binding.call_options import take_ours
 from trigger_celery.binding.dispatcher import NUDGE_HEADER
 from trigger_celery.binding.generic import GenericTask
 from trigger_celery.binding.request import REVOKED_HEADER
 from trigger_celery.binding.retrying import retry_error
 from trigger_celery.binding.telling import Teller
+from trigger_celery.binding.triggering import Triggering
 from trigger_celery.engine import manage
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.facade import installed_engine
@@ -46,7 +47,7 @@ TELLS = "trigger_tells"
 """Attribute of a worker's request: the tracer is about to publish the end of its run."""
 
 
-class DurableTask(GenericTask[P, R]):
+class DurableTask(Triggering[P, R], GenericTask[P, R]):
     """A Celery task whose calls create runs. Made by ``@durable_task``, not by hand."""
 
     abstract = True
@@ -75,13 +76,14 @@ class DurableTask(GenericTask[P, R]):
     ) -> AsyncResult[Any]:
         """Create a run in the caller's transaction; return the ``AsyncResult`` of its id.
 
-        Takes what Celery's own takes. ``countdown`` (seconds) and ``eta`` (an aware time)
-        become the run's start time in the database. Raises ``TypeError`` for arguments the
-        task does not take, ``UsageError`` for options a durable run cannot honour and the
-        codec's errors, all before anything is written.
+        Takes what Celery's own takes, and trigger options but for ``delay``; ``queue`` as text
+        is the broker's. ``countdown`` (seconds) and ``eta`` (an aware time) say when the run may
+        start. Raises ``TypeError`` for arguments the task does not take, the codec's errors and
+        ``UsageError`` for options a durable run cannot honour, before anything is written.
         """
         if not isinstance(args or (), (list, tuple)):
             raise TypeError(f"expected args of task {self.name!r} to be a list, got: {args!r}")
+        ours = take_ours(options, countdown=countdown, eta=eta)
         own = canvas.with_parent(self.app, {**options, "link": link, "link_error": link_error})
         run_id = trigger(
             installed_engine(),
@@ -89,8 +91,7 @@ class DurableTask(GenericTask[P, R]):
             tuple(args or ()),
             kwargs or {},
             id=self._run_id(task_id),
-            delay=duration(countdown or 0, "countdown"),
-            available_at=None if eta is None else instant(eta, "eta"),
+            options=ours,
             canvas=canvas.save({**canvas.declared(self), **own}),
         )
         result = self.AsyncResult(str(run_id))

@@ -68,6 +68,7 @@ class SweepStep(bootsteps.StartStopStep):
         self._entries: list[Any] = []
         self._uid = f"trigger_celery.revoked.{id(self)}"
         self._revoked = RevokedIds()
+        parent.app.amqp.queues.select_add(own_queue(parent.app))
         super().__init__(parent, **kwargs)
 
     def start(self, parent: Any) -> None:
@@ -88,8 +89,7 @@ class SweepStep(bootsteps.StartStopStep):
             self._entries.pop().cancel()
 
     def _sweep(self, worker: Any) -> None:
-        # While every slot is busy messages would only pile up: none of them could run.
-        if len(worker_state.active_requests) < worker.concurrency:
+        if not _holds_sweep():  # while every slot is busy they would only pile up
             _send(worker.app, SWEEP, expires=EXPIRES)
 
     def _cancel(self, app: Celery) -> None:
@@ -101,10 +101,19 @@ class SweepStep(bootsteps.StartStopStep):
             self._revoked.handled(some)
 
 
+def _holds_sweep() -> bool:
+    """Whether this worker has received a sweep message that is not done yet."""
+    # The copy is one step: meanwhile another thread may receive a message.
+    requests: Any = worker_state.reserved_requests
+    held = [reference() for reference in requests.data.copy()]
+    return any(request is not None and request.name == SWEEP for request in held)
+
+
 def _send(app: Celery, name: str, args: tuple[Any, ...] = (), **options: Any) -> bool:
     """Publish one of our own tasks; a broker that is away is tried again at the next tick."""
     try:
-        app.send_task(name, args, queue=own_queue(app), retry=False, ignore_result=True, **options)
+        queue = own_queue(app).name
+        app.send_task(name, args, queue=queue, retry=False, ignore_result=True, **options)
     except Exception as error:
         logger.debug("%s was not published: %s", name, error)
         return False
@@ -125,8 +134,9 @@ def _prepare_app(app: Celery) -> None:
     app.steps["worker"].add(SweepStep)
     interval = SweepStep.engine.config.sweep_interval
     if interval and not is_scheduled(app):
+        options = {"expires": EXPIRES, "queue": own_queue(app).name}
         app.add_periodic_task(
-            interval.total_seconds(), app.signature(SWEEP, options={"expires": EXPIRES}), name=ENTRY
+            interval.total_seconds(), app.signature(SWEEP, options=options), name=ENTRY
         )
 
 

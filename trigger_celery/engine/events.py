@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
+from trigger_celery.engine import notify
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.matching import match_event
 from trigger_celery.identity import new_id
 from trigger_celery.records import NewEvent
 
 
-def send_event(engine: Engine, name: str, payload: object, *, id: str | None = None) -> str:
+def send_event(
+    engine: Engine, name: str, payload: object, *, id: str | None = None, source: str = ""
+) -> str:
     """Store an event in the caller's transaction and return its id.
+
+    A second one with this id from this source is not stored again, and does nothing.
 
     Raises ``EncodeError`` or ``PayloadTooLarge`` before anything is written.
     """
+    return emit(engine, name, payload, id=id, source=source).id
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """The id of an event that was sent; ``stored`` is false if it was there already."""
+
+    id: str
+    stored: bool
+
+
+def emit(
+    engine: Engine, name: str, payload: object, *, id: str | None = None, source: str = ""
+) -> Emitted:
+    """Do what :func:`send_event` does; tell whether the event is new."""
     text = engine.codec.encode(payload, what=f"the payload of event {name!r}")
-    new = NewEvent(id=id or str(new_id()), name=name, payload=text)
+    new = NewEvent(id=id or str(new_id()), name=name, payload=text, source=source)
     event = engine.store.events.add(new)
     if event is not None:
         engine.store.on_commit(partial(match_event, engine, event))
-    return new.id
+        notify.received(engine, event)
+    return Emitted(new.id, event is not None)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from trigger_celery.authoring.runtime import Verbs, install, installed
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.events import send_event
+from trigger_celery.engine.facade_queues import QueueFacade
+from trigger_celery.engine.facade_runs import RunFacade
+from trigger_celery.engine.facade_tokens import TokenFacade
 from trigger_celery.errors import UsageError
 from trigger_celery.ports import Codec
 
 
-class Facade:
+class Facade(RunFacade, TokenFacade, QueueFacade):
     """The verbs that bodies and plain code reach without holding an engine."""
 
     def __init__(self, engine: Engine) -> None:
@@ -20,9 +23,11 @@ class Facade:
         """The codec of the engine."""
         return self.engine.codec
 
-    def send_event(self, name: str, payload: object, *, id: str | None = None) -> str:
+    def send_event(
+        self, name: str, payload: object, *, id: str | None = None, source: str = ""
+    ) -> str:
         """Store an event in the caller's transaction."""
-        return send_event(self.engine, name, payload, id=id)
+        return send_event(self.engine, name, payload, id=id, source=source)
 
 
 def install_engine(engine: Engine) -> Verbs | None:

@@ -17,7 +17,10 @@ logger = logging.getLogger("trigger_celery.lease")
 
 
 class Holding:
-    """A lease in this process's hands.
+    """A lease in this process's hands. ``paused`` says that a person holds the run.
+
+    ``stuck`` are steps that do not come back after their timeout: meanwhile the lease is not
+    renewed, so that the run goes on elsewhere.
 
     Its deadline counts from before the claim or renewal was *sent*: an answer that took
     longer than the lease cannot make a stale owner trust it.
@@ -28,6 +31,13 @@ class Holding:
         self.length = length
         self.deadline = sent_at + length
         self.lost = False
+        self.paused = False
+        self.stuck: set[object] = set()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the lease is to be renewed."""
+        return not (self.lost or self.stuck)
 
     @property
     def renew_at(self) -> float:
@@ -78,10 +88,11 @@ class LeaseKeeper:
     def renew(self, holdings: list[Holding]) -> None:
         """Extend these holdings with one update and mark those that were lost."""
         sent_at = self._clock.monotonic()
-        kept = set(self._store.runs.renew([held.lease for held in holdings]))
+        kept = self._store.runs.renew([held.lease for held in holdings])
         for held in holdings:
             if held.lease in kept:
                 held.extend(sent_at)
+                held.paused = kept[held.lease]
             else:
                 held.lost = True
 
@@ -102,16 +113,16 @@ class LeaseKeeper:
                 self._wakes_at = self._clock.monotonic() + pause
                 self._changed.wait(pause)
                 now = self._clock.monotonic()
-                due = [h for h in self._held.values() if h.renew_at <= now and not h.lost]
+                due = [h for h in self._held.values() if h.renew_at <= now and h.is_kept]
                 if due:  # take along whoever would be due soon: one update serves all
-                    due = [h for h in self._held.values() if not h.lost]
+                    due = [h for h in self._held.values() if h.is_kept]
             if due:
                 self._beat(due)
 
     def _pause(self) -> float:
         """How long nothing has to be renewed: idle workers look up once a minute."""
         now = self._clock.monotonic()
-        times = [held.renew_at for held in self._held.values() if not held.lost]
+        times = [held.renew_at for held in self._held.values() if held.is_kept]
         return max(0.01, min(times, default=now + 60) - now)
 
     def _beat(self, due: list[Holding]) -> None:

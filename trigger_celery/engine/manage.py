@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from uuid import UUID
 
+from trigger_celery.engine import children, notify, queues
 from trigger_celery.engine.app import Engine
 from trigger_celery.errors import RunCanceled, RunNotFound
 from trigger_celery.records import Run
@@ -19,24 +20,34 @@ def get(engine: Engine, run_id: UUID) -> Run:
     return run
 
 
-def cancel(engine: Engine, run_id: UUID, reason: str = "") -> bool:
+def told(by: str, reason: str) -> dict[str, str]:
+    """Return what the history of a run says of who asked for a change, and why."""
+    return {name: text for name, text in (("by", by), ("reason", reason)) if text}
+
+
+def cancel(engine: Engine, run_id: UUID, reason: str = "", *, by: str = "") -> bool:
     """Cancel a run; return False if it had ended already.
 
     At once if it is queued or suspended; an executing body is left at its next boundary.
+    Its children that close with it are canceled too.
     """
     error = to_text(describe(RunCanceled(reason or "canceled")))
-    nudge = engine.persist(partial(engine.store.runs.cancel, run_id, error))
+    verb = partial(engine.store.runs.cancel, run_id, error, told(by, reason))
+    nudge = engine.persist(verb)
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
+        notify.ended_elsewhere(engine, [nudge])
+        queues.freed(engine, run_id)
+        children.close_soon(engine, run_id)
     return nudge is not None
 
 
-def retry(engine: Engine, run_id: UUID) -> None:
+def retry(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> None:
     """Queue a failed run again: its finished steps keep their checkpoints.
 
     Raises ``RunNotFound`` or ``IllegalTransition``.
     """
-    engine.dispatcher.nudge([engine.store.runs.retry(run_id)])
+    engine.dispatcher.nudge([engine.store.runs.retry(run_id, told(by, reason))])
 
 
 def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
@@ -44,4 +55,6 @@ def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
     nudge = engine.persist(partial(engine.store.runs.recover, run_id, worker))
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
+        notify.ended_elsewhere(engine, [nudge])
+        queues.freed(engine, run_id)
     return nudge is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from trigger_celery.errors import RunCanceled, RunFailed
+from trigger_celery.errors import RunCanceled, RunExpired, RunFailed, RunTimedOut
 from trigger_celery.records import Claimed, Lease, Run
 from trigger_celery.states import RunState
 from trigger_celery.values.failures import from_text
@@ -15,13 +15,15 @@ from trigger_celery.values.failures import from_text
 class Finished:
     """The run has ended. ``owed`` means result and callbacks are still to be published.
 
-    ``value`` is the result of a completed run, ``error`` the failure of any other.
+    ``value`` is the result of a completed run and ``output`` the same as it is stored;
+    ``error`` is the failure of any other.
     """
 
     run: Run
     lease: Lease
     state: RunState
     value: object = None
+    output: str | None = None
     error: Exception | None = None
     owed: bool = True
 
@@ -48,6 +50,7 @@ def stored_outcome(claimed: Claimed, value: object) -> Finished:
         lease=claimed.lease,
         state=run.state,
         value=value,
+        output=run.output,
         error=None if run.state is RunState.COMPLETED else stored_error(run),
     )
 
@@ -59,4 +62,8 @@ def stored_error(run: Run) -> Exception:
     failure = from_text(run.error)
     if run.state is RunState.CANCELED:
         return RunCanceled(failure.message)
+    if run.state is RunState.EXPIRED:
+        return RunExpired(failure.message)
+    if run.state is RunState.TIMED_OUT:
+        return RunTimedOut(failure.message)
     return RunFailed(failure.kind, failure.message)

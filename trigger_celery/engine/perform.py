@@ -6,6 +6,7 @@ from functools import partial
 
 from trigger_celery.authoring.automatic import close_coroutines
 from trigger_celery.authoring.context import StepCall
+from trigger_celery.engine import notify
 from trigger_celery.engine.effects import Body, Io, Pause, Routine
 from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.policy import is_retryable, retry_delay
@@ -57,8 +58,18 @@ def _body(
     value = yield Body(call.name, partial(segment.run_body, call, slot.key, meter), call.is_async)
     checkpoint = _checkpoint(segment, call, slot, number, meter, value)
     stored = segment.decode(checkpoint.value)  # what cannot be read back is not recorded
-    yield Io(partial(segment.record, checkpoint))
+    yield Io(partial(_record, segment, checkpoint))
     return stored
+
+
+def _record(segment: Segment, checkpoint: Checkpoint) -> None:
+    segment.record(checkpoint)
+    notify.step_completed(segment.engine, segment.run, checkpoint.key, checkpoint.attempt)
+
+
+def _record_failure(segment: Segment, failed: FailedAttempt, error: Exception) -> None:
+    segment.record_failure(failed)
+    notify.step_failed(segment.engine, segment.run, failed.key, failed.number, error)
 
 
 def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> object:
@@ -81,7 +92,9 @@ def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter
             return segment.decode(stored)
         return value
 
-    return segment.guarded(attempt)
+    value = segment.guarded(attempt)
+    notify.step_completed(segment.engine, segment.run, slot.key, number)
+    return value
 
 
 def _checkpoint(
@@ -111,7 +124,7 @@ def _failed(
         error=to_text(describe(error)),
         span=span,
     )
-    yield Io(partial(segment.record_failure, failed))
+    yield Io(partial(_record_failure, segment, failed, error))
     if not is_retryable(error) or number >= call.retry.max_attempts:
         raise error
     delay = retry_delay(call.retry, number, error)

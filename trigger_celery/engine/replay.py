@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 from trigger_celery.engine.branches import Branches, Scope
 from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
@@ -36,6 +37,7 @@ class Replay:
         self._taken: set[str] = set()
         self._backoffs = _open_backoffs(outcomes.recorded)
         self.branches = Branches()
+        self._lock = Lock()  # branches of a def body are threads
 
     def place(self, name: str, kind: StepKind, explicit: str | None) -> Slot:
         """Return the slot of the next call of this name.
@@ -44,7 +46,10 @@ class Replay:
         :exc:`DuplicateStepKey` if the key was given out in this segment, and
         :exc:`NonDeterminismError` if something else was recorded there or in another order.
         """
-        scope = self.branches.current()
+        with self._lock:
+            return self._place(self.branches.current(), name, kind, explicit)
+
+    def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> Slot:
         key = self._key(scope, name, explicit)
         outcome = self._recorded.get(key)
         if outcome is None:
@@ -57,7 +62,17 @@ class Replay:
 
     def name_once(self, name: str) -> str:
         """Return a key for a call that records nothing but must be the same on each replay."""
-        return self._key(self.branches.current(), name, None)
+        with self._lock:
+            return self._key(self.branches.current(), name, None)
+
+    def recorded(self, key: str) -> Outcome | None:
+        """Return what earlier segments recorded under a key that no call has to itself."""
+        return self._recorded.get(key)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing of this attempt is recorded yet."""
+        return not self._recorded and not self._failures
 
     def failures(self, key: str) -> int:
         """Return how often the step failed already in this attempt of the run."""

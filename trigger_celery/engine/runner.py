@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
-
 from trigger_celery.authoring.context import entered
 from trigger_celery.authoring.definition import TaskDefinition
-from trigger_celery.engine import settle
+from trigger_celery.engine import children, hooks, queues, settle
 from trigger_celery.engine.app import Engine
+from trigger_celery.engine.declared import remember_limits
 from trigger_celery.engine.lease import Holding
-from trigger_celery.engine.outcome import NOT_CLAIMED, Executed, Left, stored_outcome
+from trigger_celery.engine.outcome import NOT_CLAIMED, Executed, Finished, Left, stored_outcome
 from trigger_celery.engine.replay import Replay
 from trigger_celery.engine.segment import Segment
 from trigger_celery.engine.session import BodySession
@@ -53,22 +52,49 @@ def execute(
         length=definition.heartbeat_timeout or engine.config.heartbeat_timeout,
         token=new_token(),
     )
-    _remember_version(engine, definition)
+    _prepare(engine, definition)
     sent_at = engine.clock.monotonic()
     claimed = engine.persist(partial(engine.store.runs.claim, claim))
     if claimed is None:
         return NOT_CLAIMED
     if claimed.publishing:
-        text = claimed.run.output
-        return stored_outcome(claimed, None if text is None else engine.codec.decode(text))
-    with engine.leases.holding(claimed.lease, claim.length, sent_at=sent_at) as held:
-        owed = publish(claimed.run)
-        try:
-            segment = _segment(engine, claimed, held, definition)
-            return _run(segment, definition, body or definition.body, publish=owed)
-        except LeaseLost as lost:
-            logger.warning("run %s: %s; its result was dropped", run_id, lost)
-            return Left(reason="lease lost", run=claimed.run)
+        return _ended(engine, definition, _stored_end(engine, claimed))
+    try:
+        with engine.leases.holding(claimed.lease, claim.length, sent_at=sent_at) as held:
+            executed = _carry(engine, claimed, held, definition, body or definition.body, publish)
+    finally:  # before the end is published: that may take time, and others wait
+        queues.left(engine, claimed, since=sent_at)
+    return _ended(engine, definition, executed) if isinstance(executed, Finished) else executed
+
+
+def _carry(
+    engine: Engine,
+    claimed: Claimed,
+    held: Holding,
+    definition: TaskDefinition,
+    body: Body,
+    publish: Callable[[Run], bool],
+) -> Executed:
+    """Run the body as far as it goes, and store what came of it."""
+    owed = publish(claimed.run) or bool(claimed.run.parent_key) or hooks.owed(definition)
+    try:
+        segment = _segment(engine, claimed, held, definition)
+        return _run(segment, definition, body, publish=owed)
+    except LeaseLost as lost:
+        logger.warning("run %s: %s; its result was dropped", claimed.run.id, lost)
+        return Left(reason="lease lost", run=claimed.run)
+
+
+def _stored_end(engine: Engine, claimed: Claimed) -> Finished:
+    text = claimed.run.output
+    return stored_outcome(claimed, None if text is None else engine.codec.decode(text))
+
+
+def _ended(engine: Engine, definition: TaskDefinition, finished: Finished) -> Finished:
+    """Do what follows from the end of a run before it counts as published; safe to repeat."""
+    children.ended(engine, finished.run, finished.state)
+    hooks.ended(engine, definition, finished)
+    return finished
 
 
 def published(engine: Engine, executed: Executed) -> None:
@@ -94,6 +120,7 @@ def _segment(
 
 
 def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: bool) -> Executed:
+    hooks.entering(segment, definition)
     meter = segment.meter()
     try:
         # In a copy of the context: what a body sets must not reach the worker's next task.
@@ -103,29 +130,31 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
             segment.store.check_boundary(f"the end of task {segment.run.task!r}")
             return settle.completed(segment, value, publish=publish)
         if segment.left_main_line:
-            raise settle.swallowed(segment)
-        return _leave(segment)
+            raise settle.swallowed(segment, segment.keys)
+        return _leave(segment, definition)
     except Unwinding:
-        return _leave(segment)
+        return _leave(segment, definition)
     except (Exception, BaseExceptionGroup, CancelledError) as error:
-        failure = _failure_in(error)
+        failure = _failure_in(segment, error)
         if failure is None:
-            return _leave(segment)
+            return _leave(segment, definition)
         if segment.handing_back or isinstance(segment.unwinding, LeaseLost):
             logger.warning("run %s failed while it was being left: %r", segment.run.id, failure)
-            return _leave(segment)
+            return _leave(segment, definition)
         return settle.failed(segment, failure, definition, meter, publish=publish)
 
 
-def _leave(segment: Segment) -> Executed:
+def _leave(segment: Segment, definition: TaskDefinition) -> Executed:
     if isinstance(segment.unwinding, LeaseLost):
         raise segment.unwinding
-    return settle.suspended(segment)
+    return settle.suspended(segment, definition)
 
 
-def _failure_in(error: BaseException) -> Exception | None:
-    """Return what failed, or None if the branches of a ``TaskGroup`` were only left together."""
+def _failure_in(segment: Segment, error: BaseException) -> Exception | None:
+    """Return what failed, or None if the body was only left, perhaps with its branches."""
     if isinstance(error, CancelledError):
+        if segment.unwinding is not None:
+            return None
         failure = RunError("the body ended as canceled, by something that it awaited")
         failure.__cause__ = error
         return failure
@@ -144,18 +173,31 @@ def _call(segment: Segment, body: Body) -> object:
     with entered(BodySession(segment)):
         if not segment.is_async:
             return body(*args, **kwargs)
-        # A loop of its own: what the body leaves behind in it ends with the segment.
-        return async_to_sync(_begin, force_new_loop=True)(segment, body, args, kwargs)
+        return _call_async(segment, partial(body, *args, **kwargs))
 
 
-async def _begin(segment: Segment, body: Body, args: list[Any], kwargs: dict[str, Any]) -> object:
-    segment.begin_async()
-    return await body(*args, **kwargs)
+def _call_async(segment: Segment, body: Body) -> object:
+    async def begin() -> object:
+        segment.begin_async()
+        return await body()
+
+    try:
+        return segment.loop.run(begin)
+    except BaseException as error:
+        if not segment.loop.is_running:
+            raise
+        # A soft time limit, or whatever else interrupts a worker.
+        segment.refuse(Unwinding(f"the body was interrupted by {error!r}"))
+        segment.loop.abandon()
+        # Its frames hold the executor of the loop's thread, which ends when that is gone.
+        interrupt = error.with_traceback(None)
+    raise interrupt
 
 
-def _remember_version(engine: Engine, definition: TaskDefinition) -> None:
-    """Store the task's source the first time this process sees this version of it."""
+def _prepare(engine: Engine, definition: TaskDefinition) -> None:
+    """Store source and limits of the task the first time this process sees this version of it."""
     digest = definition.version.digest
     if digest not in engine.known_versions:
         engine.persist(partial(engine.store.remember_version, definition.version))
         engine.known_versions.add(digest)
+    remember_limits(engine, definition)

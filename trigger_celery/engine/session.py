@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from types import CoroutineType
 from typing import Any, cast
 
 from trigger_celery.authoring.automatic import close_coroutines
-from trigger_celery.authoring.awaitables import DurableCall
-from trigger_celery.authoring.context import CurrentRun, StepCall, WaitCall
-from trigger_celery.engine.effects import Routine, drive
+from trigger_celery.authoring.awaitables import Combined, DurableCall
+from trigger_celery.authoring.context import CurrentRun, FanOut, StepCall, WaitCall
+from trigger_celery.engine import race, tasks, threads
+from trigger_celery.engine.effects import Io, Routine, drive
+from trigger_celery.engine.fan_out import fan_out
 from trigger_celery.engine.perform import perform
 from trigger_celery.engine.replay import Slot
 from trigger_celery.engine.segment import Segment
+from trigger_celery.engine.shown import describe_run
 from trigger_celery.states import WaitState
+
+ENDED = (WaitState.EVENT, WaitState.COMPLETED, WaitState.TIMEOUT)
+"""What became of a wait that the body goes on from; a canceled one can be awaited again."""
 
 
 class BodySession:
@@ -21,6 +30,7 @@ class BodySession:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
+        self._described = describe_run(segment.engine, segment.run)
 
     @property
     def is_async(self) -> bool:
@@ -34,16 +44,7 @@ class BodySession:
 
     def describe(self) -> CurrentRun:
         """Return the run as its body may see it."""
-        run = self._segment.run
-        return CurrentRun(
-            id=run.id,
-            task=run.task,
-            attempt=run.attempt,
-            crashes=run.crashes,
-            fence=run.fence,
-            created_at=run.created_at,
-            step_key=self._segment.step_key,
-        )
+        return replace(self._described, step_key=self._segment.step_key)
 
     def decode(self, text: str) -> object:
         """Return a stored value."""
@@ -73,7 +74,40 @@ class BodySession:
         slot = self._place(call)
         return self._carry_out(_wait(self._segment, call, slot), call.name)
 
-    def _place(self, call: StepCall | WaitCall) -> Slot:
+    def fan_out(self, call: FanOut) -> Any:
+        """Start runs and wait for them, or return how they ended."""
+        slot = self._place(call)
+        return self._carry_out(fan_out(self._segment, call, slot), call.name)
+
+    def gather(self, branches: Sequence[Any], *, return_exceptions: bool, max_parallel: int) -> Any:
+        """Carry on branches and return what they returned."""
+        self._begin("gather()")
+        if self._segment.is_async:
+            coroutine = tasks.gather(self._segment, branches, return_exceptions=return_exceptions)
+            return Combined(coroutine, branches)
+        return threads.gather(
+            self._segment,
+            branches,
+            return_exceptions=return_exceptions,
+            max_parallel=max_parallel,
+        )
+
+    def wait_any(
+        self, branches: Sequence[Any], *, key: str | None, max_parallel: int, source: str
+    ) -> Any:
+        """Carry on branches and return which was over first, with its value."""
+        self._begin("wait_any()")
+        started = race.begin(self._segment, key, source)
+        if self._segment.is_async:
+            return Combined(race.run_tasks(started, branches), branches)
+        return race.run_threads(started, branches, max_parallel=max_parallel)
+
+    def _begin(self, what: str) -> None:
+        self._segment.raise_if_unwinding()
+        if not self._segment.is_async:  # its branches use connections of their own
+            self._segment.store.check_boundary(what)
+
+    def _place(self, call: StepCall | WaitCall | FanOut) -> Slot:
         self._segment.raise_if_unwinding()
         return self._segment.replay.place(call.name, call.kind, call.key)
 
@@ -87,8 +121,11 @@ class BodySession:
 
 def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
     outcome = slot.outcome
-    if outcome is not None and outcome.wait in (WaitState.EVENT, WaitState.TIMEOUT):
+    if outcome is not None and outcome.wait in ENDED:
         return call.conclude(outcome)
     yield from segment.check(f"wait {slot.key!r}")
-    wait = call.build(slot.key, slot.position) if outcome is None else None
+    wait = None
+    if outcome is None:
+        build = partial(call.build, slot.key, slot.position)
+        wait = (yield Io(build)) if call.build_reads else build()
     return (yield from segment.park(wait, slot.key))

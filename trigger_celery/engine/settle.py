@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import inspect
 import logging
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 from trigger_celery.authoring.definition import TaskDefinition
-from trigger_celery.engine.matching import look_back
+from trigger_celery.engine import hooks, notify
+from trigger_celery.engine.leftovers import end_transactions
+from trigger_celery.engine.looking import look_back
 from trigger_celery.engine.metering import Meter
 from trigger_celery.engine.outcome import Executed, Finished, Left
-from trigger_celery.engine.policy import is_retryable, leaves, retry_delay
+from trigger_celery.engine.retrying import next_try, replaced
 from trigger_celery.engine.segment import Segment
-from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
+from trigger_celery.errors import SuspensionSwallowed
 from trigger_celery.identity import new_token
-from trigger_celery.records import Ending, FailedAttempt, NewWait, Nudge, StepKind, Suspend
+from trigger_celery.records import (
+    LOOKED_FOR,
+    Ending,
+    FailedAttempt,
+    NewWait,
+    Nudge,
+    StepKind,
+    Suspend,
+)
 from trigger_celery.states import RunState
 from trigger_celery.values.failures import describe, to_text
 
@@ -39,21 +50,24 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
         publish_within=PUBLISH_WITHIN,
     )
     _end(segment, ending)
+    notify.ended(segment.engine, segment.run, RunState.COMPLETED)
     return Finished(
         run=segment.run,
         lease=segment.lease,
         state=RunState.COMPLETED,
         value=stored,
+        output=text,
         owed=publish,
     )
 
 
-def suspended(segment: Segment) -> Executed:
+def suspended(segment: Segment, task: TaskDefinition) -> Executed:
     """Store the suspension, then look once for events that were there before it."""
     if segment.handing_back:
         nudge = segment.guarded(partial(segment.store.runs.hand_back, segment.lease, new_token()))
         segment.engine.dispatcher.nudge([nudge])
         return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
+    hooks.waiting(segment, task)
     suspend = Suspend(
         waits=tuple(segment.waits),
         keys=tuple(segment.keys),
@@ -61,7 +75,8 @@ def suspended(segment: Segment) -> Executed:
         token=new_token(),
     )
     state = _suspend(segment, suspend)
-    if state is RunState.SUSPENDED and any(w.kind is StepKind.EVENT for w in segment.waits):
+    notify.suspended(segment.engine, segment.run, state, segment.keys)
+    if state is RunState.SUSPENDED and any(w.kind in LOOKED_FOR for w in segment.waits):
         _look_back(segment)
     retrying = any(wait.kind is StepKind.RETRY for wait in segment.waits)
     return Left(reason="retrying" if retrying else "suspended", run=segment.run, state=state)
@@ -78,8 +93,9 @@ def failed(
     segment: Segment, error: Exception, task: TaskDefinition, meter: Meter, *, publish: bool
 ) -> Executed:
     """Store the failure of the body: one more attempt later, or the end and a dead letter."""
-    if isinstance(error, TransactionOpen):
-        segment.store.release()  # nothing of ours may join what the body left open
+    end_transactions(segment.store)
+    decided = hooks.catch_error(segment, task, error)
+    error = replaced(error, decided)
     failure = describe(error)
     attempt = FailedAttempt(
         key="",
@@ -88,10 +104,9 @@ def failed(
         error=to_text(failure),
         span=meter.span(worker=segment.worker, source=""),
     )
-    may_retry = all(is_retryable(each) and task.retries(each) for each in leaves(error))
-    if may_retry and segment.run.attempt < task.retry.max_attempts:
-        delay = retry_delay(task.retry, segment.run.attempt, error)
-        return _retry_later(segment, attempt, delay)
+    again = next_try(segment.run, task, error, decided)
+    if again is not None:
+        return _retry_later(segment, attempt, again, failure.kind)
     ending = Ending(
         state=RunState.FAILED,
         token=new_token(),
@@ -102,6 +117,7 @@ def failed(
         failed=attempt,
     )
     _end(segment, ending)
+    notify.ended(segment.engine, segment.run, RunState.FAILED, error=failure.kind)
     return Finished(
         run=segment.run,
         lease=segment.lease,
@@ -111,21 +127,25 @@ def failed(
     )
 
 
-def swallowed(segment: Segment) -> SuspensionSwallowed:
-    """Return the error for a body that returned although it was being left."""
+def swallowed(segment: Segment, keys: Sequence[str]) -> SuspensionSwallowed:
+    """Return the error for a body, or a branch, that returned although it was being left."""
     return SuspensionSwallowed(
-        f"task {segment.run.task!r} caught the suspension at {', '.join(segment.keys)!r} and "
+        f"task {segment.run.task!r} caught the suspension at {', '.join(keys)!r} and "
         "went on: a bare 'except:' or 'except BaseException:' stands around it. Catch "
         "Exception instead, or raise again what you do not know."
     )
 
 
-def _retry_later(segment: Segment, attempt: FailedAttempt, delay: timedelta) -> Executed:
+def _retry_later(
+    segment: Segment, attempt: FailedAttempt, again: timedelta | datetime, kind: str
+) -> Executed:
+    delay = again if isinstance(again, timedelta) else None
     wait = NewWait(
         key=f"~retry/{segment.lease.fence}",
         kind=StepKind.RETRY,
         position=0,
         delay=delay,
+        until=again if isinstance(again, datetime) else None,
     )
     suspend = Suspend(
         waits=(wait,),
@@ -134,7 +154,9 @@ def _retry_later(segment: Segment, attempt: FailedAttempt, delay: timedelta) -> 
         token=new_token(),
         failed=attempt,
     )
-    return Left(reason="retrying", run=segment.run, state=_suspend(segment, suspend))
+    state = _suspend(segment, suspend)
+    notify.retrying(segment.engine, segment.run, state, kind, delay)
+    return Left(reason="retrying", run=segment.run, state=state)
 
 
 def _suspend(segment: Segment, suspend: Suspend) -> RunState:

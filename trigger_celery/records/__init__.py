@@ -6,6 +6,24 @@ the codec wrote it: a store keeps them and never looks inside.
 
 from __future__ import annotations
 
+from trigger_celery.records.audience import Audience
+from trigger_celery.records.children import ChildEnd
+from trigger_celery.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
+from trigger_celery.records.managing import Place
+from trigger_celery.records.queues import (
+    EVERYTHING,
+    NO_LIMITS,
+    OF_TASK,
+    Admitted,
+    Created,
+    Holder,
+    Limits,
+    QueueLoad,
+    Rate,
+    Standing,
+    StoredQueue,
+    line_of,
+)
 from trigger_celery.records.runs import (
     Claim,
     Claimed,
@@ -18,12 +36,16 @@ from trigger_celery.records.runs import (
     Run,
     TaskVersion,
 )
+from trigger_celery.records.schedules import Overlap, Schedule, ScheduleChange
 from trigger_celery.records.steps import (
+    LOOKED_FOR,
     Checkpoint,
     FailedAttempt,
     Span,
     StepKind,
 )
+from trigger_celery.records.subscriptions import Subscription
+from trigger_celery.records.tokens import NewToken, OpenWait, StoredToken
 from trigger_celery.records.waits import (
     Candidate,
     Event,
@@ -35,25 +57,53 @@ from trigger_celery.records.waits import (
 )
 
 __all__ = [
+    "EVERYTHING",
+    "FREES",
+    "LOOKED_FOR",
+    "NO_LIMITS",
+    "OF_TASK",
+    "Admitted",
+    "Audience",
     "Candidate",
     "Checkpoint",
+    "ChildEnd",
     "Claim",
     "Claimed",
+    "Created",
     "Due",
     "Ending",
     "Event",
     "FailedAttempt",
+    "HeldKey",
     "HistoryEntry",
+    "Holder",
+    "KeyPurpose",
     "Lease",
+    "Limits",
     "NewEvent",
+    "NewKey",
     "NewRun",
+    "NewToken",
     "NewWait",
     "Nudge",
+    "OpenWait",
     "Outcome",
     "Outcomes",
+    "Overlap",
+    "Place",
+    "PushBack",
+    "QueueLoad",
+    "Rate",
     "Run",
+    "Schedule",
+    "ScheduleChange",
     "Span",
+    "Standing",
     "StepKind",
+    "StoredQueue",
+    "StoredToken",
+    "Subscription",
     "Suspend",
     "TaskVersion",
+    "line_of",
 ]

@@ -13,9 +13,16 @@ class StepKind(StrEnum):
     STEP = "step"
     VALUE = "value"
     SEND = "send_event"
+    TRIGGER = "trigger"
     SLEEP = "sleep"
     EVENT = "wait_for_event"
+    TOKEN = "wait_for_token"
+    CHILDREN = "wait_for_runs"
     RETRY = "retry"
+
+
+LOOKED_FOR = frozenset({StepKind.EVENT, StepKind.TOKEN, StepKind.CHILDREN})
+"""Kinds of waits that may be over when the run suspends: somebody has to look, once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,15 @@ from trigger_celery.states import WaitState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to be stored; a second one with the same id is not stored again."""
+    """An event to be stored; a second one with the same source and id is not stored again.
+
+    ``source`` is where it came from: "" for this application.
+    """
 
     id: str
     name: str
     payload: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class Event:
     name: str
     payload: str
     received_at: datetime
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ class NewWait:
 
     ``paths`` is the JSON list of the filter's sorted key paths and ``match_hash`` the
     signed 64-bit hash of its values; both empty/None for waits that no event ends.
+    ``token_id`` is the token whose completion ends the wait.
     """
 
     key: str
@@ -48,6 +54,7 @@ class NewWait:
     filter: str = ""
     paths: str = ""
     match_hash: int | None = None
+    token_id: UUID | None = None
     source: str = ""
 
 
@@ -68,21 +75,23 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An open event wait; its filter decides whether an event ends it."""
+    """An open wait that may be over by now; of an event wait the filter decides."""
 
     wait_id: int
     run_id: UUID
     key: str
     name: str
     filter: str
+    kind: StepKind = StepKind.EVENT
+    token_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """One recorded thing of a run, as a replay needs it.
 
-    A checkpoint has ``value``; a wait has ``wait`` (its state), and the ``event`` that
-    ended it if one did.
+    A checkpoint has ``value``; a wait has ``wait`` (its state), the ``event`` that ended it
+    if one did, and the ``value`` that whoever completed it gave.
     """
 
     key: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trigger_celery.testing.alarm import ManualAlarm
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.contract import StoreContract
 from trigger_celery.testing.drain import drain
@@ -13,6 +14,7 @@ __all__ = [
     "Fault",
     "FaultStore",
     "Harness",
+    "ManualAlarm",
     "ManualClock",
     "MemoryStore",
     "RecordingDispatcher",

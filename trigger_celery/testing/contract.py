@@ -15,15 +15,28 @@
 
 from __future__ import annotations
 
+from trigger_celery.testing.contract_children import ChildContract, CloseContract
+from trigger_celery.testing.contract_copies import CopyContract
+from trigger_celery.testing.contract_deadlines import DeadlineContract
 from trigger_celery.testing.contract_ends import CancelContract, EndContract, RetryContract
 from trigger_celery.testing.contract_events import EventContract, LookBackContract, MatchContract
 from trigger_celery.testing.contract_fence import FenceContract, RepeatContract
 from trigger_celery.testing.contract_history import HistoryContract
+from trigger_celery.testing.contract_keys import DebounceContract, KeyContract
+from trigger_celery.testing.contract_lines import LineContract
+from trigger_celery.testing.contract_managing import PauseContract, RescheduleContract
 from trigger_celery.testing.contract_publish import PublishContract
+from trigger_celery.testing.contract_queues import PausedQueueContract, QueueContract
+from trigger_celery.testing.contract_rates import LoadContract, RateContract
 from trigger_celery.testing.contract_runs import ClaimContract, CreateContract, LeaseContract
+from trigger_celery.testing.contract_schedules import ScheduleContract
+from trigger_celery.testing.contract_slots import FreedSlotContract, SlotContract
+from trigger_celery.testing.contract_subscriptions import RetentionContract, SubscriptionContract
 from trigger_celery.testing.contract_sweeps import CrashContract, SweepContract
+from trigger_celery.testing.contract_tokens import OpenWaitContract, TokenContract
 from trigger_celery.testing.contract_transactions import RecordContract, TransactionContract
-from trigger_celery.testing.contract_waits import LookContract, SuspendContract
+from trigger_celery.testing.contract_turns import PromiseContract, TurnContract
+from trigger_celery.testing.contract_waits import GiveUpContract, LookContract, SuspendContract
 
 
 class StoreContract(
@@ -34,17 +47,40 @@ class StoreContract(
     PublishContract,
     CancelContract,
     RetryContract,
+    PauseContract,
+    RescheduleContract,
+    CopyContract,
     FenceContract,
     RepeatContract,
     RecordContract,
     SuspendContract,
     LookContract,
+    GiveUpContract,
+    ChildContract,
+    CloseContract,
     EventContract,
     LookBackContract,
     MatchContract,
+    SubscriptionContract,
+    RetentionContract,
     SweepContract,
     CrashContract,
+    DeadlineContract,
+    KeyContract,
+    DebounceContract,
     TransactionContract,
     HistoryContract,
+    ScheduleContract,
+    TokenContract,
+    OpenWaitContract,
+    QueueContract,
+    PausedQueueContract,
+    SlotContract,
+    FreedSlotContract,
+    LineContract,
+    PromiseContract,
+    TurnContract,
+    RateContract,
+    LoadContract,
 ):
     """All laws of :class:`trigger_celery.ports.Store`, one test each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from trigger_celery.ports import Store
-from trigger_celery.records import NewEvent
+from trigger_celery.records import NewEvent, Subscription
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing.contract_records import (
     AWKWARD,
@@ -141,6 +141,38 @@ class MatchContract:
         assert list(find("approved", [], after=0, limit=9)) == []
         store.runs.cancel(runs[low], "")
         assert list(find("approved", [low, high], after=0, limit=9)) == [found[1]]
+
+    def test_the_audience_of_an_event_is_all_that_it_may_start_or_wake(self, store: Store) -> None:
+        empty = store.events.audience("approved", [], limit=9)
+        assert [list(empty.shapes), list(empty.subscriptions), list(empty.candidates)] == [[]] * 3
+        for number in (3, 1, 2):
+            suspended(store, event_wait(match_hash=number, paths=f'["p{number}"]'))
+        suspended(store, event_wait(name="other", paths='["x"]'))
+        wanted = [Subscription(task=task, name="approved", filter=AWKWARD) for task in "ab"]
+        store.subscriptions.sync([*wanted, Subscription(task="c", name="other", filter="{}")], [])
+        found = store.events.audience("approved", [1, 3, 3, 7], limit=9)
+        assert sorted(found.shapes) == ['["p1"]', '["p2"]', '["p3"]']
+        assert list(found.subscriptions) == wanted
+        find = store.waits.candidates
+        assert list(found.candidates) == list(find("approved", [1, 3], after=0, limit=9))
+        assert len(found.candidates) == 2
+        first = store.events.audience("approved", [1, 3], limit=1)
+        assert list(first.candidates) == list(found.candidates)[:1]
+        assert list(first.subscriptions) == wanted[:1]
+        assert sorted(first.shapes) == sorted(found.shapes)
+
+    def test_an_event_is_noted_as_matched_with_the_last_waits_that_it_ends(
+        self, store: Store
+    ) -> None:
+        suspended(store, event_wait())
+        event = emitted(store)
+        store.waits.resolve(event.sequence, [])
+        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == [event]
+        assert len(store.waits.resolve(event.sequence, wait_ids(store), matched=True)) == 1
+        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == []
+        late = emitted(store)
+        assert list(store.waits.resolve(late.sequence, [], matched=True)) == []
+        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == []
 
     def test_the_open_event_waits_of_a_run_are_told_by_id(self, store: Store) -> None:
         run_id = suspended(store, event_wait("a"), sleeping(), event_wait("b", name="other"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
@@ -19,7 +20,6 @@ from trigger_celery.testing.contract_tools import (
     checkpoint,
     claim,
     failed_attempt,
-    got,
     outcomes,
     raises,
     started,
@@ -92,11 +92,21 @@ class FenceContract:
     def test_no_verb_writes_under_a_fence_that_was_never_granted(self, store: Store) -> None:
         for write in FENCED.values():
             lease = started(store)
+            before = everything(store, lease.run_id)
             for fence in (0, lease.fence + 1):
                 with raises(LeaseLost):
-                    write(store, Lease(lease.run_id, fence))
-            assert got(store, lease.run_id).state is RunState.EXECUTING
-            assert outcomes(store, lease.run_id).recorded == {}
+                    write(store, replace(lease, fence=fence))
+            assert everything(store, lease.run_id) == before
+
+    def test_no_verb_writes_under_the_same_fence_of_another_claim(self, store: Store) -> None:
+        """A database that crashed may have lost a claim, and have granted its fence again."""
+        for write in FENCED.values():
+            lease = started(store)
+            before = everything(store, lease.run_id)
+            with raises(LeaseLost):
+                write(store, replace(lease, token="lost"))
+            assert everything(store, lease.run_id) == before
+            write(store, lease)
 
     def test_a_step_that_another_worker_recorded_is_never_overwritten(self, store: Store) -> None:
         lease = started(store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from itertools import pairwise
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from trigger_celery.ports import Store
 from trigger_celery.states import TRANSITIONS, RunState
@@ -80,6 +80,19 @@ class HistoryContract:
         store.runs.end(claim(store, run_id).lease, ending(publish_within=timedelta(0)))
         store.runs.published(claim(store, run_id).lease)
         return run_id
+
+    def test_a_note_is_told_and_changes_nothing(self, store: Store) -> None:
+        lease = started(store)
+        before = got(store, lease.run_id)
+        store.runs.note(lease.run_id, "hook", {"hook": "on_start", "error": "\N{SNOWMAN} 'x'"})
+        assert got(store, lease.run_id) == before
+        last = store.runs.history(lease.run_id)[-1]
+        assert (last.verb, last.state, last.fence, last.worker) == ("hook", "executing", 1, "w1")
+        assert json.loads(last.data) == {"hook": "on_start", "error": "\N{SNOWMAN} 'x'"}
+        store.runs.end(lease, ending())
+        store.runs.note(lease.run_id, "hook", {})
+        assert store.runs.history(lease.run_id)[-1].state is RunState.COMPLETED
+        store.runs.note(uuid4(), "hook", {})
 
     def test_the_history_tells_cancellations_and_timeouts(self, store: Store) -> None:
         lease, run_id = started(store), queued(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from trigger_celery.ports import Store
+from trigger_celery.states import RunState
 from trigger_celery.testing.contract_records import (
     LEASE,
     asked,
@@ -70,6 +71,23 @@ class PublishContract:
         assert swept(store) == [lease.run_id]
         second = claim(store, lease.run_id, worker="w3")
         assert second.lease.fence == first.lease.fence + 1
+
+    def test_a_publisher_that_is_known_to_have_died_is_followed_by_another_at_once(
+        self, store: Store
+    ) -> None:
+        lease = started(store, worker="w1")
+        store.runs.end(lease, ending())
+        assert store.runs.recover(lease.run_id, "w2") is None
+        assert store.runs.claim(asked(lease.run_id)) is None
+        nudge = store.runs.recover(lease.run_id, "w1")
+        assert nudge is not None
+        assert nudge.run_id == lease.run_id
+        assert got(store, lease.run_id).state is RunState.COMPLETED
+        assert swept(store) == []
+        later = claim(store, lease.run_id, worker="w2")
+        assert later.publishing
+        store.runs.published(later.lease)
+        assert store.runs.recover(lease.run_id, "w2") is None
 
     def test_an_old_fence_publishes_nothing(self, store: Store) -> None:
         lease = started(store)

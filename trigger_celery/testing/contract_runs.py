@@ -91,7 +91,7 @@ class ClaimContract:
     def test_a_claim_executes_the_run_under_the_next_fence(self, store: Store) -> None:
         run_id = queued(store)
         claimed = claim(store, run_id)
-        assert claimed.lease == Lease(run_id, 1)
+        assert claimed.lease == Lease(run_id, 1, claimed.lease.token)
         assert (claimed.publishing, claimed.replayed) == (False, False)
         assert claimed.run == got(store, run_id)
         run = claimed.run
@@ -177,7 +177,8 @@ class ClaimContract:
         before = got(store, lease.run_id).started_at
         store.runs.hand_back(lease, "t")
         claimed = claim(store, lease.run_id, worker="w2")
-        assert claimed.lease == Lease(lease.run_id, 2)
+        assert claimed.lease == Lease(lease.run_id, 2, claimed.lease.token)
+        assert claimed.lease.token != lease.token
         assert (claimed.replayed, claimed.publishing) == (True, False)
         assert (claimed.run.worker, claimed.run.started_at) == ("w2", before)
 
@@ -203,11 +204,12 @@ class LeaseContract:
 
     def test_only_leases_that_still_hold_are_renewed(self, store: Store) -> None:
         kept, taken, canceled = started(store), started(store), started(store)
-        unknown = Lease(new_id(), 1)
+        unknown = Lease(new_id(), 1, "t")
+        lost_by_a_crash = replace(kept, token="t")
         store.runs.recover(taken.run_id, "w1")
         store.runs.cancel(canceled.run_id, "")
         claim(store, taken.run_id)
-        assert set(store.runs.renew([kept, taken, canceled, unknown])) == {kept}
+        assert set(store.runs.renew([kept, taken, canceled, unknown, lost_by_a_crash])) == {kept}
         assert set(store.runs.renew([])) == set()
 
     def test_a_lease_that_ran_out_but_was_not_taken_still_holds(

@@ -163,6 +163,18 @@ class CrashContract:
         assert wait_ids(store) == []
         assert claim(store, lease.run_id).publishing
 
+    def test_a_pass_tells_which_runs_it_failed(self, store: Store, advance: Advance) -> None:
+        lease = started(store, max_crashes=1)
+        started(store, max_crashes=2)
+        advance(LEASE + SECOND)
+        due = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
+        assert len(due.nudges) == 2
+        assert [nudge.run_id for nudge in due.failed] == [lease.run_id]
+        advance(2 * NUDGE_INTERVAL)
+        again = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
+        assert lease.run_id in [nudge.run_id for nudge in again.nudges]
+        assert again.failed == ()
+
     def test_a_recovered_run_fails_at_the_same_count(self, store: Store, letters: Letters) -> None:
         lease = started(store, max_crashes=1)
         nudge = store.runs.recover(lease.run_id, "w1")

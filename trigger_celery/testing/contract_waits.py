@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
+from trigger_celery.errors import LeaseLost
 from trigger_celery.ports import Store
+from trigger_celery.records import Due, Lease, NewWait
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing.contract_records import (
     LOOK_WITHIN,
@@ -22,6 +25,7 @@ from trigger_celery.testing.contract_tools import (
     failed_attempt,
     got,
     outcomes,
+    raises,
     ran,
     started,
     suspend,
@@ -134,10 +138,12 @@ class LookContract:
         assert store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL).unlooked == ()
         advance(LOOK_WITHIN + timedelta(seconds=1))
         due = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
-        assert (ran(due.nudges), due.unlooked) == ([], (lease,))
+        assert ran(due.nudges) == []
+        assert _fences(due) == [(lease.run_id, lease.fence)]
         assert len(store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)) == 0
         advance(NUDGE_INTERVAL + timedelta(seconds=1))
-        assert store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL).unlooked == (lease,)
+        due = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
+        assert _fences(due) == [(lease.run_id, lease.fence)]
         assert got(store, lease.run_id).state is RunState.SUSPENDED
 
     def test_a_wait_is_not_timed_out_before_somebody_looked(
@@ -172,4 +178,59 @@ class LookContract:
         suspend(store, again, suspension(event_wait("second")))
         store.waits.looked(lease.run_id, fence=lease.fence)
         advance(LOOK_WITHIN + timedelta(seconds=1))
-        assert store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL).unlooked == (again,)
+        due = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
+        assert _fences(due) == [(again.run_id, again.fence)]
+
+
+class GiveUpContract:
+    """An executing run may let go of what it waited for."""
+
+    def test_given_up_waits_are_canceled_and_the_run_goes_on(self, store: Store) -> None:
+        other = suspended(store, event_wait("given up"))
+        lease = _resumed(store, event_wait("given up"), sleeping("kept", position=2))
+        store.waits.cancel(lease, ["given up", "unknown"])
+        store.waits.cancel(lease, ["given up"])
+        assert _states(store, lease.run_id) == {
+            "given up": WaitState.CANCELED,
+            "kept": WaitState.WAITING,
+            "over": WaitState.TIMEOUT,
+        }
+        assert _states(store, other) == {"given up": WaitState.WAITING}
+        assert got(store, lease.run_id).state is RunState.EXECUTING
+
+    def test_a_wait_that_is_over_stays_as_it_ended(self, store: Store) -> None:
+        lease = _resumed(store)
+        store.waits.cancel(lease, ["over"])
+        assert _states(store, lease.run_id) == {"over": WaitState.TIMEOUT}
+
+    def test_a_canceled_wait_takes_no_event_and_wakes_nobody(self, store: Store) -> None:
+        lease = _resumed(store, event_wait("given up"))
+        ids = wait_ids(store)
+        store.waits.cancel(lease, ["given up"])
+        assert wait_ids(store) == []
+        assert list(store.waits.resolve(emitted(store).sequence, ids)) == []
+        again = suspension(sleeping("next", position=3))
+        assert suspend(store, lease, again) is RunState.SUSPENDED
+
+    def test_only_who_has_the_lease_gives_up_waits(self, store: Store) -> None:
+        lease = _resumed(store, event_wait("given up"))
+        store.runs.recover(lease.run_id, "w1")
+        with raises(LeaseLost):
+            store.waits.cancel(lease, ["given up"])
+        assert _states(store, lease.run_id)["given up"] is WaitState.WAITING
+
+
+def _resumed(store: Store, *waits: NewWait) -> Lease:
+    """Return the lease of a run that went on from a wait called ``over``, and has these too."""
+    run_id = suspended(store, sleeping("over"), *waits)
+    [over] = [w.id for w in store.open_waits.find(run_id=run_id, limit=9) if w.key == "over"]
+    assert ran(store.waits.conclude([over], WaitState.TIMEOUT)) == [run_id]
+    return claim(store, run_id).lease
+
+
+def _states(store: Store, run_id: UUID) -> dict[str, WaitState | None]:
+    return {key: item.wait for key, item in outcomes(store, run_id).recorded.items()}
+
+
+def _fences(due: Due) -> list[tuple[UUID, int]]:
+    return [(each.run_id, each.fence) for each in due.unlooked]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -36,10 +37,41 @@ def drain(
     Returns what became of each segment, in order. Raises :exc:`UnknownTask` for a run that
     may start but whose task is not declared in ``engine.tasks``.
     """
+    with _Pauses.of(engine) as pauses:
+        return _drain(engine, pauses, open_runs, advance, max_virtual_time)
+
+
+class _Pauses:
+    """Stands in for the alarm: the next sweep does what was to be done after ``shortest``."""
+
+    def __init__(self) -> None:
+        self.shortest: timedelta | None = None
+
+    @classmethod
+    @contextmanager
+    def of(cls, engine: Engine) -> Iterator[_Pauses]:
+        alarm = engine.alarm
+        pauses = engine.alarm = cls()
+        try:
+            yield pauses
+        finally:
+            engine.alarm = alarm
+
+    def set(self, key: str, pause: timedelta, callback: Callable[[], object]) -> None:
+        self.shortest = pause if self.shortest is None else min(pause, self.shortest)
+
+
+def _drain(
+    engine: Engine,
+    pauses: _Pauses,
+    open_runs: Callable[[], Iterable[UUID]],
+    advance: Callable[[timedelta], object],
+    left: timedelta,
+) -> list[Executed]:
     done: list[Executed] = []
-    left = max_virtual_time
     settled = False
     while True:
+        pauses.shortest = None
         sweep(engine)
         runs = [run for run in map(engine.store.runs.get, open_runs()) if run is not None]
         now = engine.store.now()
@@ -49,7 +81,7 @@ def drain(
         if segments and not engine.draining():
             settled = False
             continue
-        pause = _until_next(runs, now)
+        pause = _until_next(engine, runs, now, pauses.shortest)
         if runs and not settled:  # what a crash left undone is made up for by now
             pause = min(pause or YEAR, engine.config.nudge_interval)
             settled = True
@@ -80,12 +112,19 @@ def _definition(engine: Engine, run: Run) -> TaskDefinition:
 
 
 def _may_start(run: Run, now: datetime) -> bool:
-    if run.state is RunState.QUEUED:
-        return run.available_at <= now
+    if run.state is RunState.QUEUED:  # without a due_at it stands in line, or is paused
+        return run.available_at <= now and run.due_at is not None
     return run.state.terminal and run.published_at is None
 
 
-def _until_next(runs: Iterable[Run], now: datetime) -> timedelta | None:
-    times = [run.due_at for run in runs if run.due_at is not None]
+def _until_next(
+    engine: Engine, runs: Iterable[Run], now: datetime, pause: timedelta | None
+) -> timedelta | None:
+    times = [] if pause is None else [now + pause]
+    times += [run.due_at for run in runs if run.due_at is not None]
     times += [run.available_at for run in runs if run.available_at > now]
-    return max(_SHORTEST, min(times) - now) if times else None
+    times += [run.deadline_at for run in runs if run.deadline_at is not None]
+    if not times:  # schedules alone would go on for ever: a test lets their time come
+        return None
+    times += [each.due_at for each in engine.store.schedules.all() if each.due_at is not None]
+    return max(_SHORTEST, min(times) - now)

@@ -14,7 +14,22 @@ from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.ports import Checkpoints, Events, Runs, Store, Sweeps, Waits
+from trigger_celery.ports import (
+    Checkpoints,
+    Children,
+    Events,
+    Keys,
+    Managing,
+    OpenWaits,
+    Queues,
+    Runs,
+    Schedules,
+    Store,
+    Subscriptions,
+    Sweeps,
+    Tokens,
+    Waits,
+)
 from trigger_celery.records import TaskVersion
 
 T = TypeVar("T")
@@ -62,9 +77,19 @@ class FaultStore:
         return cast(Runs, _Noun("runs", self._inner.runs, self._pass))
 
     @property
+    def managing(self) -> Managing:
+        """What a person asks of one run."""
+        return cast(Managing, _Noun("managing", self._inner.managing, self._pass))
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """What the steps of a run returned."""
         return cast(Checkpoints, _Noun("checkpoints", self._inner.checkpoints, self._pass))
+
+    @property
+    def children(self) -> Children:
+        """Runs that other runs started."""
+        return cast(Children, _Noun("children", self._inner.children, self._pass))
 
     @property
     def waits(self) -> Waits:
@@ -77,9 +102,39 @@ class FaultStore:
         return cast(Events, _Noun("events", self._inner.events, self._pass))
 
     @property
+    def subscriptions(self) -> Subscriptions:
+        """Tasks that events start."""
+        return cast(Subscriptions, _Noun("subscriptions", self._inner.subscriptions, self._pass))
+
+    @property
+    def keys(self) -> Keys:
+        """Keys that stand for runs."""
+        return cast(Keys, _Noun("keys", self._inner.keys, self._pass))
+
+    @property
     def sweeps(self) -> Sweeps:
         """What time alone moves."""
         return cast(Sweeps, _Noun("sweeps", self._inner.sweeps, self._pass))
+
+    @property
+    def schedules(self) -> Schedules:
+        """When tasks are to be started."""
+        return cast(Schedules, _Noun("schedules", self._inner.schedules, self._pass))
+
+    @property
+    def queues(self) -> Queues:
+        """What durable queues allow, and who is let in."""
+        return cast(Queues, _Noun("queues", self._inner.queues, self._pass))
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens that outside parties complete."""
+        return cast(Tokens, _Noun("tokens", self._inner.tokens, self._pass))
+
+    @property
+    def open_waits(self) -> OpenWaits:
+        """Open waits, one at a time and by hand."""
+        return cast(OpenWaits, _Noun("open_waits", self._inner.open_waits, self._pass))
 
     def restart(self) -> None:
         """Be the store of the next worker after a crash."""
@@ -113,6 +168,10 @@ class FaultStore:
     def atomic(self) -> AbstractContextManager[None]:
         """Open a transaction that user writes and a recorded step share."""
         return self._atomic()
+
+    def joined(self) -> AbstractContextManager[None]:
+        """Let what is created and sent inside commit together."""
+        return self._inner.joined()
 
     def on_commit(self, callback: Callable[[], object]) -> None:
         """Call back after the caller's transaction commits."""

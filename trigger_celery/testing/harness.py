@@ -28,12 +28,14 @@ from trigger_celery.engine.app import Engine
 from trigger_celery.engine.events import send_event
 from trigger_celery.engine.facade import install_engine
 from trigger_celery.engine.outcome import Executed, stored_error
+from trigger_celery.engine.subscribing import synchronize
 from trigger_celery.engine.sweep import sweep
 from trigger_celery.engine.trigger import trigger
 from trigger_celery.errors import RunError
 from trigger_celery.ports import Store
 from trigger_celery.records import Nudge, Outcome, Run
 from trigger_celery.states import RunState, WaitState
+from trigger_celery.testing.alarm import ManualAlarm
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.drain import YEAR, drain, execute_declared
 from trigger_celery.testing.memory import MemoryStore
@@ -55,6 +57,7 @@ class Harness:
 
     While the block lasts it is the engine of the process, so ``send_event`` and the like
     reach it. ``clock`` moves only when nothing else is left to do, or by :meth:`advance`.
+    ``alarm`` holds what is to be done at a moment of that clock.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class Harness:
             configure=lambda: self.config,
             tasks=Registry(),
         )
+        self.alarm = ManualAlarm(self.clock)
+        self.engine.alarm = self.alarm
         self._before: Verbs | None = None
 
     def __enter__(self) -> Self:
@@ -103,15 +108,20 @@ class Harness:
         """
         definition = define(fn, **{"name": fn.__name__, **options})
         self.engine.tasks.add(definition)
+        if definition.on_event is not None or definition.name in self.engine.subscribed:
+            synchronize(self.engine)
         return definition
 
     def trigger(self, definition: TaskDefinition, /, *args: Any, **kwargs: Any) -> UUID:
         """Create a run with these arguments of the task and return its id."""
         return trigger(self.engine, definition, args, kwargs)
 
-    def send_event(self, name: str, payload: object = None, *, id: str | None = None) -> str:
+    def send_event(
+        self, name: str, payload: object = None, *, id: str | None = None, source: str = ""
+    ) -> str:
         """Send an event from outside of any run and return its id."""
-        return send_event(self.engine, name, payload, id=id)
+        synchronize(self.engine)
+        return send_event(self.engine, name, payload, id=id, source=source)
 
     def cancel(self, run_id: UUID, reason: str = "") -> bool:
         """Cancel a run; False if it had ended already."""
@@ -170,7 +180,7 @@ class Harness:
         return {
             outcome.key: self.engine.codec.decode(outcome.value)
             for outcome in recorded
-            if outcome.value is not None
+            if outcome.value is not None and outcome.wait is None
         }
 
     def waits(self, run_id: UUID) -> dict[str, WaitState]:

@@ -10,10 +10,20 @@ from datetime import datetime, timedelta
 from trigger_celery.records import TaskVersion
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.memory_checkpoints import MemoryCheckpoints
+from trigger_celery.testing.memory_children import MemoryChildren
+from trigger_celery.testing.memory_events import MemoryEvents
+from trigger_celery.testing.memory_keys import MemoryKeys
+from trigger_celery.testing.memory_managing import MemoryManaging
+from trigger_celery.testing.memory_open_waits import MemoryOpenWaits
+from trigger_celery.testing.memory_queues import MemoryQueues
+from trigger_celery.testing.memory_rows import DeadLetter
 from trigger_celery.testing.memory_runs import MemoryRuns
+from trigger_celery.testing.memory_schedules import MemorySchedules
+from trigger_celery.testing.memory_subscriptions import MemorySubscriptions
 from trigger_celery.testing.memory_sweeps import MemorySweeps
-from trigger_celery.testing.memory_tables import Core, DeadLetter
-from trigger_celery.testing.memory_waits import MemoryEvents, MemoryWaits
+from trigger_celery.testing.memory_tables import Core
+from trigger_celery.testing.memory_tokens import MemoryTokens
+from trigger_celery.testing.memory_waits import MemoryWaits
 
 
 class MemoryStore:
@@ -33,10 +43,18 @@ class MemoryStore:
         self.queries = 0
         self._core = Core(self.clock, nudge_interval)
         self.runs = MemoryRuns(self._core)
+        self.managing = MemoryManaging(self._core)
         self.checkpoints = MemoryCheckpoints(self._core)
+        self.children = MemoryChildren(self._core, self.runs)
         self.waits = MemoryWaits(self._core)
-        self.events = MemoryEvents(self._core)
+        self.subscriptions = MemorySubscriptions(self._core)
+        self.events = MemoryEvents(self._core, self.waits, self.subscriptions)
+        self.keys = MemoryKeys(self._core, self.runs)
         self.sweeps = MemorySweeps(self._core)
+        self.tokens = MemoryTokens(self._core)
+        self.open_waits = MemoryOpenWaits(self._core, self.tokens)
+        self.schedules = MemorySchedules(self._core, self.runs)
+        self.queues = MemoryQueues(self._core)
 
     def remember_version(self, version: TaskVersion) -> None:
         """Keep the source of a task under its digest; nothing happens if it is there."""
@@ -56,6 +74,10 @@ class MemoryStore:
 
     def transaction(self) -> AbstractContextManager[None]:
         """Open a transaction as user code would: runs and events inside appear, or vanish."""
+        return self._core.transactions.block()
+
+    def joined(self) -> AbstractContextManager[None]:
+        """Let what is created and sent inside commit together, joining the caller's."""
         return self._core.transactions.block()
 
     def on_commit(self, callback: Callable[[], object]) -> None:

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
 from trigger_celery.records import Checkpoint, FailedAttempt, Lease, Outcome, Outcomes
-from trigger_celery.testing.memory_tables import Core, WaitRow
+from trigger_celery.testing.memory_rows import WaitRow
+from trigger_celery.testing.memory_tables import Core
 
 
 class MemoryCheckpoints:
@@ -76,6 +77,7 @@ class MemoryCheckpoints:
             key=row.wait.key,
             kind=row.wait.kind,
             position=row.wait.position,
+            value=row.value,
             wait=row.state,
             event=event,
         )

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from trigger_celery.errors import IllegalTransition, LeaseLost, RunNotFound
-from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, NewRun, Nudge, Run
+from trigger_celery.records import (
+    Claim,
+    Claimed,
+    Created,
+    Ending,
+    HistoryEntry,
+    Lease,
+    NewRun,
+    Nudge,
+    Run,
+    line_of,
+)
 from trigger_celery.states import TRANSITIONS, RunState, WaitState
 from trigger_celery.testing.memory_crashes import crash
-from trigger_celery.testing.memory_tables import Core, LetterState, RunRow, nudge
+from trigger_celery.testing.memory_rows import LetterState, RunRow
+from trigger_celery.testing.memory_slots import Slots
+from trigger_celery.testing.memory_starting import deadline, may_publish, may_start, queued
+from trigger_celery.testing.memory_tables import Core, nudge
 
 
 class MemoryRuns:
@@ -19,51 +34,35 @@ class MemoryRuns:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._slots = Slots(core)
 
-    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+    def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
         with self._core.lock:
-            fresh = set()
+            fresh: set[UUID] = set()
+            lines: dict[UUID, str] = {}
             for new in runs:
                 if self.get(new.id) is None:
-                    fresh.add(new.id)
-                    self._insert(self._queued(new))
-            return fresh
+                    run = queued(self._core, new)
+                    fresh.add(run.id)
+                    waits = self._slots.stands_in_line(run)
+                    if waits:
+                        run = replace(run, due_at=None)
+                        lines[run.id] = line_of(run.queue, run.task)
+                    self._insert(run, waits=waits)
+            return Created(fresh, lines)
 
-    def _insert(self, run: Run) -> None:
+    def _insert(self, run: Run, *, waits: bool) -> None:
         def write() -> None:
             if run.id not in self._core.tables.runs:
                 self._core.tables.runs[run.id] = RunRow(run=run)
                 self._core.tell(run, "trigger")
+                if waits:
+                    self._slots.put_in_line(run)
 
         if self._core.transactions.open:
             self._core.transactions.open[-1].runs[run.id] = run
         self._core.transactions.write(write)
-
-    def _queued(self, new: NewRun) -> Run:
-        now = self._core.now()
-        available_at = new.available_at or now + new.delay
-        return Run(
-            id=new.id,
-            task=new.task,
-            state=RunState.QUEUED,
-            input=new.input,
-            output=None,
-            error=None,
-            canvas=new.canvas,
-            version="",
-            attempt=1,
-            crashes=0,
-            max_crashes=new.max_crashes,
-            fence=0,
-            worker="",
-            created_at=now,
-            available_at=available_at,
-            started_at=None,
-            finished_at=None,
-            published_at=None,
-            due_at=self._core.first_nudge(available_at),
-        )
 
     def get(self, run_id: UUID) -> Run | None:
         """Return the run, or None."""
@@ -90,37 +89,46 @@ class MemoryRuns:
             if row.claimed is not None and row.token == claim.token:
                 return row.claimed
             run, now = row.run, self._core.now()
-            if run.state is RunState.QUEUED and run.available_at <= now:
+            if run.state is RunState.QUEUED and may_start(run, now):
+                limited = self._slots.take(run)
+                if limited is None:
+                    return None
                 changed = replace(
                     run,
                     state=RunState.EXECUTING,
                     version=claim.version,
                     started_at=run.started_at or now,
+                    deadline_at=deadline(run, now),
                 )
-                return self._grant(changed, claim, now)
-            if _publishable(run, now):
+                return self._grant(changed, claim, now, limited=limited)
+            if may_publish(run, now):
                 return self._grant(run, claim, now)
             return None
 
-    def _grant(self, run: Run, claim: Claim, now: datetime) -> Claimed:
+    def _grant(
+        self, run: Run, claim: Claim, now: datetime, *, limited: tuple[str, ...] = ()
+    ) -> Claimed:
         replayed = run.fence > 0
         run = replace(run, fence=run.fence + 1, worker=claim.worker, due_at=now + claim.length)
         self._core.move(run, "publish" if run.state.terminal else "claim", token=claim.token)
         claimed = Claimed(
             run=run,
-            lease=Lease(run.id, run.fence),
+            lease=Lease(run.id, run.fence, claim.token),
             now=now,
             publishing=run.state.terminal,
             replayed=replayed,
+            limited=limited,
         )
         row = self._core.tables.runs[run.id]
         self._core.tables.runs[run.id] = replace(row, claimed=claimed, length=claim.length)
         return claimed
 
-    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Extend all these leases by their own lengths; return those that still hold."""
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
         with self._core.transactions.own():
-            return {lease for lease in leases if self._extend(lease)}
+            held = [lease for lease in leases if self._extend(lease)]
+            runs = self._core.tables.runs
+            return {lease: runs[lease.run_id].run.paused_at is not None for lease in held}
 
     def _extend(self, lease: Lease) -> bool:
         try:
@@ -177,11 +185,21 @@ class MemoryRuns:
         """Take the run from a worker that is known to have died, as an expired lease would be."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
-            if row is None or row.run.state is not RunState.EXECUTING or row.run.worker != worker:
+            if row is None or row.run.worker != worker:
                 return None
-            return crash(self._core, row.run)
+            if row.run.state is RunState.EXECUTING:
+                return crash(self._core, row.run)
+            if not row.run.state.terminal or row.run.published_at is not None:
+                return None
+            # Its nudge follows: another one has time.
+            due_at = self._core.now() + self._core.nudge_interval
+            run = replace(row.run, worker="", due_at=due_at)
+            self._core.tables.runs[run_id] = replace(row, run=run)
+            return nudge(run)
 
-    def cancel(self, run_id: UUID, error: str) -> Nudge | None:
+    def cancel(
+        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+    ) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
@@ -189,9 +207,9 @@ class MemoryRuns:
                 return None
             now = self._core.now()
             run = replace(row.run, state=RunState.CANCELED, worker="", due_at=now, error=error)
-            return self._core.finish(run, "cancel")
+            return self._core.finish(run, "cancel", **told or {})
 
-    def retry(self, run_id: UUID) -> Nudge:
+    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
         Raises ``RunNotFound`` or ``IllegalTransition``.
@@ -205,10 +223,17 @@ class MemoryRuns:
                     f"run {run_id} is {row.run.state}: only failed and timed-out runs are retried"
                 )
             self._forget_the_end(run_id)
-            run = replace(
-                row.run, attempt=1, crashes=0, error=None, finished_at=None, published_at=None
-            )
-            return self._core.queue(run, "retry")
+            run = replace(row.run, attempt=1, crashes=0, error=None, paused_at=None)
+            run = replace(run, finished_at=None, published_at=None)
+            data: dict[str, Any] = dict(told or {})
+            return self._core.queue(run, "retry", **data)
+
+    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+        """Add an entry to the history of a run that changes nothing; silent without the run."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is not None:
+                self._core.tell(row.run, verb, **told)
 
     def _forget_the_end(self, run_id: UUID) -> None:
         tables = self._core.tables
@@ -219,14 +244,3 @@ class MemoryRuns:
             replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
         ]
         tables.letters[run_id] = replace(tables.letters[run_id], state=LetterState.RETRIED)
-
-
-def _publishable(run: Run, now: datetime) -> bool:
-    """Tell whether callbacks are owed and nobody holds the right to publish them.
-
-    The sweep takes that right from a silent worker by clearing ``worker``; its nudge must
-    be claimable although ``due_at`` then says when the next nudge is sent.
-    """
-    if not run.state.terminal or run.published_at is not None:
-        return False
-    return not run.worker or (run.due_at or now) <= now

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from trigger_celery.records import Due, Lease, Nudge, Run
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing.memory_crashes import crash
+from trigger_celery.testing.memory_deadlines import expire
 from trigger_celery.testing.memory_tables import Core, nudge
 
 _LONGEST_PAUSE = timedelta(minutes=2)
@@ -29,14 +31,34 @@ class MemorySweeps:
                 if row.run.due_at is not None and row.run.due_at <= now
             ]
             found.sort(key=lambda pair: pair[0])
-            runs = [run for _, run in found[:limit]]
+            runs = [run for _, run in found[:limit] if not self._is_held(run)]
             unlooked = [run for run in runs if self._is_unlooked(run)]
-            return Due(
-                nudges=tuple(
-                    self._move_on(run, nudge_interval) for run in runs if run not in unlooked
-                ),
-                unlooked=tuple(self._ask_to_look(run, nudge_interval) for run in unlooked),
+            nudges = tuple(
+                self._move_on(run, nudge_interval) for run in runs if run not in unlooked
             )
+            executing = [run.id for run in runs if run.state is RunState.EXECUTING]
+            return Due(
+                nudges=nudges,
+                unlooked=tuple(self._ask_to_look(run, nudge_interval) for run in unlooked),
+                failed=tuple(
+                    each
+                    for each in nudges
+                    if each.run_id in executing
+                    and self._core.tables.runs[each.run_id].run.state.terminal
+                ),
+            )
+
+    def _is_held(self, run: Run) -> bool:
+        """Look no more at a queued run that a person holds: resuming makes it due again."""
+        if run.paused_at is None or run.state is not RunState.QUEUED:
+            return False
+        row = self._core.tables.runs[run.id]
+        self._core.tables.runs[run.id] = replace(row, run=replace(run, due_at=None))
+        return True
+
+    def expire(self, *, limit: int) -> Sequence[Nudge]:
+        """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge."""
+        return expire(self._core, limit=limit)
 
     def _is_unlooked(self, run: Run) -> bool:
         if run.state is not RunState.SUSPENDED:
@@ -47,7 +69,7 @@ class MemorySweeps:
         row = self._core.tables.runs[run.id]
         run = replace(run, due_at=self._core.now() + nudge_interval)
         self._core.tables.runs[run.id] = replace(row, run=run)
-        return Lease(run.id, run.fence)
+        return Lease(run.id, run.fence, row.token)
 
     def _move_on(self, run: Run, nudge_interval: timedelta) -> Nudge:
         if run.state is RunState.EXECUTING:
@@ -68,7 +90,7 @@ class MemorySweeps:
         age = now - (run.finished_at or run.available_at)
         pause = max(nudge_interval, min(age, _LONGEST_PAUSE))
         row = self._core.tables.runs[run.id]
-        # Without a worker an ended run is anybody's to publish, see _publishable.
+        # Without a worker an ended run is anybody's to publish, see may_publish.
         run = replace(run, due_at=now + pause, worker="")
         self._core.tables.runs[run.id] = replace(row, run=run)
         return nudge(run)

@@ -1,112 +1,27 @@
-"""What the in-memory store keeps: frozen rows in dictionaries behind one lock."""
+"""The core of the in-memory store: its tables behind one lock, and what several verbs write."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from threading import RLock
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
-from trigger_celery.records import (
-    Checkpoint,
-    Claimed,
-    Event,
-    FailedAttempt,
-    HistoryEntry,
-    Lease,
-    NewWait,
-    Nudge,
-    Run,
-    TaskVersion,
-)
+from trigger_celery.records import FailedAttempt, HistoryEntry, Lease, Nudge, Run
 from trigger_celery.states import UNSUCCESSFUL, RunState, WaitState, check_transition
 from trigger_celery.testing.clock import ManualClock
+from trigger_celery.testing.memory_rows import (
+    DeadLetter,
+    FailureRow,
+    LetterState,
+    RunRow,
+    Tables,
+    WaitRow,
+)
 from trigger_celery.testing.memory_transactions import Transactions
-
-
-class LetterState(StrEnum):
-    """What became of a dead letter."""
-
-    OPEN = "open"
-    RETRIED = "retried"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
-    """A run and what only its store knows of it.
-
-    ``token`` marks the last write of a lease's holder, ``length`` is the lease's;
-    ``claimed`` is the answer that a repeated claim gets again.
-    """
-
-    run: Run
-    token: str = ""
-    length: timedelta = timedelta(0)
-    claimed: Claimed | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureRow:
-    """A failed attempt; ``counted`` until a retry of the run makes it past."""
-
-    run_id: UUID
-    failed: FailedAttempt
-    counted: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitRow:
-    """A wait, its deadline and its outcome.
-
-    ``looked`` is false for an event wait that was not yet compared with stored events.
-    """
-
-    id: int
-    run_id: UUID
-    wait: NewWait
-    state: WaitState
-    due_at: datetime | None
-    looked: bool
-    event: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
-    """An event; ``matched_at`` is when all waits open by then were compared with it."""
-
-    event: Event
-    matched_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A run that failed for good and waits for a person; a later failure opens it again."""
-
-    run_id: UUID
-    state: LetterState
-    fingerprint: str
-    error: str | None
-    created_at: datetime
-
-
-@dataclass(slots=True)
-class Tables:
-    """All rows, by their keys."""
-
-    runs: dict[UUID, RunRow] = field(default_factory=dict)
-    checkpoints: dict[UUID, dict[str, Checkpoint]] = field(default_factory=dict)
-    failures: list[FailureRow] = field(default_factory=list)
-    waits: dict[int, WaitRow] = field(default_factory=dict)
-    shapes: dict[str, set[str]] = field(default_factory=dict)
-    events: dict[int, EventRow] = field(default_factory=dict)
-    history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
-    letters: dict[UUID, DeadLetter] = field(default_factory=dict)
-    versions: dict[str, TaskVersion] = field(default_factory=dict)
-    last_sequence: int = 0
 
 
 class Core:
@@ -129,7 +44,8 @@ class Core:
     def held(self, lease: Lease) -> RunRow:
         """Return the run executing under this lease, or raise :exc:`LeaseLost`."""
         row = self.tables.runs.get(lease.run_id)
-        if row is None or row.run.state is not RunState.EXECUTING or row.run.fence != lease.fence:
+        found = None if row is None else (row.run.state, row.run.fence, row.token)
+        if row is None or found != (RunState.EXECUTING, lease.fence, lease.token):
             raise LeaseLost(f"run {lease.run_id} is no longer executing under fence {lease.fence}")
         return row
 
@@ -205,7 +121,7 @@ class Core:
     ) -> Nudge:
         """Store an ended run, cancel its open waits, open its dead letter."""
         now = self.now()
-        self.move(replace(run, finished_at=now), verb, token=token, **data)
+        self.move(replace(run, finished_at=now, deadline_at=None), verb, token=token, **data)
         for wait in self.open_waits(run.id):
             self.tables.waits[wait.id] = replace(wait, state=WaitState.CANCELED)
         if run.state in UNSUCCESSFUL:

@@ -10,7 +10,7 @@ from threading import RLock, local
 from uuid import UUID
 
 from trigger_celery.errors import TransactionOpen
-from trigger_celery.records import Checkpoint, Event, Run
+from trigger_celery.records import Checkpoint, Event, Run, Schedule, StoredToken
 
 logger = logging.getLogger("trigger_celery.testing")
 
@@ -25,20 +25,31 @@ class Pending:
 
     of_step: bool = False
     runs: dict[UUID, Run] = field(default_factory=dict)
-    events: dict[str, Event] = field(default_factory=dict)
+    events: dict[tuple[str, str], Event] = field(default_factory=dict)
     checkpoints: dict[tuple[UUID, str], Checkpoint] = field(default_factory=dict)
+    schedules: dict[str, Schedule | None] = field(default_factory=dict)
+    tokens: dict[UUID, StoredToken] = field(default_factory=dict)
     checks: list[Callable[[], None]] = field(default_factory=list)
     writes: list[Callable[[], None]] = field(default_factory=list)
     callbacks: list[Callable[[], object]] = field(default_factory=list)
+    ends: list[Callable[[bool], None]] = field(default_factory=list)
 
     def absorb(self, inner: Pending) -> None:
         """Take over what a nested block, a savepoint, has written."""
         self.runs |= inner.runs
         self.events |= inner.events
         self.checkpoints |= inner.checkpoints
+        self.schedules |= inner.schedules
+        self.tokens |= inner.tokens
         self.checks += inner.checks
         self.writes += inner.writes
         self.callbacks += inner.callbacks
+        self.ends += inner.ends
+
+    def end(self, *, committed: bool) -> None:
+        """Tell those who locked something how it ended, the last one first."""
+        while self.ends:
+            self.ends.pop()(committed)
 
 
 class _Stack(local):
@@ -86,6 +97,9 @@ class Transactions:
         self.open.append(pending)
         try:
             yield
+        except BaseException:
+            pending.end(committed=False)
+            raise
         finally:
             self.open.pop()
         if self.open:
@@ -94,11 +108,16 @@ class Transactions:
             self._commit(pending)
 
     def _commit(self, pending: Pending) -> None:
-        with self._lock:
-            for check in pending.checks:
-                check()
-            for write in pending.writes:
-                write()
+        try:
+            with self._lock:
+                for check in pending.checks:
+                    check()
+                for write in pending.writes:
+                    write()
+        except BaseException:
+            pending.end(committed=False)
+            raise
+        pending.end(committed=True)
         for callback in pending.callbacks:
             _call(callback)
 
@@ -108,6 +127,10 @@ class Transactions:
             self.open[-1].writes.append(action)
         else:
             action()
+
+    def on_end(self, callback: Callable[[bool], None]) -> None:
+        """Call back when this thread's transaction ends, with whether it was committed."""
+        self.open[-1].ends.append(callback)
 
     def on_commit(self, callback: Callable[[], object]) -> None:
         """Call back after the commit; now if there is no transaction."""

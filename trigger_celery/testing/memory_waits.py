@@ -1,24 +1,25 @@
-"""The waits of the in-memory store, and the events that end them."""
+"""The waits of the in-memory store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from trigger_celery.records import (
+    LOOKED_FOR,
     Candidate,
     Event,
     Lease,
-    NewEvent,
     NewWait,
     Nudge,
-    StepKind,
     Suspend,
 )
 from trigger_celery.states import RunState, WaitState
-from trigger_celery.testing.memory_tables import Core, EventRow, WaitRow
+from trigger_celery.testing.memory_events import next_number, note_matched
+from trigger_celery.testing.memory_rows import WaitRow
+from trigger_celery.testing.memory_tables import Core
 
 
 class MemoryWaits:
@@ -64,12 +65,12 @@ class MemoryWaits:
                 continue
             due_at = wait.until if wait.delay is None else now + wait.delay
             row = WaitRow(
-                id=_next(self._core),
+                id=next_number(self._core),
                 run_id=run_id,
                 wait=wait,
                 state=WaitState.WAITING,
                 due_at=due_at,
-                looked=wait.kind is not StepKind.EVENT,
+                looked=wait.kind not in LOOKED_FOR,
             )
             tables.waits[row.id] = row
             if wait.name:
@@ -106,10 +107,10 @@ class MemoryWaits:
                 yield row.event
 
     def open(self, run_id: UUID) -> Sequence[Candidate]:
-        """Return the open event waits of a run, by id."""
+        """Return the open waits of a run that may be over by now, by id."""
         with self._core.lock:
             rows = self._core.open_waits(run_id)
-            return tuple(_candidate(row) for row in rows if row.wait.kind is StepKind.EVENT)
+            return tuple(_candidate(row) for row in rows if row.wait.kind in LOOKED_FOR)
 
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""
@@ -131,7 +132,9 @@ class MemoryWaits:
             ]
             return tuple(found[:limit])
 
-    def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
+    def resolve(
+        self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False
+    ) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
         with self._core.transactions.own():
             nudges = []
@@ -146,61 +149,33 @@ class MemoryWaits:
                 run = self._core.tables.runs[row.run_id].run
                 if run.state is RunState.SUSPENDED:
                     nudges.append(self._core.queue(run, "wake", key=row.wait.key))
+            if matched:
+                note_matched(self._core, sequence)
             return tuple(nudges)
 
-
-class MemoryEvents:
-    """Implements :class:`trigger_celery.ports.Events`."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    def add(self, event: NewEvent) -> Event | None:
-        """Store it in the caller's transaction; None if its id is stored already."""
-        with self._core.lock:
-            if self._is_stored(event.id):
-                return None
-            stored = Event(
-                sequence=_next(self._core),
-                id=event.id,
-                name=event.name,
-                payload=event.payload,
-                received_at=self._core.now(),
-            )
-
-            def write() -> None:
-                if not any(row.event.id == stored.id for row in self._rows()):
-                    self._core.tables.events[stored.sequence] = EventRow(event=stored)
-
-            if self._core.transactions.open:
-                self._core.transactions.open[-1].events[stored.id] = stored
-            self._core.transactions.write(write)
-            return stored
-
-    def _rows(self) -> list[EventRow]:
-        return [row for _, row in sorted(self._core.tables.events.items())]
-
-    def _is_stored(self, event_id: str) -> bool:
-        pending = any(event_id in block.events for block in self._core.transactions.open)
-        return pending or any(row.event.id == event_id for row in self._rows())
-
-    def matched(self, sequence: int) -> None:
-        """Note that all waits open so far were compared with this event."""
+    def conclude(
+        self, wait_ids: Sequence[int], state: WaitState, *, value: str | None = None
+    ) -> Sequence[Nudge]:
+        """End those of the waits that are open; queue their suspended runs."""
         with self._core.transactions.own():
-            row = self._core.tables.events.get(sequence)
-            if row is not None and row.matched_at is None:
-                self._core.tables.events[sequence] = replace(row, matched_at=self._core.now())
+            nudges = []
+            for wait_id in sorted(set(wait_ids)):
+                row = self._core.tables.waits.get(wait_id)
+                if row is None or row.state is not WaitState.WAITING:
+                    continue
+                self._core.tables.waits[wait_id] = replace(row, state=state, value=value)
+                run = self._core.tables.runs[row.run_id].run
+                if run.state is RunState.SUSPENDED:
+                    nudges.append(self._core.queue(run, "wake", key=row.wait.key))
+            return tuple(nudges)
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
-        """Return events that are not noted as matched though received so long ago."""
-        with self._core.lock:
-            latest = self._core.now() - older_than
-            found = [
-                row.event
-                for row in self._rows()
-                if row.matched_at is None and row.event.received_at <= latest
-            ]
-            return tuple(found[:limit])
+    def cancel(self, lease: Lease, keys: Collection[str]) -> None:
+        """End those of these waits of the leased run that are open, as canceled."""
+        with self._core.transactions.own():
+            self._core.held(lease)
+            for row in self._core.open_waits(lease.run_id):
+                if row.wait.key in keys:
+                    self._core.tables.waits[row.id] = replace(row, state=WaitState.CANCELED)
 
 
 def _candidate(row: WaitRow) -> Candidate:
@@ -210,9 +185,6 @@ def _candidate(row: WaitRow) -> Candidate:
         key=row.wait.key,
         name=row.wait.name,
         filter=row.wait.filter,
+        kind=row.wait.kind,
+        token_id=row.wait.token_id,
     )
-
-
-def _next(core: Core) -> int:
-    core.tables.last_sequence += 1
-    return core.tables.last_sequence

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from trigger_celery.errors import DecodeError, EncodeError, PayloadTooLarge
 from trigger_celery.values.refusal import Refused, refuse
 from trigger_celery.values.registry import Registry, registry
+from trigger_celery.values.strict import finite, nests_deeper, no_constant
 from trigger_celery.values.types import LOADERS, TAG
 from trigger_celery.values.writer import NoRoom, Writer, dumps
 
@@ -23,8 +23,6 @@ _DEEPEST_JSON = 2 * DEEPEST + 32
 _HOPELESS = 8
 
 _SPACE = " \t\n\r"
-_NOT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
-_ALIKE = str.maketrans("{}", "[]")
 
 
 class JsonCodec:
@@ -56,7 +54,7 @@ class JsonCodec:
         self._classes = classes
         self._stand_in = stand_in
         self._parse = json.JSONDecoder(
-            object_pairs_hook=self._object, parse_float=_finite, parse_constant=_no_constant
+            object_pairs_hook=self._object, parse_float=finite, parse_constant=no_constant
         ).raw_decode
 
     def encode(self, value: object, *, what: str = "value") -> str:
@@ -98,9 +96,8 @@ class JsonCodec:
             raise DecodeError("the text is nested too deeply") from None
         except (ValueError, TypeError) as error:
             raise DecodeError(f"not the text of a stored value: {error}") from error
-        # With fewer brackets than that there is nothing to measure, which is the common case.
-        if text.count("[") + text.count("{") > _DEEPEST_JSON:
-            _check_depth(text)
+        if nests_deeper(text, _DEEPEST_JSON):
+            raise DecodeError("the text is nested too deeply")
         return value
 
     def _object(self, pairs: list[tuple[str, object]]) -> object:
@@ -127,24 +124,3 @@ class JsonCodec:
         if load is None:
             raise DecodeError(f"unknown tag {tag!r}: a newer version may have written this text")
         return load
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value - value != 0.0:
-        raise DecodeError(f"the number {text[:40]} is out of range")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise DecodeError(f"{name} is not JSON")
-
-
-def _check_depth(text: str) -> None:
-    brackets = _NOT_BRACKETS.sub("", text).translate(_ALIKE)
-    for _ in range(_DEEPEST_JSON):
-        # Each round takes away the innermost level, at the speed of C.
-        brackets = brackets.replace("[]", "")
-        if not brackets:
-            return
-    raise DecodeError("the text is nested too deeply")

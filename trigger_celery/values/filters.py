@@ -1,8 +1,15 @@
 """Event filters: what they may say, how they are indexed, and the evaluator that decides.
 
-A filter is a mapping of key paths to scalars, ``{"documentId": "d-1", "customer.id": 7}``;
-nested mappings mean the same as dotted paths. Every path must be present in the payload
-and hold an equal value of the same type: ``"1"``, ``1``, ``1.0`` and ``True`` all differ.
+A filter is a mapping of key paths to conditions, all of which have to hold. A condition is
+
+* a scalar: the value is there, and is equal and of the same type;
+* a list of scalars: it is equal to one of them;
+* a mapping of operators, ``{"$gte": 10, "$lt": 20}``, or a list of such: all of them hold;
+* a mapping of key paths: a filter for the mapping that is there, or for one element of the
+  list that is there.
+
+A dotted path, ``customer.id``, leads through mappings only. Equality is looked up in an
+index; whatever else a filter says is decided by :func:`matches`.
 """
 
 from __future__ import annotations
@@ -11,17 +18,33 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeAlias
 
-from trigger_celery.errors import EncodeError, InvalidFilter
+from trigger_celery.errors import InvalidFilter
 from trigger_celery.ports import Codec
+from trigger_celery.values.operators import (
+    ARRAYS,
+    MISSING,
+    OPERATORS,
+    equals_one,
+    is_scalar,
+    scalar_text,
+    scalar_texts,
+)
 
 _PATH = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[A-Za-z0-9_\-]{1,64}){0,8}")
-_MISSING = object()
-_COLLECTIONS = (list, tuple, set, frozenset, dict, bytes)
+_DEEPEST = 9
+"""So many conditions may lie within one another."""
+_INSIDE = "/"
+"""Between two paths of an index: the second one begins in a mapping or in a list's elements."""
+
+Node: TypeAlias = Any
+"""A stored condition: text for equality, else an object of operators or of key paths."""
 
 
 class Filter:
-    """A checked filter: ``paths`` and ``match_hash`` for the index, :meth:`matches` to decide.
+    """A checked filter: ``paths`` and ``match_hash`` for the index, ``text`` for the evaluator.
 
     Raises :exc:`InvalidFilter` naming the path of what is outside the grammar.
     """
@@ -29,39 +52,30 @@ class Filter:
     def __init__(self, name: str, spec: Mapping[str, object] | None, codec: Codec) -> None:
         if spec is not None and not isinstance(spec, Mapping):
             raise InvalidFilter(f"expected filter to be a mapping of paths, got: {spec!r}")
-        pairs = sorted(_flatten(spec or {}, ""))
-        names = [path for path, _ in pairs]
-        if len(set(names)) != len(names):
+        wanted = _conditions(spec or {}, "", codec, 1)
+        named = list(_named(wanted, ""))
+        if len(set(named)) != len(named):
             raise InvalidFilter("the filter names one path twice, nested and dotted")
-        self._wanted = {path: _canonical(path, value, codec) for path, value in pairs}
-        self.paths = json.dumps(names)
-        self.match_hash = hash_values(name, self.paths, list(self._wanted.values()))
-        self.text = json.dumps(self._wanted)
+        indexed = _indexed(wanted)
+        self.paths = json.dumps(list(indexed))
+        self.match_hash = hash_values(name, self.paths, list(indexed.values()))
+        self.text = json.dumps(wanted)
 
 
 def matches(filter_text: str, payload: object, codec: Codec) -> bool:
     """Whether a payload passes a stored filter."""
-    wanted: dict[str, str] = json.loads(filter_text)
-    return all(value_at(path, payload, codec) == value for path, value in wanted.items())
+    wanted: dict[str, Node] = json.loads(filter_text)
+    return not wanted or _holds(wanted, payload, codec)
 
 
-def payload_hash(name: str, paths: str, payload: object, codec: Codec) -> int | None:
-    """Return the hash that a filter with these paths would need, None if a path is missing."""
-    values = [value_at(path, payload, codec) for path in json.loads(paths)]
-    if None in values:
-        return None
-    return hash_values(name, paths, [value for value in values if value is not None])
-
-
-def value_at(path: str, payload: object, codec: Codec) -> str | None:
-    """Return the canonical text of the scalar at a path of the payload, or None."""
-    for part in path.split("."):
-        if not isinstance(payload, Mapping):
-            return None
-        payload = payload.get(part, _MISSING)
-    if payload is _MISSING or isinstance(payload, _COLLECTIONS):
-        return None
-    return codec.encode(payload)
+def payload_hashes(name: str, paths: str, payload: object, codec: Codec) -> set[int]:
+    """Return all hashes of filters with these paths that the payload may pass."""
+    texts: list[str] = json.loads(paths)
+    values = [set(_texts_at(path.split(_INSIDE), payload, codec)) for path in texts]
+    combined: list[list[str]] = [[]]
+    for found in values:  # of all but one path at most one: see _indexed()
+        combined = [[*some, text] for some in combined for text in found]
+    return {hash_values(name, paths, some) for some in combined}
 
 
 def hash_values(name: str, paths: str, values: Sequence[str]) -> int:
@@ -70,27 +84,141 @@ def hash_values(name: str, paths: str, values: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
 
 
-def _flatten(spec: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+def _conditions(
+    spec: Mapping[Any, object], prefix: str, codec: Codec, depth: int
+) -> dict[str, Node]:
+    if depth > _DEEPEST:
+        raise InvalidFilter(f"filter path {prefix[:80]!r}: more than {_DEEPEST} conditions deep")
+    wanted = {}
     for key, value in spec.items():
         path = f"{prefix}{key}"
-        if not isinstance(key, str) or not _PATH.fullmatch(path):
+        if not isinstance(key, str) or not _PATH.fullmatch(key):
             raise InvalidFilter(
                 f"filter path {path!r}: expected letters, digits, '_' and '-' in up to nine "
                 "parts joined by dots"
             )
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{path}.")
-        else:
-            yield path, value
+        wanted[key] = _condition(path, value, codec, depth)
+    return dict(sorted(wanted.items()))
 
 
-def _canonical(path: str, value: object, codec: Codec) -> str:
-    if isinstance(value, _COLLECTIONS):
+def _condition(path: str, value: object, codec: Codec, depth: int) -> Node:
+    """Return what is stored of a condition."""
+    if isinstance(value, (list, tuple)):
+        return _listed(path, value, codec, depth)
+    if not isinstance(value, Mapping):
+        return scalar_text(path, value, codec)
+    if not value:
+        raise InvalidFilter(f"filter path {path!r}: expected a condition, got an empty mapping")
+    operators = [key for key in value if isinstance(key, str) and key.startswith("$")]
+    if not operators:
+        return _conditions(value, f"{path}.", codec, depth + 1)
+    if len(operators) < len(value):
+        raise InvalidFilter(f"filter path {path!r}: operators and keys are mixed: {list(value)!r}")
+    return {key: _operand(f"{path}.{key}", key, value[key], codec, depth) for key in operators}
+
+
+def _listed(path: str, values: Sequence[object], codec: Codec, depth: int) -> Node:
+    mappings = [value for value in values if isinstance(value, Mapping)]
+    if not mappings:
+        return {"$in": scalar_texts(path, values, codec)}
+    every = [_condition(path, value, codec, depth + 1) for value in mappings]
+    if len(mappings) < len(values) or not all(map(_is_test, every)):
         raise InvalidFilter(
-            f"filter path {path!r}: expected a scalar (text, number, time, None ...), "
-            f"got: {type(value).__name__}"
+            f"filter path {path!r}: expected a list of scalars, or a list of mappings of "
+            f"operators, got: {values!r}"
         )
-    try:
-        return codec.encode(value)
-    except EncodeError as error:
-        raise InvalidFilter(f"filter path {path!r}: {error}") from error
+    return {"$all": every}
+
+
+def _operand(path: str, name: str, value: object, codec: Codec, depth: int) -> Node:
+    if depth >= _DEEPEST:
+        raise InvalidFilter(f"filter path {path[:80]!r}: more than {_DEEPEST} conditions deep")
+    if name == "$not":
+        inner = _condition(path, value, codec, depth + 1)
+        if not isinstance(inner, str) and not _is_test(inner):
+            raise InvalidFilter(
+                f"filter path {path!r}: expected a scalar, a list or operators, got: {value!r}"
+            )
+        return inner
+    operator = OPERATORS.get(name)
+    if operator is None:
+        known = [*OPERATORS, "$not"]
+        close = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
+        raise InvalidFilter(f"filter path {path!r}: no operator is called {name!r}; {hint}")
+    return operator.take(path, value, codec)
+
+
+def _is_test(node: Node) -> bool:
+    return isinstance(node, dict) and next(iter(node)).startswith("$")
+
+
+def _indexed(wanted: Mapping[str, Node]) -> dict[str, str]:
+    """Return the equalities that the index decides: those of paths, and one inside a mapping.
+
+    Only one, because what it leads to may be a list: then each element is looked up, and
+    with two of them each pair of elements would be.
+    """
+    plain = {path: node for path, node in wanted.items() if isinstance(node, str)}
+    inner = min(_inside(wanted, ""), default=None)
+    return dict(sorted([*plain.items(), *([inner] if inner else [])]))
+
+
+def _named(wanted: Mapping[str, Node], prefix: str) -> Iterator[str]:
+    for path, node in wanted.items():
+        if isinstance(node, str) or _is_test(node):
+            yield f"{prefix}{path}"
+        else:
+            yield from _named(node, f"{prefix}{path}.")
+
+
+def _inside(wanted: Mapping[str, Node], prefix: str) -> Iterator[tuple[str, str]]:
+    for path, node in wanted.items():
+        if isinstance(node, str):
+            if prefix:
+                yield f"{prefix}{path}", node
+        elif not _is_test(node):
+            yield from _inside(node, f"{prefix}{path}{_INSIDE}")
+
+
+def _holds(wanted: Mapping[str, Node], value: object, codec: Codec) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(_passes(node, _at(path, value), codec) for path, node in wanted.items())
+
+
+def _passes(node: Node, value: object, codec: Codec) -> bool:
+    if isinstance(node, str):
+        return equals_one([node], value, codec)
+    if _is_test(node):
+        return all(_tested(name, operand, value, codec) for name, operand in node.items())
+    elements = value if isinstance(value, ARRAYS) else [value]
+    return any(_holds(node, each, codec) for each in elements)
+
+
+def _tested(name: str, operand: Any, value: object, codec: Codec) -> bool:
+    if name == "$all":
+        return all(_passes(node, value, codec) for node in operand)
+    if name == "$not":
+        return not _passes(operand, value, codec)
+    return OPERATORS[name].test(operand, value, codec)
+
+
+def _at(path: str, value: object) -> object:
+    """Return what a path leads to through mappings, or ``MISSING``."""
+    for part in path.split("."):
+        if not isinstance(value, Mapping):
+            return MISSING
+        value = value.get(part, MISSING)
+    return value
+
+
+def _texts_at(paths: Sequence[str], payload: object, codec: Codec) -> Iterator[str]:
+    """Return the stored texts of the scalars that the paths of an index lead to."""
+    first, *others = paths
+    value = _at(first, payload)
+    if others:
+        for each in value if isinstance(value, ARRAYS) else [value]:
+            yield from _texts_at(others, each, codec)
+    elif value is not MISSING and is_scalar(value):
+        yield codec.encode(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import django.db.models.deletion
+import django.utils.timezone
 from django.db import migrations, models
 
 import trigger_celery.identity
@@ -18,37 +19,16 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Checkpoint",
+            name="ApiKey",
             fields=[
-                ("started_at", models.DateTimeField()),
-                ("ended_at", models.DateTimeField()),
-                ("cpu_us", models.BigIntegerField()),
-                ("peak_memory", models.BigIntegerField()),
-                ("queries", models.PositiveIntegerField()),
-                ("worker", models.CharField(blank=True, max_length=255)),
-                ("source", trigger_celery_django.fields.PayloadField(blank=True)),
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", trigger_celery_django.fields.IdentityField(max_length=500)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("step", "step"),
-                            ("value", "value"),
-                            ("send_event", "send event"),
-                            ("sleep", "sleep"),
-                            ("wait_for_event", "wait for event"),
-                            ("retry", "retry"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                ("value", trigger_celery_django.fields.PayloadField()),
-                ("position", models.BigIntegerField()),
-                ("attempt", models.PositiveIntegerField()),
-                ("token", models.CharField(max_length=32)),
-                ("fence", models.BigIntegerField()),
-                ("recorded_at", models.DateTimeField()),
+                ("name", models.CharField(max_length=255)),
+                ("prefix", models.CharField(max_length=16)),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("permissions", trigger_celery_django.fields.PayloadField()),
+                ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("revoked_at", models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -95,25 +75,176 @@ class Migration(migrations.Migration):
                 ("lease_length", models.DurationField(default=datetime.timedelta(0))),
                 ("created_at", models.DateTimeField()),
                 ("available_at", models.DateTimeField()),
+                ("line_at", models.DateTimeField()),
                 ("started_at", models.DateTimeField(null=True)),
                 ("finished_at", models.DateTimeField(null=True)),
                 ("published_at", models.DateTimeField(null=True)),
                 ("due_at", models.DateTimeField(null=True)),
+                ("deadline_at", models.DateTimeField(null=True)),
+                ("paused_at", models.DateTimeField(null=True)),
+                ("max_duration", models.DurationField(null=True)),
+                ("max_attempts", models.PositiveIntegerField(null=True)),
+                ("priority", models.IntegerField(default=0)),
+                ("queue", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
+                (
+                    "concurrency_key",
+                    trigger_celery_django.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("tags", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("metadata", trigger_celery_django.fields.PayloadField(blank=True)),
+                (
+                    "parent_key",
+                    trigger_celery_django.fields.IdentityField(blank=True, max_length=500),
+                ),
+                ("closes_with_parent", models.BooleanField(default=False)),
+                ("origin", trigger_celery_django.fields.PayloadField(blank=True)),
+                (
+                    "copied_from",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="copies",
+                        to="trigger_celery.run",
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="children",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="DurableQueue",
+            fields=[
+                (
+                    "name",
+                    trigger_celery_django.fields.IdentityField(
+                        max_length=255, primary_key=True, serialize=False
+                    ),
+                ),
+                ("declared", trigger_celery_django.fields.PayloadField(default="{}")),
+                ("overrides", trigger_celery_django.fields.PayloadField(default="{}")),
+                ("limited", models.BooleanField(default=False)),
+                ("due_at", models.DateTimeField(null=True)),
+                (
+                    "last_key",
+                    trigger_celery_django.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("paused_at", models.DateTimeField(null=True)),
+                ("paused_by", models.CharField(blank=True, max_length=255)),
+                ("pause_reason", trigger_celery_django.fields.PayloadField(blank=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Subscription",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("task", trigger_celery_django.fields.IdentityField(max_length=255, unique=True)),
+                ("name", trigger_celery_django.fields.IdentityField(db_index=True, max_length=255)),
+                ("filter", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("created_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="TaskVersion",
+            fields=[
+                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("source", trigger_celery_django.fields.PayloadField()),
+                ("file", trigger_celery_django.fields.PayloadField()),
+                ("first_line", models.PositiveIntegerField()),
+                ("created_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="WaitShape",
+            fields=[
+                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("name", trigger_celery_django.fields.IdentityField(db_index=True, max_length=255)),
+                ("paths", trigger_celery_django.fields.PayloadField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Checkpoint",
+            fields=[
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField()),
+                ("cpu_us", models.BigIntegerField()),
+                ("peak_memory", models.BigIntegerField()),
+                ("queries", models.PositiveIntegerField()),
+                ("worker", models.CharField(blank=True, max_length=255)),
+                ("source", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("key", trigger_celery_django.fields.IdentityField(max_length=500)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("step", "step"),
+                            ("value", "value"),
+                            ("send_event", "send event"),
+                            ("trigger", "trigger"),
+                            ("sleep", "sleep"),
+                            ("wait_for_event", "wait for event"),
+                            ("wait_for_token", "wait for token"),
+                            ("wait_for_runs", "wait for runs"),
+                            ("retry", "retry"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("value", trigger_celery_django.fields.PayloadField()),
+                ("position", models.BigIntegerField()),
+                ("attempt", models.PositiveIntegerField()),
+                ("token", models.CharField(max_length=32)),
+                ("fence", models.BigIntegerField()),
+                ("recorded_at", models.DateTimeField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="checkpoints",
+                        to="trigger_celery.run",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
             name="Event",
             fields=[
                 ("sequence", models.BigAutoField(primary_key=True, serialize=False)),
-                (
-                    "event_id",
-                    trigger_celery_django.fields.IdentityField(max_length=255, unique=True),
-                ),
+                ("source", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
+                ("event_id", trigger_celery_django.fields.IdentityField(max_length=255)),
                 ("name", trigger_celery_django.fields.IdentityField(max_length=255)),
                 ("payload", trigger_celery_django.fields.PayloadField()),
                 ("received_at", models.DateTimeField()),
                 ("matched_at", models.DateTimeField(null=True)),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["name", "sequence"], name="trigger_event_order"),
+                    models.Index(fields=["name", "matched_at"], name="trigger_event_recent"),
+                    trigger_celery_django.fields.PartialIndex(
+                        condition=models.Q(("matched_at", None)),
+                        fields=["matched_at", "received_at"],
+                        name="trigger_event_unmatched",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "event_id"), name="trigger_event_id")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="FailedAttempt",
@@ -131,6 +262,16 @@ class Migration(migrations.Migration):
                 ("number", models.PositiveIntegerField()),
                 ("error", trigger_celery_django.fields.PayloadField()),
                 ("fence", models.BigIntegerField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="failed_attempts",
+                        to="trigger_celery.run",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -158,20 +299,175 @@ class Migration(migrations.Migration):
                 ("fence", models.BigIntegerField()),
                 ("worker", models.CharField(blank=True, max_length=255)),
                 ("data", trigger_celery_django.fields.PayloadField(default="{}")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="history",
+                        to="trigger_celery.run",
+                    ),
+                ),
             ],
             options={
                 "verbose_name_plural": "history",
             },
         ),
         migrations.CreateModel(
-            name="TaskVersion",
+            name="KeyRate",
             fields=[
-                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("queue", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("key", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("due_at", models.DateTimeField()),
+            ],
+            options={
+                "indexes": [models.Index(fields=["due_at"], name="trigger_key_rate_due")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("queue", "key"), name="trigger_key_rate")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="RunKey",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[("idempotency", "Idempotency"), ("debounce", "Debounce")],
+                        max_length=16,
+                    ),
+                ),
                 ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("source", trigger_celery_django.fields.PayloadField()),
-                ("file", trigger_celery_django.fields.PayloadField()),
-                ("first_line", models.PositiveIntegerField()),
+                ("digest", models.CharField(max_length=64)),
+                ("key", trigger_celery_django.fields.PayloadField()),
+                ("input_digest", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="keys",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="RunTag",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("tag", trigger_celery_django.fields.IdentityField(max_length=128)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tag_rows",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Schedule",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=trigger_celery.identity.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("key", trigger_celery_django.fields.IdentityField(max_length=255, unique=True)),
+                ("declared", models.BooleanField(default=False)),
+                ("cron", models.CharField(blank=True, max_length=255)),
+                ("every", models.DurationField(null=True)),
+                ("timezone", models.CharField(default="UTC", max_length=64)),
+                ("input", trigger_celery_django.fields.PayloadField(default="[[],{}]")),
+                (
+                    "overlap",
+                    models.CharField(
+                        choices=[
+                            ("allow", "allow"),
+                            ("skip", "skip"),
+                            ("buffer", "buffer"),
+                            ("cancel", "cancel"),
+                        ],
+                        default="skip",
+                        max_length=16,
+                    ),
+                ),
+                ("catch_up", models.DurationField(default=datetime.timedelta(0))),
+                ("next_at", models.DateTimeField(null=True)),
+                ("last_at", models.DateTimeField(null=True)),
+                ("buffered_at", models.DateTimeField(null=True)),
+                ("paused_at", models.DateTimeField(null=True)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "last_run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Token",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=trigger_celery.identity.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "waiting"),
+                            ("completed", "completed"),
+                            ("canceled", "canceled"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("schema", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("tags", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("value", trigger_celery_django.fields.PayloadField(null=True)),
+                ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("closed_at", models.DateTimeField(null=True)),
+                ("closed_by", models.CharField(blank=True, max_length=255)),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="tokens",
+                        to="trigger_celery.run",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -186,8 +482,11 @@ class Migration(migrations.Migration):
                             ("step", "step"),
                             ("value", "value"),
                             ("send_event", "send event"),
+                            ("trigger", "trigger"),
                             ("sleep", "sleep"),
                             ("wait_for_event", "wait for event"),
+                            ("wait_for_token", "wait for token"),
+                            ("wait_for_runs", "wait for runs"),
                             ("retry", "retry"),
                         ],
                         max_length=16,
@@ -199,6 +498,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("waiting", "waiting"),
                             ("event", "event"),
+                            ("completed", "completed"),
                             ("timeout", "timeout"),
                             ("canceled", "canceled"),
                         ],
@@ -211,18 +511,41 @@ class Migration(migrations.Migration):
                 ("paths", trigger_celery_django.fields.PayloadField(blank=True)),
                 ("match_hash", models.BigIntegerField(null=True)),
                 ("due_at", models.DateTimeField(null=True)),
+                ("value", trigger_celery_django.fields.PayloadField(null=True)),
                 ("created_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
                 ("source", trigger_celery_django.fields.PayloadField(blank=True)),
                 ("looked", models.BooleanField(default=True)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="WaitShape",
-            fields=[
-                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ("name", trigger_celery_django.fields.IdentityField(db_index=True, max_length=255)),
-                ("paths", trigger_celery_django.fields.PayloadField()),
+                (
+                    "event",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="trigger_celery.event",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="waits",
+                        to="trigger_celery.run",
+                    ),
+                ),
+                (
+                    "token",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="waits",
+                        to="trigger_celery.token",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -254,6 +577,57 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["state", "fingerprint"], name="trigger_letter_group")
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "retried", "discarded"])),
+                        name="trigger_letter_state",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Slot",
+            fields=[
+                (
+                    "run",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="slot",
+                        serialize=False,
+                        to="trigger_celery.run",
+                    ),
+                ),
+                ("queue", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("key", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
+                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("line_at", models.DateTimeField()),
+                ("fence", models.BigIntegerField(null=True)),
+                ("promised_at", models.DateTimeField(null=True)),
+            ],
+            options={
+                "indexes": [
+                    trigger_celery_django.fields.PartialIndex(
+                        condition=models.Q(("fence", None), ("promised_at", None)),
+                        fields=["queue", "key", "task", "line_at", "run"],
+                        name="trigger_slot_line",
+                    ),
+                    trigger_celery_django.fields.PartialIndex(
+                        condition=models.Q(
+                            ("fence__isnull", False),
+                            ("promised_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        fields=["fence", "promised_at", "queue", "task"],
+                        name="trigger_slot_held",
+                    ),
+                ],
+            },
         ),
         migrations.AddIndex(
             model_name="run",
@@ -261,6 +635,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("due_at", None), _negated=True),
                 fields=["due_at"],
                 name="trigger_run_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("deadline_at", None), _negated=True),
+                fields=["deadline_at"],
+                name="trigger_run_deadline",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("parent", None), _negated=True),
+                fields=["parent", "parent_key", "state"],
+                name="trigger_run_children",
             ),
         ),
         migrations.AddConstraint(
@@ -284,87 +674,6 @@ class Migration(migrations.Migration):
                 name="trigger_run_state",
             ),
         ),
-        migrations.AddField(
-            model_name="checkpoint",
-            name="run",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="checkpoints",
-                to="trigger_celery.run",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="event",
-            index=models.Index(fields=["name", "sequence"], name="trigger_event_order"),
-        ),
-        migrations.AddIndex(
-            model_name="event",
-            index=models.Index(fields=["name", "matched_at"], name="trigger_event_recent"),
-        ),
-        migrations.AddIndex(
-            model_name="event",
-            index=trigger_celery_django.fields.PartialIndex(
-                condition=models.Q(("matched_at", None)),
-                fields=["matched_at", "received_at"],
-                name="trigger_event_unmatched",
-            ),
-        ),
-        migrations.AddField(
-            model_name="failedattempt",
-            name="run",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="failed_attempts",
-                to="trigger_celery.run",
-            ),
-        ),
-        migrations.AddField(
-            model_name="history",
-            name="run",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="history",
-                to="trigger_celery.run",
-            ),
-        ),
-        migrations.AddField(
-            model_name="wait",
-            name="event",
-            field=models.ForeignKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                to="trigger_celery.event",
-            ),
-        ),
-        migrations.AddField(
-            model_name="wait",
-            name="run",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="waits",
-                to="trigger_celery.run",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deadletter",
-            index=models.Index(fields=["state", "fingerprint"], name="trigger_letter_group"),
-        ),
-        migrations.AddConstraint(
-            model_name="deadletter",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["open", "retried", "discarded"])),
-                name="trigger_letter_state",
-            ),
-        ),
         migrations.AddConstraint(
             model_name="checkpoint",
             constraint=models.UniqueConstraint(
@@ -381,12 +690,64 @@ class Migration(migrations.Migration):
             model_name="history",
             index=models.Index(fields=["run", "sequence"], name="trigger_history_run"),
         ),
+        migrations.AddConstraint(
+            model_name="runkey",
+            constraint=models.UniqueConstraint(
+                fields=("purpose", "task", "digest"), name="trigger_key"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="runtag",
+            index=models.Index(fields=["tag", "run"], name="trigger_tag"),
+        ),
+        migrations.AddConstraint(
+            model_name="runtag",
+            constraint=models.UniqueConstraint(fields=("run", "tag"), name="trigger_tag_run"),
+        ),
+        migrations.AddIndex(
+            model_name="schedule",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("due_at__isnull", False)),
+                fields=["due_at"],
+                name="trigger_schedule_due",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="schedule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("overlap__in", ["allow", "skip", "buffer", "cancel"])),
+                name="trigger_schedule_overlap",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="token",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("closed_at__isnull", False), ("settled_at", None)),
+                fields=["settled_at", "closed_at"],
+                name="trigger_token_unsettled",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["waiting", "completed", "canceled"])),
+                name="trigger_token_state",
+            ),
+        ),
         migrations.AddIndex(
             model_name="wait",
             index=trigger_celery_django.fields.PartialIndex(
                 condition=models.Q(("state", "waiting")),
                 fields=["match_hash", "id"],
                 name="trigger_wait_match",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="wait",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("token", None), _negated=True),
+                fields=["token", "id"],
+                name="trigger_wait_token",
             ),
         ),
         migrations.AddConstraint(
@@ -400,7 +761,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="wait",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["waiting", "event", "timeout", "canceled"])),
+                condition=models.Q(
+                    ("state__in", ["waiting", "event", "completed", "timeout", "canceled"])
+                ),
                 name="trigger_wait_state",
             ),
         ),

@@ -8,6 +8,8 @@ database: its check would lock and read the run's row again for each recorded st
 from __future__ import annotations
 
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH
+from trigger_celery_django.models.outside import ApiKey, Token
+from trigger_celery_django.models.queues import DurableQueue, KeyRate, Slot
 from trigger_celery_django.models.runs import (
     Checkpoint,
     DeadLetter,
@@ -16,18 +18,28 @@ from trigger_celery_django.models.runs import (
     Run,
     TaskVersion,
 )
+from trigger_celery_django.models.starting import RunKey, RunTag, Schedule, Subscription
 from trigger_celery_django.models.waits import Event, Wait, WaitShape
 
 __all__ = [
     "KEY_LENGTH",
     "NAME_LENGTH",
+    "ApiKey",
     "Checkpoint",
     "DeadLetter",
+    "DurableQueue",
     "Event",
     "FailedAttempt",
     "History",
+    "KeyRate",
     "Run",
+    "RunKey",
+    "RunTag",
+    "Schedule",
+    "Slot",
+    "Subscription",
     "TaskVersion",
+    "Token",
     "Wait",
     "WaitShape",
 ]

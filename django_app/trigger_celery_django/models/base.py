@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from django.db import models
 
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.records import Overlap, StepKind
+from trigger_celery.states import RunState, TokenState, WaitState
 from trigger_celery_django.fields import PayloadField
 
 NAME_LENGTH = 255
 KEY_LENGTH = 500
 
 
-def choices(values: type[RunState] | type[WaitState] | type[StepKind]) -> list[tuple[str, str]]:
+def choices(
+    values: type[RunState | WaitState | StepKind | TokenState | Overlap],
+) -> list[tuple[str, str]]:
     """Return the values of an enumeration as Django wants them."""
     return [(item.value, item.value.replace("_", " ")) for item in values]
 

@@ -40,10 +40,39 @@ class Run(models.Model):
     lease_length = models.DurationField(default=timedelta(0))
     created_at = models.DateTimeField()
     available_at = models.DateTimeField()
+    line_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    max_duration = models.DurationField(null=True)
+    max_attempts = models.PositiveIntegerField(null=True)
+    priority = models.IntegerField(default=0)
+    queue = IdentityField(max_length=NAME_LENGTH, blank=True)
+    concurrency_key = IdentityField(max_length=NAME_LENGTH, blank=True)
+    tags = PayloadField(blank=True)
+    metadata = PayloadField(blank=True)
+    parent = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        related_name="children",
+        db_constraint=False,
+        db_index=False,
+    )
+    parent_key = IdentityField(max_length=KEY_LENGTH, blank=True)
+    closes_with_parent = models.BooleanField(default=False)
+    origin = PayloadField(blank=True)
+    copied_from = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        related_name="copies",
+        db_constraint=False,
+        db_index=False,
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -56,6 +85,17 @@ class Run(models.Model):
         ]
         indexes = [
             PartialIndex(fields=["due_at"], name="trigger_run_due", condition=~Q(due_at=None)),
+            PartialIndex(
+                fields=["deadline_at"],
+                name="trigger_run_deadline",
+                condition=~Q(deadline_at=None),
+            ),
+            # Whether a child of one wait has still to end is asked at the end of each of them.
+            PartialIndex(
+                fields=["parent", "parent_key", "state"],
+                name="trigger_run_children",
+                condition=~Q(parent=None),
+            ),
         ]
 
     def __str__(self) -> str:

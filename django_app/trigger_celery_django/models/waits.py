@@ -17,7 +17,8 @@ class Event(models.Model):
     """A named payload that was received; matched once all waits of its time have seen it."""
 
     sequence = models.BigAutoField(primary_key=True)
-    event_id = IdentityField(max_length=NAME_LENGTH, unique=True)
+    source = IdentityField(max_length=NAME_LENGTH, blank=True)
+    event_id = IdentityField(max_length=NAME_LENGTH)
     name = IdentityField(max_length=NAME_LENGTH)
     payload = PayloadField()
     received_at = models.DateTimeField()
@@ -26,6 +27,9 @@ class Event(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["source", "event_id"], name="trigger_event_id"),
+        ]
         indexes = [
             # A look-back reads by sequence when much came since the run began ...
             models.Index(fields=["name", "sequence"], name="trigger_event_order"),
@@ -63,6 +67,15 @@ class Wait(models.Model):
     due_at = models.DateTimeField(null=True)
     # An event that ended a wait must stay: replays read it.
     event = models.ForeignKey(Event, models.PROTECT, null=True, db_constraint=False)
+    token = models.ForeignKey(
+        "Token",
+        models.PROTECT,
+        null=True,
+        related_name="waits",
+        db_constraint=False,
+        db_index=False,
+    )
+    value = PayloadField(null=True)
     created_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
     source = PayloadField(blank=True)
@@ -84,6 +97,9 @@ class Wait(models.Model):
                 fields=["match_hash", "id"],
                 name="trigger_wait_match",
                 condition=Q(state=WaitState.WAITING.value),
+            ),
+            PartialIndex(
+                fields=["token", "id"], name="trigger_wait_token", condition=~Q(token=None)
             ),
         ]
 

@@ -13,12 +13,20 @@ from trigger_celery.records import TaskVersion
 from trigger_celery_django import models
 from trigger_celery_django.store import counting, transactions
 from trigger_celery_django.store.checkpoints import DjangoCheckpoints
+from trigger_celery_django.store.children import DjangoChildren
 from trigger_celery_django.store.events import DjangoEvents
 from trigger_celery_django.store.guard import Guard
 from trigger_celery_django.store.hot.choice import hot_verbs
+from trigger_celery_django.store.keys import DjangoKeys
+from trigger_celery_django.store.managing import DjangoManaging
+from trigger_celery_django.store.open_waits import DjangoOpenWaits
+from trigger_celery_django.store.queues import DjangoQueues
 from trigger_celery_django.store.runs import DjangoRuns
+from trigger_celery_django.store.schedules import DjangoSchedules
+from trigger_celery_django.store.subscriptions import DjangoSubscriptions
 from trigger_celery_django.store.sweeps import DjangoSweeps
 from trigger_celery_django.store.times import DatabaseNow, read_now
+from trigger_celery_django.store.tokens import DjangoTokens
 from trigger_celery_django.store.waits import DjangoWaits
 
 logger = logging.getLogger("trigger_celery.store")
@@ -36,10 +44,18 @@ class DjangoStore:
         self._guard = Guard(self.alias)
         hot = hot_verbs(self._guard)
         self.runs = DjangoRuns(self._guard, hot)
+        self.managing = DjangoManaging(self._guard)
         self.checkpoints = DjangoCheckpoints(self._guard, hot)
+        self.children = DjangoChildren(self._guard, hot)
         self.waits = DjangoWaits(self._guard, hot)
-        self.events = DjangoEvents(self._guard)
+        self.events = DjangoEvents(self._guard, hot)
+        self.subscriptions = DjangoSubscriptions(self._guard)
+        self.keys = DjangoKeys(self._guard)
         self.sweeps = DjangoSweeps(self._guard)
+        self.tokens = DjangoTokens(self._guard)
+        self.open_waits = DjangoOpenWaits(self._guard)
+        self.schedules = DjangoSchedules(self._guard, self.runs)
+        self.queues = DjangoQueues(self._guard)
         counting.install()
 
     def remember_version(self, version: TaskVersion) -> None:
@@ -66,6 +82,10 @@ class DjangoStore:
         """
         return transactions.step_transaction(self._guard)
 
+    def joined(self) -> AbstractContextManager[None]:
+        """Let what is created and sent inside commit together, joining the caller's."""
+        return transaction.atomic(using=self.alias, savepoint=False)
+
     def on_commit(self, callback: Callable[[], object]) -> None:
         """Call back after the caller's transaction commits (now if there is none).
 
@@ -90,5 +110,5 @@ class DjangoStore:
         return counting.statements()
 
     def release(self) -> None:
-        """Close what this thread holds of the database."""
-        connections[self.alias].close()
+        """Close what this thread holds of any database: user code may have used others."""
+        connections.close_all()

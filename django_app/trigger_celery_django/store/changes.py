@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from trigger_celery.errors import RunCrashed
@@ -10,9 +12,12 @@ from trigger_celery.states import RunState, WaitState, check_transition
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
+from trigger_celery_django.store.guard import Guard
 from trigger_celery_django.store.letters import open_letter
 from trigger_celery_django.store.rows import first_nudge, noted
-from trigger_celery_django.store.times import DatabaseNow
+from trigger_celery_django.store.times import DatabaseNow, read_now
+
+T = TypeVar("T")
 
 CHANGED = (
     "state",
@@ -26,6 +31,8 @@ CHANGED = (
     "finished_at",
     "published_at",
     "due_at",
+    "deadline_at",
+    "paused_at",
 )
 """All columns that the functions of this module, and the callers of theirs, may change."""
 
@@ -38,10 +45,23 @@ SWEPT = (
     "finished_at",
     "published_at",
     "due_at",
+    "deadline_at",
 )
 """The columns that a sweep may change."""
 
 _LONGEST_PAUSE = timedelta(minutes=2)
+
+
+def locked(guard: Guard, run_id: UUID, change: Callable[[models.Run | None, datetime], T]) -> T:
+    """Call ``change`` with the locked row (None if there is none) and the time, and commit."""
+
+    def work() -> T:
+        rows = models.Run.objects.using(guard.alias).select_for_update()
+        run = rows.filter(pk=run_id).first()
+        # Read after the lock: time went on while this waited for it.
+        return change(run, read_now(guard.connection))
+
+    return guard.transaction(work)
 
 
 def queue(run: models.Run, now: datetime, *, delay: timedelta = timedelta(0)) -> None:
@@ -57,6 +77,7 @@ def finish(run: models.Run, state: RunState, now: datetime, *, error: str | None
     check_transition(RunState(run.state), state)
     run.state, run.worker, run.error = state, "", error
     run.finished_at, run.published_at, run.due_at = now, None, now
+    run.deadline_at = None
 
 
 def crash(alias: str, run: models.Run, now: datetime) -> models.History:

@@ -7,7 +7,6 @@ from uuid import UUID
 from trigger_celery.records import Checkpoint, FailedAttempt, Lease, Outcomes
 from trigger_celery_django.store.guard import Guard
 from trigger_celery_django.store.hot import Hot
-from trigger_celery_django.store.hot.loading import load
 
 
 class DjangoCheckpoints:
@@ -27,4 +26,4 @@ class DjangoCheckpoints:
 
     def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
         """Return all checkpoints and waits of the run and this attempt's counts of failures."""
-        return self._guard.read(lambda: load(self._guard.connection, run_id, run_attempt))
+        return self._guard.read(lambda: self._hot.load(run_id, run_attempt))

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.db import IntegrityError
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, OuterRef
 
-from trigger_celery.records import Event, NewEvent
+from trigger_celery.records import Audience, Event, NewEvent
 from trigger_celery_django import models
 from trigger_celery_django.store import counting
 from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.hot import Hot
 from trigger_celery_django.store.rows import check_length, event_record
 from trigger_celery_django.store.times import DatabaseNow, read_now
-
-_INSERT = f"INSERT INTO {models.Event._meta.db_table} (event_id, name, payload, received_at)"
 
 
 class DjangoEvents:
     """Implements :class:`trigger_celery.ports.Events`."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, hot: Hot) -> None:
         self._guard = guard
         self._alias = guard.alias
+        self._hot = hot
 
     def add(self, event: NewEvent) -> Event | None:
         """Store it in the caller's transaction; None if its id is stored already.
@@ -32,10 +31,9 @@ class DjangoEvents:
         """
         check_length("event id", event.id)
         check_length("event name", event.name)
-        connection = self._guard.connection
-        insert = _insert_returning if connection.vendor == "postgresql" else _insert
+        check_length("event source", event.source)
         with counting.paused:
-            inserted = insert(connection, event)
+            inserted = self._hot.add_event(event)
         if inserted is None:
             return None
         sequence, received_at = inserted
@@ -45,12 +43,16 @@ class DjangoEvents:
             name=event.name,
             payload=event.payload,
             received_at=received_at,
+            source=event.source,
         )
+
+    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        return self._hot.audience(name, hashes, limit=limit)
 
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""
-        unmatched = models.Event.objects.using(self._alias).filter(pk=sequence, matched_at=None)
-        self._guard.statement(lambda _: unmatched.update(matched_at=DatabaseNow()))
+        self._hot.matched(sequence)
 
     def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
         """Return events that are not noted as matched though received so long ago."""
@@ -60,29 +62,19 @@ class DjangoEvents:
         rows = self._guard.read(lambda: list(events.order_by("sequence")[:limit]))
         return [event_record(row) for row in rows]
 
-
-def _insert_returning(
-    connection: BaseDatabaseWrapper, event: NewEvent
-) -> tuple[int, datetime] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{_INSERT} VALUES (%s, %s, %s, clock_timestamp()) "
-            "ON CONFLICT DO NOTHING RETURNING sequence, received_at",
-            [event.id, event.name, event.payload],
-        )
-        row: tuple[int, datetime] | None = cursor.fetchone()
-        return row
-
-
-def _insert(connection: BaseDatabaseWrapper, event: NewEvent) -> tuple[int, datetime] | None:
-    now = read_now(connection)
-    stored = connection.ops.adapt_datetimefield_value(now)
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(
-                f"{_INSERT} VALUES (%s, %s, %s, %s)", [event.id, event.name, event.payload, stored]
-            )
-        except IntegrityError:
-            # SQLite, MySQL and MariaDB take back this statement only; a transaction goes on.
-            return None
-        return cursor.lastrowid, now
+    def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
+        """Delete old events that were matched and ended no wait; return where to go on."""
+        events = models.Event.objects.using(self._alias)
+        now = self._guard.read(lambda: read_now(self._guard.connection))
+        latest = now - older_than
+        # By sequence, which is nearly the order of time: it needs no index of its own, and
+        # what has to stay is stepped over once a round.
+        seen = events.filter(pk__gt=after).order_by("pk").values_list("pk", "received_at")
+        rows = self._guard.read(lambda: list(seen[:limit]))
+        old = [sequence for sequence, received_at in rows if received_at <= latest]
+        if old:
+            rows_of = events.filter(pk__in=old, matched_at__lte=latest)
+            needless = rows_of.exclude(Exists(models.Wait.objects.filter(event=OuterRef("pk"))))
+            # Not delete(): that would read all rows, to look for what refers to them.
+            self._guard.transaction(lambda: needless._raw_delete(self._alias))
+        return old[-1] if len(old) == limit else 0

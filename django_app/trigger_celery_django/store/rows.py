@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from trigger_celery import records
 from trigger_celery.errors import InvalidName
@@ -30,10 +31,25 @@ RUN_COLUMNS = (
     "worker",
     "created_at",
     "available_at",
+    "line_at",
     "started_at",
     "finished_at",
     "published_at",
     "due_at",
+    "deadline_at",
+    "paused_at",
+    "max_duration",
+    "max_attempts",
+    "priority",
+    "queue",
+    "concurrency_key",
+    "tags",
+    "metadata",
+    "parent_id",
+    "parent_key",
+    "closes_with_parent",
+    "origin",
+    "copied_from_id",
 )
 """The fields of ``records.Run``, which are columns of the table too."""
 
@@ -52,8 +68,24 @@ class SpanColumns(TypedDict):
 
 def run_record(row: models.Run) -> records.Run:
     """Return the record of a row."""
-    values = {column: getattr(row, column) for column in RUN_COLUMNS}
-    return records.Run(**values | {"state": RunState(row.state)})
+    return run_of({column: getattr(row, column) for column in RUN_COLUMNS})
+
+
+def run_of(columns: Mapping[str, Any]) -> records.Run:
+    """Return the record of the columns of a row."""
+    tags = columns["tags"]
+    return records.Run(
+        **{
+            **columns,
+            "state": RunState(columns["state"]),
+            "tags": tuple(json.loads(tags)) if tags else (),
+        }
+    )
+
+
+def tags_text(tags: Sequence[str]) -> str:
+    """Return the text of a row's tags."""
+    return json.dumps(tags) if tags else ""
 
 
 def event_record(row: models.Event) -> records.Event:
@@ -64,6 +96,7 @@ def event_record(row: models.Event) -> records.Event:
         name=row.name,
         payload=row.payload,
         received_at=aware(row.received_at),
+        source=row.source,
     )
 
 

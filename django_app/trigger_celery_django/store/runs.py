@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from trigger_celery.errors import IllegalTransition, RunNotFound
-from trigger_celery.records import Claim, Claimed, Ending, HistoryEntry, Lease, NewRun, Nudge, Run
+from trigger_celery.records import (
+    Claim,
+    Claimed,
+    Created,
+    Ending,
+    HistoryEntry,
+    Lease,
+    NewRun,
+    Nudge,
+    Run,
+)
 from trigger_celery.states import UNSUCCESSFUL, RunState, WaitState, check_transition
 from trigger_celery_django import models
+from trigger_celery_django.conf import config
 from trigger_celery_django.store import changes, counting
 from trigger_celery_django.store.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.hot import Hot
 from trigger_celery_django.store.letters import close_letter
 from trigger_celery_django.store.rows import check_length, noted, nudge, run_record
-from trigger_celery_django.store.times import read_now
+from trigger_celery_django.store.tags import add_tags
 
 T = TypeVar("T")
 
@@ -31,25 +42,28 @@ class DjangoRuns:
         self._alias = guard.alias
         self._hot = hot
 
-    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+    def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs in the caller's transaction; return the ids that were new.
 
         In a transaction errors of the database stay Django's own: it is the caller's to repeat.
         """
         for run in runs:
             check_length("task", run.task)
-        created: set[UUID] = set()
 
-        def insert() -> None:
+        def insert() -> Created:
+            ids: set[UUID] = set()
+            lines: dict[UUID, str] = {}
             for start in range(0, len(runs), _BATCH):
-                created.update(self._hot.create(runs[start : start + _BATCH]))
+                batch = self._hot.create(runs[start : start + _BATCH])
+                ids |= batch
+                lines |= batch.lines
+            add_tags(self._alias, runs, ids)
+            return Created(ids, lines)
 
         if in_transaction(self._guard.connection):
             with counting.paused:
-                insert()
-        else:
-            self._guard.read(insert)
-        return created
+                return insert()
+        return self._guard.read(insert)
 
     def get(self, run_id: UUID) -> Run | None:
         """Return the run, or None."""
@@ -78,8 +92,8 @@ class DjangoRuns:
         """Own the run with the next fence, or None."""
         return self._hot.claim(claim)
 
-    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Extend all these leases by their own lengths; return those that still hold."""
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
         return self._hot.renew(leases)
 
     def end(self, lease: Lease, ending: Ending) -> None:
@@ -99,7 +113,8 @@ class DjangoRuns:
         def change(run: models.Run, now: datetime) -> Nudge:
             if run.fence == lease.fence and run.token == token:
                 return nudge(run)
-            if run.fence != lease.fence or run.state != RunState.EXECUTING:
+            held = (run.fence, run.token, run.state)
+            if held != (lease.fence, lease.token, RunState.EXECUTING):
                 raise lost(lease)
             run.token = token
             changes.queue(run, now)
@@ -114,13 +129,26 @@ class DjangoRuns:
         """Take the run from a worker that is known to have died, as an expired lease would be."""
 
         def change(run: models.Run, now: datetime) -> Nudge | None:
-            if run.state != RunState.EXECUTING or run.worker != worker:
+            if run.worker != worker:
                 return None
-            return self._save(run, changes.crash(self._alias, run, now))
+            if run.state == RunState.EXECUTING:
+                return self._save(run, changes.crash(self._alias, run, now))
+            return self._give_up(run, now)
 
         return self._change(run_id, change)
 
-    def cancel(self, run_id: UUID, error: str) -> Nudge | None:
+    def _give_up(self, run: models.Run, now: datetime) -> Nudge | None:
+        """Let somebody else publish the end of the run; None if there is nothing to publish."""
+        if not RunState(run.state).terminal or run.published_at is not None:
+            return None
+        # Its nudge follows this commit: another one has time.
+        run.worker, run.due_at = "", now + config().nudge_interval
+        run.save(using=self._alias, force_update=True, update_fields=["worker", "due_at"])
+        return nudge(run)
+
+    def cancel(
+        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+    ) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
 
         def change(run: models.Run, now: datetime) -> Nudge | None:
@@ -128,11 +156,11 @@ class DjangoRuns:
                 return None
             changes.finish(run, RunState.CANCELED, now, error=error)
             changes.cancel_waits(self._alias, run.pk)
-            return self._save(run, noted(run, "cancel"))
+            return self._save(run, noted(run, "cancel", **told or {}))
 
         return self._change(run_id, change)
 
-    def retry(self, run_id: UUID) -> Nudge:
+    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
         Raises ``RunNotFound`` or ``IllegalTransition``.
@@ -146,28 +174,33 @@ class DjangoRuns:
             run.error = None
             changes.queue(run, now)
             run.attempt, run.crashes, run.attempts_after_fence = 1, 0, run.fence
-            run.finished_at = run.published_at = None
+            run.finished_at = run.published_at = run.paused_at = None
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
             close_letter(self._alias, run_id)
-            return self._save(run, noted(run, "retry"))
+            return self._save(run, noted(run, "retry", **told or {}))
 
         queued = self._change(run_id, change)
         if queued is None:
             raise RunNotFound(f"no run has the id {run_id}")
         return queued
 
+    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+        """Add an entry to the history of a run that changes nothing; silent without the run."""
+
+        def change(run: models.Run, now: datetime) -> None:
+            noted(run, verb, **told).save(using=self._alias, force_insert=True)
+
+        self._change(run_id, change)
+
     def _change(self, run_id: UUID, change: Callable[[models.Run, datetime], T]) -> T | None:
         """Call ``change`` with the locked row and the time in a transaction; None without a row."""
 
-        def work() -> T | None:
-            rows = models.Run.objects.using(self._alias).select_for_update()
-            run = rows.filter(pk=run_id).first()
-            # Read after the lock: time went on while this waited for it.
-            return None if run is None else change(run, read_now(self._guard.connection))
+        def known(run: models.Run | None, now: datetime) -> T | None:
+            return None if run is None else change(run, now)
 
-        return self._guard.transaction(work)
+        return changes.locked(self._guard, run_id, known)
 
     def _save(self, run: models.Run, entry: models.History) -> Nudge:
         run.save(using=self._alias, force_update=True, update_fields=changes.CHANGED)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.records import Due, Lease
+from trigger_celery.records import Due, Lease, Nudge
 from trigger_celery.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.querysets import RunQuerySet
-from trigger_celery_django.store import changes
+from trigger_celery_django.store import changes, deadlines
 from trigger_celery_django.store.guard import Guard
 from trigger_celery_django.store.rows import noted, nudge
 from trigger_celery_django.store.times import DatabaseNow, read_now
@@ -30,6 +30,10 @@ class DjangoSweeps:
             return Due()
         return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
 
+    def expire(self, *, limit: int) -> Sequence[Nudge]:
+        """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge."""
+        return deadlines.expire(self._guard, limit=limit)
+
     def _due(self) -> RunQuerySet[models.Run]:
         return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
 
@@ -38,6 +42,7 @@ class DjangoSweeps:
         locked = self._due().select_for_update(skip_locked=skip)
         runs = list(locked.order_by("due_at")[:limit])
         now = read_now(self._guard.connection)
+        runs = self._without_paused(runs)
         unlooked = self._unlooked([run for run in runs if run.state == RunState.SUSPENDED])
         for run in runs:
             if run.pk in unlooked:
@@ -52,8 +57,18 @@ class DjangoSweeps:
         models.History.objects.using(self._alias).bulk_create(entries)
         return Due(
             nudges=tuple(nudge(run) for run in moved),
-            unlooked=tuple(Lease(run.pk, run.fence) for run in runs if run.pk in unlooked),
+            unlooked=tuple(
+                Lease(run.pk, run.fence, run.token) for run in runs if run.pk in unlooked
+            ),
+            failed=tuple(nudge(run) for run in changed if run.state == RunState.FAILED),
         )
+
+    def _without_paused(self, runs: Sequence[models.Run]) -> list[models.Run]:
+        """Look no more at queued runs that a person holds: resuming makes them due again."""
+        held = [run.pk for run in runs if run.paused_at and run.state == RunState.QUEUED]
+        if held:
+            models.Run.objects.using(self._alias).filter(pk__in=held).update(due_at=None)
+        return [run for run in runs if run.pk not in held]
 
     def _unlooked(self, runs: Sequence[models.Run]) -> set[UUID]:
         """Return which of these suspended runs have event waits that nobody looked for."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from trigger_celery.records import Candidate, Event, Lease, Nudge, StepKind, Suspend
-from trigger_celery.states import RunState
+from trigger_celery.records import (
+    LOOKED_FOR,
+    Candidate,
+    Event,
+    Lease,
+    Nudge,
+    Suspend,
+)
+from trigger_celery.states import RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.querysets import WaitQuerySet
+from trigger_celery_django.conf import config
 from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.hot import Hot, portable_audience, portable_waits
 from trigger_celery_django.store.rows import event_record
+from trigger_celery_django.store.times import DatabaseNow
 
 
 class DjangoWaits:
@@ -42,47 +50,48 @@ class DjangoWaits:
             models.Event.objects.using(self._alias)
             .filter(name=name, sequence__gt=after)
             .since(created_at)
+            # What is older may be purged while it is looked at.
+            .filter(received_at__gt=DatabaseNow() - config().event_retention)
             .exclude(wait__run=run_id)
             .order_by("sequence")
         )
         return [event_record(row) for row in self._guard.read(lambda: list(events[:limit]))]
 
     def open(self, run_id: UUID) -> Sequence[Candidate]:
-        """Return the open event waits of a run, by id."""
+        """Return the open waits of a run that may be over by now, by id."""
         waits = (
-            models.Wait.objects.using(self._alias).filter(run=run_id, kind=StepKind.EVENT).open()
+            models.Wait.objects.using(self._alias).filter(run=run_id, kind__in=LOOKED_FOR).open()
         )
-        return self._candidates(waits.order_by("pk"))
+        return portable_audience.read(self._guard, waits.order_by("pk"))
 
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""
-        shapes = models.WaitShape.objects.using(self._alias).filter(name=name)
-        return self._guard.read(lambda: sorted(shapes.values_list("paths", flat=True)))
+        return portable_audience.shapes(self._guard, name)
 
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:
         """Return open waits with one of these hashes whose id is over ``after``, by id."""
-        waits = models.Wait.objects.using(self._alias).open().filter(name=name, pk__gt=after)
-        slices = [waits.filter(match_hash=h).order_by("pk")[:limit] for h in sorted(set(hashes))]
-        if not slices:
-            return []
-        if len(slices) == 1:
-            return self._candidates(slices[0])
-        if self._guard.connection.features.supports_slicing_ordering_in_compound:
-            # One bounded index scan for each hash: a plain IN sorts all that are left of all.
-            first, *others = slices
-            return self._candidates(first.union(*others, all=True).order_by("pk")[:limit])
-        found = waits.filter(match_hash__in=hashes).order_by("pk")
-        return self._candidates(found[:limit])
+        return portable_audience.candidates(self._guard, name, hashes, after=after, limit=limit)
 
-    def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
+    def resolve(
+        self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False
+    ) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
-        return self._hot.resolve(sequence, wait_ids)
+        return self._hot.resolve(sequence, wait_ids, matched=matched)
 
-    def _candidates(self, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:
-        rows = waits.values_list("pk", "run", "key", "name", "filter")
-        return [
-            Candidate(wait_id=wait_id, run_id=run_id, key=key, name=name, filter=text)
-            for wait_id, run_id, key, name, text in self._guard.read(lambda: list(rows))
-        ]
+    def conclude(
+        self, wait_ids: Sequence[int], state: WaitState, *, value: str | None = None
+    ) -> Sequence[Nudge]:
+        """End those of the waits that are open; queue their suspended runs."""
+        # Read before the transaction, whose snapshot must not begin before it has its locks.
+        runs = self._guard.read(lambda: portable_waits.runs_of(self._alias, wait_ids))
+        if not runs:
+            return ()
+        return self._guard.transaction(
+            lambda: portable_waits.conclude(self._alias, runs, wait_ids, state, value)
+        )
+
+    def cancel(self, lease: Lease, keys: Collection[str]) -> None:
+        """End those of these waits of the leased run that are open, as canceled."""
+        self._guard.transaction(lambda: portable_waits.cancel(self._guard, lease, keys))

@@ -105,13 +105,15 @@ class Processes:
         command = ["manage.py", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}"]
         return self._start("web", command)
 
-    def worker(self) -> Process:
-        """Start a Celery worker with two pool processes and an embedded beat."""
+    def worker(self, concurrency: int = 2, *, beat: bool = True) -> Process:
+        """Start a Celery worker with so many pool processes, and an embedded beat if asked for."""
         self._workers += 1
         name = f"worker-{self._workers}"
-        schedule = str(self._folder / f"{name}.beat")
         command = ["-m", "celery", "-A", "config", "worker", "-n", f"{name}@%h", "-l", "INFO"]
-        return self._start(name, [*command, "-P", "prefork", "-c", "2", "-B", "-s", schedule])
+        command += ["-P", "prefork", "-c", str(concurrency)]
+        if beat:
+            command += ["-B", "-s", str(self._folder / f"{name}.beat")]
+        return self._start(name, command)
 
     def _start(self, name: str, command: Sequence[str]) -> Process:
         process = Process(name, command, self._folder)

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shop.demo.scenario import QUANTITY, SKU, Outcome
+from shop.demo.mails import STEP, most_at_once
+from shop.demo.scenario import QUANTITY, SIGN_UPS, SKU, Outcome
 from shop.demo.screen import Screen
 from shop.demo.timeline import draw
 from shop.demo.watch import Watch
 from shop.effects import BEGUN, DONE, FAILED, Effect
 from shop.models import Document, Product
 from shop.story import story_of
+from shop.tasks import email_processing, send_welcome_email
+from trigger_celery import get_queue
 from trigger_celery_django.models import Run
 
 
@@ -76,6 +79,7 @@ def findings(outcome: Outcome, effects: Sequence[Effect]) -> Iterator[Finding]:
                 promise=f"{task}: {step}", expected=steps.get(step), found=counted.get(step)
             )
     yield from _database(outcome)
+    yield from _mails(outcome, effects)
 
 
 def _count(effects: Sequence[Effect], run: UUID) -> dict[str, Times]:
@@ -110,6 +114,23 @@ def _database(outcome: Outcome) -> Iterator[Finding]:
             expected=("completed", crashes),
             found=(stored.state, stored.crashes),
         )
+
+
+def _mails(outcome: Outcome, effects: Sequence[Effect]) -> Iterator[Finding]:
+    task, limit = send_welcome_email.name, email_processing.concurrency_limit or 0
+    runs = Run.objects.filter(pk__in=outcome.welcome_runs, state="completed", crashes=0)
+    once = [run for run in outcome.welcome_runs if _count(effects, run).get(STEP) == ONCE]
+    most = most_at_once(effects)
+    queue = get_queue(email_processing.name)
+    yield Finding(promise=f"{task}: completed", expected=SIGN_UPS, found=runs.count())
+    yield Finding(promise=f"{task}: each sent once", expected=SIGN_UPS, found=len(once))
+    # How many there are is up to the machine; one at a time would prove no limit.
+    yield Finding(promise=f"{task}: most at once", expected=min(max(most, 2), limit), found=most)
+    yield Finding(
+        promise=f"{queue.name}: held, in line",
+        expected=(0, 0),
+        found=(queue.held, queue.waiting),
+    )
 
 
 def report(screen: Screen, outcome: Outcome, watch: Watch) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the demo does: three kinds of runs, started over HTTP, through two kinds of crashes."""
+"""What the demo does: four kinds of runs, started over HTTP, through two kinds of crashes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shop.demo.browser import Browser
+from shop.demo.mails import draw_mails, most_at_once
 from shop.demo.processes import Process, Processes
 from shop.demo.screen import Screen
 from shop.demo.watch import DemoFailed, Watch
 from shop.models import Document, Order, Product
+from shop.tasks import email_processing, send_welcome_email
+from trigger_celery import get_queue
 from trigger_celery_django.models import Run, Wait
 
 SKU, QUANTITY = "teapot", 2
+SIGN_UPS = 25
+MORE_PROCESSES = 16
+"""More than the queue's limit, so that it is the limit that holds runs back."""
 
 
 @dataclass(kw_only=True)
@@ -25,11 +31,12 @@ class Outcome:
     document_run: UUID
     child_killed_run: UUID
     worker_killed_run: UUID
+    welcome_runs: tuple[UUID, ...]
     stock_before: int
 
     @property
     def runs(self) -> tuple[UUID, ...]:
-        """All of them, in the order in which they began."""
+        """Those with a timeline, in the order in which they began."""
         return (
             self.order_run,
             self.document_run,
@@ -53,12 +60,13 @@ class Scenario:
     def play(self) -> Outcome:
         """Play all acts. Raises :exc:`DemoFailed` if something does not happen."""
         stock = Product.objects.get(pk=SKU).stock
-        self._wait_for_worker()
+        self._until_ready(self._worker, "2 pool processes, beat")
         order = self._order_whose_payment_fails_once()
         document = self._document_that_waits()
         first = self._invoice_whose_process_dies(order)
         second = self._invoice_whose_worker_dies(order)
         self._approval_arrives(document)
+        welcome = self._many_sign_up()
         assert order.run_id
         assert document.run_id
         return Outcome(
@@ -66,13 +74,13 @@ class Scenario:
             document_run=document.run_id,
             child_killed_run=first,
             worker_killed_run=second,
+            welcome_runs=welcome,
             stock_before=stock,
         )
 
-    def _wait_for_worker(self) -> None:
-        worker = self._worker
+    def _until_ready(self, worker: Process, what: str) -> None:
         self._watch.until(f"{worker.name} is ready", lambda: " ready." in worker.tail(200))
-        self._screen.event(f"{worker.name} is ready (pid {worker.pid}, 2 pool processes, beat)")
+        self._screen.event(f"{worker.name} is ready (pid {worker.pid}, {what})")
 
     def _order_whose_payment_fails_once(self) -> Order:
         self._screen.heading("1  An order: the payment fails once and is tried again")
@@ -114,7 +122,7 @@ class Scenario:
         lost.kill()
         self._screen.event(f"kill -9 -{lost.pid}  (all of {lost.name})", self._screen.bad)
         self._worker = self._processes.worker()
-        self._wait_for_worker()
+        self._until_ready(self._worker, "2 pool processes, beat")
         self._until_completed(run)
         return run
 
@@ -124,6 +132,25 @@ class Scenario:
         self._browser.post(where, decision="approved")
         self._screen.event(f"POST {where}", self._screen.strong)
         self._until_completed(document.run_id)
+
+    def _many_sign_up(self) -> tuple[UUID, ...]:
+        limit = email_processing.concurrency_limit
+        assert limit
+        self._screen.heading(f"6  {SIGN_UPS} welcome e-mails, never more than {limit} at once")
+        worker = self._processes.worker(MORE_PROCESSES, beat=False)
+        self._until_ready(worker, f"{MORE_PROCESSES} pool processes")
+        addresses = "\n".join(f"customer-{n}@example.com" for n in range(1, SIGN_UPS + 1))
+        self._browser.post("/sign-ups/", addresses=addresses)
+        self._screen.event(f"POST /sign-ups/ with {SIGN_UPS} addresses", self._screen.strong)
+        self._watch.until("mails are sent", lambda: most_at_once(self._watch.effects) > 1)
+        waiting = get_queue(email_processing.name).waiting
+        self._screen.event(f"{waiting} runs are in line: they hold no process and no message")
+        runs = Run.objects.filter(task=send_welcome_email.name)
+        self._watch.until("all are welcomed", lambda: not runs.filter(finished_at=None).exists())
+        self._watch.look()
+        self._screen.event("all have ended; the effect log says how many were being sent:")
+        draw_mails(self._screen, self._watch.effects, limit)
+        return tuple(runs.values_list("pk", flat=True))
 
     def _start_invoice(self, order: Order) -> tuple[UUID, int]:
         """Start the run; return its id and the process that renders by now."""

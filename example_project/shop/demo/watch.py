@@ -19,6 +19,8 @@ TOLD = {
     "fail": "has failed",
 }
 """Transitions that are told as they happen, by their verb in the history."""
+CROWD = frozenset({"send-welcome-email", "fetch_user", "mail_welcome"})
+"""A task of many runs, and its steps: the demo tells of them together."""
 
 
 class DemoFailed(Exception):
@@ -69,7 +71,7 @@ class Watch:
     def _new_effects(self) -> list[tuple[float, str]]:
         new = effects.read(skip=len(self.effects))
         self.effects += new
-        return [(e.at, f"  pid {e.pid}  {e.step} {e.what}") for e in new]
+        return [(e.at, f"  pid {e.pid}  {e.step} {e.what}") for e in new if e.step not in CROWD]
 
     def _new_history(self) -> list[tuple[float, str]]:
         entries = list(
@@ -82,5 +84,5 @@ class Watch:
         return [
             (entry.at.timestamp(), f"  {entry.run.task} {TOLD[entry.verb]}")
             for entry in entries
-            if entry.verb in TOLD
+            if entry.verb in TOLD and entry.run.task not in CROWD
         ]

@@ -11,7 +11,7 @@ from celery import chain
 from django.db import transaction
 
 from bench import queues
-from bench.bench_tasks import DURABLE_QUEUE, PLAIN_QUEUE, five_steps, plain_last, plain_noop
+from bench.bench_tasks import five_steps, plain_last, plain_noop
 from bench.contest import Bench, Comparison, alternate
 from bench.counters import counters
 
@@ -25,8 +25,8 @@ def measure(bench: Bench) -> list[Comparison]:
     with queues.warm_worker(bench):
         found = alternate(
             {
-                "ours": partial(_drain, size, DURABLE_QUEUE, _queue_runs),
-                CHAINS: partial(_drain, size, PLAIN_QUEUE, _queue_chains),
+                "ours": partial(_drain, size, _queue_runs),
+                CHAINS: partial(_drain, size, _queue_chains),
                 **bench.peer_sides("runs", size),
             },
             rounds=bench.rounds,
@@ -46,17 +46,16 @@ def measure(bench: Bench) -> list[Comparison]:
     ]
 
 
-def _drain(size: int, queue: str, fill: Callable[[str, int], None]) -> float:
-    """Fill the queue while nobody takes from it; return runs a second once it is let go.
+def _drain(size: int, fill: Callable[[str, int], None]) -> float:
+    """Fill the queue while the worker's processes are busy; return runs a second once they are not.
 
     The whole stretch counts: of chains that stand in one queue the first links all come
     first, so that their ends lie close together and a part of it would flatter them.
     """
     batch = f"runs-{uuid4().hex}/{size}"
-    queues.pause(queue)
-    fill(batch, size)
-    started = time.time()
-    queues.resume(queue)
+    with queues.held_back():
+        fill(batch, size)
+        started = time.time()
     return size / (counters().wait(batch) - started)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextvars import ContextVar
@@ -12,11 +13,15 @@ from celery import shared_task
 
 from testproject.shop.models import Effect
 from trigger_celery import (
+    CurrentRun,
     RetryPolicy,
+    RunResult,
     current_run,
     durable_task,
+    gather,
     sleep,
     step,
+    wait_any,
     wait_for_event,
 )
 
@@ -109,6 +114,35 @@ def waiter(key: str) -> Any:
     return last(event.payload["n"])
 
 
+def on_success(run: CurrentRun, output: object) -> None:
+    told(run, f"success {output}")
+
+
+async def on_cancel(run: CurrentRun, reason: str) -> None:
+    told(run, f"cancel {reason}")
+
+
+def on_complete(run: CurrentRun, result: RunResult) -> None:
+    told(run, f"complete {result.state}")
+
+
+def told(run: CurrentRun, what: str) -> None:
+    """Append to the effect log what a hook was told: it is outside of its run."""
+    with open(os.environ["TC_EFFECTS"], "a", encoding="utf-8") as log:
+        log.write(f"{run.id} {what} {os.getpid()}\n")
+
+
+@durable_task(
+    name="hooked",
+    ignore_result=True,
+    on_success=on_success,
+    on_cancel=on_cancel,
+    on_complete=on_complete,
+)
+def hooked(key: str) -> Any:
+    return wait_for_event("go", {"key": key}, timeout=60).payload["n"]
+
+
 async def fetch(n: int) -> int:
     effect("fetch")
     return n
@@ -119,6 +153,17 @@ async def async_waiter(key: str) -> Any:
     number = await fetch(1)
     event = await wait_for_event("go", {"key": key}, timeout=60)
     return number + event.payload["n"]
+
+
+@step
+async def first_async() -> None:
+    effect("first")
+
+
+@step
+async def last_async(value: str) -> str:
+    effect("last")
+    return value
 
 
 @durable_task(name="failing", retry=RetryPolicy(max_attempts=1))
@@ -135,6 +180,11 @@ def plain_link(*args: Any) -> None:
 @shared_task(name="plain-errback")
 def plain_errback(*args: Any) -> None:
     effect("errback")
+
+
+@shared_task(name="plain-half-second")
+def plain_half_second() -> None:
+    time.sleep(0.5)
 
 
 @shared_task(name="plain-sum")
@@ -261,6 +311,18 @@ def limited(name: str) -> str:
     return "survived"
 
 
+@durable_task(name="soft-limited", retry=QUICK, soft_time_limit=1, checkpoint="explicit")
+async def soft_limited() -> str:
+    """Be interrupted by Celery's soft limit in the first attempt, between two steps."""
+    await first_async()
+    try:
+        if current_run().attempt == 1:
+            await asyncio.sleep(60)
+    finally:
+        effect(f"left-{current_run().attempt}")
+    return await last_async("survived")
+
+
 @durable_task(name="leaky", retry=QUICK)
 def leaky(value: int) -> list[str]:
     """Tell what a run sees of those before it in the same worker."""
@@ -281,3 +343,58 @@ def routed(self: Any) -> str:
     effect(f"via-{self.request.delivery_info['routing_key'].rpartition('.')[2]}")
     sleep(0.05)
     return str(last("routed"))
+
+
+@durable_task(name="squared", retry=RetryPolicy(max_attempts=1))
+def squared(value: int) -> int:
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    effect("squared")
+    return value * value
+
+
+@durable_task(name="squares")
+async def squares(values: list[int]) -> Any:
+    return await squared.batch_trigger_and_wait([(value,) for value in values])
+
+
+@durable_task(name="patient-child", ignore_result=True)
+def patient_child(number: int) -> int:
+    wait_for_event("patient-child", filter={"number": number})
+    return number
+
+
+@durable_task(name="patient-parent")
+def patient_parent(numbers: list[int]) -> Any:
+    return patient_child.batch_trigger_and_wait([(number,) for number in numbers])
+
+
+@durable_task(name="beside", retry=QUICK)
+def beside(key: str) -> Any:
+    """Do three things at once, one of which waits; then take what is first of two."""
+    results = gather(
+        lambda: held(key),
+        lambda: stored(7),
+        lambda: wait_for_event("go", {"key": key}).payload["n"],
+    )
+    winner, _ = wait_any(lambda: wait_for_event("never"), lambda: sleep(0.1))
+    return last([*results, winner])
+
+
+@step(timeout=0.3, retry=RetryPolicy(max_attempts=2, min_delay=0, jitter=False))
+def endless_at_first() -> str:
+    effect("tried")
+    while not _tried_before():
+        pass
+    return "in time"
+
+
+def _tried_before() -> bool:
+    log = Path(os.environ["TC_EFFECTS"]).read_text(encoding="utf-8")
+    return log.count(f"{current_run().id} tried ") > 1
+
+
+@durable_task(name="timed", retry=RetryPolicy(max_attempts=1))
+def timed() -> str:
+    """Have a step ended by its timeout, and tried again."""
+    return endless_at_first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,17 +16,17 @@ from trigger_celery_django.store.times import aware
 
 # Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
 # It gives the positions of a union as decimals.
-_LOAD = f"""
-SELECT c.key, c.kind, c.position, c.value, NULL, NULL, NULL, NULL, NULL, NULL, 0
+LOAD = f"""
+SELECT c.key, c.kind, c.position, c.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0
 FROM {models.Checkpoint._meta.db_table} c WHERE c.run_id = %s
 UNION ALL
-SELECT w.key, w.kind, w.position, NULL, w.state,
-    e.sequence, e.event_id, e.name, e.payload, e.received_at, 0
+SELECT w.key, w.kind, w.position, w.value, w.state,
+    e.sequence, e.event_id, e.name, e.payload, e.received_at, e.source, 0
 FROM {models.Wait._meta.db_table} w
 LEFT JOIN {models.Event._meta.db_table} e ON e.sequence = w.event_id
 WHERE w.run_id = %s
 UNION ALL
-SELECT f.key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*)
+SELECT f.key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*)
 FROM {models.FailedAttempt._meta.db_table} f
 JOIN {models.Run._meta.db_table} r ON r.id = f.run_id
 WHERE f.run_id = %s AND f.run_attempt = %s AND f.fence > r.attempts_after_fence AND f.key <> ''
@@ -39,13 +40,17 @@ def load(connection: BaseDatabaseWrapper, run_id: UUID, run_attempt: int) -> Out
     """Return all checkpoints and waits of the run and this attempt's counts of failures."""
     key = models.Run._meta.pk.get_db_prep_value(run_id, connection)
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [key, key, key, run_attempt])
-        rows: list[Row] = cursor.fetchall()
+        cursor.execute(LOAD, [key, key, key, run_attempt])
+        return outcomes_of(cursor.fetchall())
+
+
+def outcomes_of(rows: Iterable[Row]) -> Outcomes:
+    """Return what the rows of ``LOAD`` say."""
     recorded: dict[str, Outcome] = {}
     failures: dict[str, int] = {}
     for row in rows:
-        if row[10]:
-            failures[row[0]] = row[10]
+        if row[11]:
+            failures[row[0]] = row[11]
         elif row[4] is not None:
             recorded[row[0]] = _wait(row)
         else:
@@ -60,13 +65,14 @@ def _wait(row: Row) -> Outcome:
         key=row[0],
         kind=StepKind(row[1]),
         position=int(row[2]),
+        value=row[3],
         wait=WaitState(row[4]),
-        event=None if row[5] is None else _event(row[5], row[6], row[7], row[8], row[9]),
+        event=None if row[5] is None else _event(*row[5:11]),
     )
 
 
 def _event(
-    sequence: int, event_id: str, name: str, payload: str, received_at: datetime | str
+    sequence: int, event_id: str, name: str, payload: str, received_at: datetime | str, source: str
 ) -> Event:
     return Event(
         sequence=sequence,
@@ -74,4 +80,5 @@ def _event(
         name=name,
         payload=payload,
         received_at=aware(received_at),
+        source=source,
     )

@@ -7,33 +7,43 @@ update depend on each other there are two, because MySQL assigns from left to ri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
-from django.db.models.functions import Coalesce
 
-from trigger_celery.identity import new_token
 from trigger_celery.records import (
+    Audience,
     Checkpoint,
     Claim,
     Claimed,
+    Created,
     Ending,
     FailedAttempt,
     Lease,
+    NewEvent,
     NewRun,
     Nudge,
+    Outcomes,
     Suspend,
 )
 from trigger_celery.states import TRANSITIONS, UNSUCCESSFUL, RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.querysets import UNPUBLISHED, RunQuerySet
+from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.guard import Guard, lost
-from trigger_celery_django.store.hot import portable_steps, portable_waits
+from trigger_celery_django.store.hot import (
+    loading,
+    portable_audience,
+    portable_claims,
+    portable_events,
+    portable_rows,
+    portable_steps,
+    portable_waits,
+)
 from trigger_celery_django.store.letters import open_letter
-from trigger_celery_django.store.rows import add_failure, first_nudge, noted, run_record
-from trigger_celery_django.store.times import DatabaseNow, read_now
+from trigger_celery_django.store.rows import add_failure, noted
+from trigger_celery_django.store.times import DatabaseNow
 
 
 class PortableHot:
@@ -43,80 +53,29 @@ class PortableHot:
         self._guard = guard
         self._alias = guard.alias
 
-    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+    def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
-        now = read_now(self._guard.connection)
-        token = new_token()
-        rows = [_queued(run, token, now) for run in {run.id: run for run in runs}.values()]
-        table = models.Run.objects.using(self._alias)
-        table.bulk_create(rows, ignore_conflicts=True)
-        # Not every database tells which rows it inserted: they are those with our token.
-        mine = table.filter(pk__in=[run.id for run in runs], token=token)
-        created = set(mine.values_list("pk", flat=True))
-        models.History.objects.using(self._alias).bulk_create(
-            noted(row, "trigger") for row in rows if row.pk in created
-        )
-        return created
+        return portable_rows.create(self._guard, runs)
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""
-        return self._guard.transaction(lambda: self._claim(claim))
+        return portable_claims.claim(self._guard, claim)
 
-    def _claim(self, claim: Claim) -> Claimed | None:
-        verb = self._own(claim)
-        found = (
-            models.Run.objects.using(self._alias)
-            .filter(pk=claim.run_id, task=claim.task, token=claim.token)
-            .filter(Q(state=RunState.EXECUTING) | UNPUBLISHED)
-            .first()
-        )
-        if found is None:
-            return None
-        if verb is not None:
-            noted(found, verb).save(using=self._alias, force_insert=True)
-        assert found.due_at is not None, "it was set with the claim"
-        run = run_record(found)
-        return Claimed(
-            run=run,
-            lease=Lease(run.id, run.fence),
-            now=found.due_at - found.lease_length,
-            publishing=run.state.terminal,
-            replayed=run.fence > 1,
-        )
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
+        return self._guard.transaction(lambda: self._renew(leases)) if leases else {}
 
-    def _own(self, claim: Claim) -> str | None:
-        now = DatabaseNow()
-        run = models.Run.objects.using(self._alias).filter(pk=claim.run_id, task=claim.task)
-        owned = {
-            "fence": F("fence") + 1,
-            "worker": claim.worker,
-            "token": claim.token,
-            "lease_length": claim.length,
-            "due_at": now + claim.length,
-        }
-        if run.filter(state=RunState.QUEUED, available_at__lte=now).update(
-            state=RunState.EXECUTING,
-            version=claim.version,
-            started_at=Coalesce("started_at", now),
-            **owned,
-        ):
-            return "claim"
-        unowned = Q(worker="") | Q(due_at__lte=now)
-        return "publish" if run.unpublished().filter(unowned).update(**owned) else None
-
-    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Extend all these leases by their own lengths; return those that still hold."""
-        return self._guard.transaction(lambda: self._renew(leases)) if leases else set()
-
-    def _renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+    def _renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
         held = Q()
         for lease in leases:
-            held |= Q(pk=lease.run_id, fence=lease.fence)
+            held |= Q(pk=lease.run_id, fence=lease.fence, token=lease.token)
         runs = models.Run.objects.using(self._alias).filter(held, state=RunState.EXECUTING)
         extended = ExpressionWrapper(DatabaseNow() + F("lease_length"), DateTimeField())
-        if runs.update(due_at=extended) == len(leases):
-            return set(leases)
-        return {Lease(run_id, fence) for run_id, fence in runs.values_list("pk", "fence")}
+        if runs.filter(paused_at=None).update(due_at=extended) == len(leases):
+            return dict.fromkeys(leases, False)
+        runs.exclude(paused_at=None).update(due_at=extended)
+        rows = runs.values_list("pk", "fence", "token", "paused_at")
+        return {Lease(pk, fence, token): paused is not None for pk, fence, token, paused in rows}
 
     def end(self, lease: Lease, ending: Ending) -> None:
         """End the run; repeated with the same token it changes nothing."""
@@ -132,6 +91,7 @@ class PortableHot:
             finished_at=now,
             published_at=None if ending.publish else now,
             due_at=now + ending.publish_within if ending.publish else None,
+            deadline_at=None,
         )
         if not ended:
             self._settled(lease, ending.token)
@@ -154,6 +114,10 @@ class PortableHot:
         self._guard.transaction(
             lambda: run.unpublished().update(published_at=DatabaseNow(), due_at=None)
         )
+
+    def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
+        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        return loading.load(self._guard.connection, run_id, run_attempt)
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
         """Store a step's success, once for all."""
@@ -182,18 +146,34 @@ class PortableHot:
             add_failure(self._alias, lease, suspend.failed)
         return portable_waits.suspend(self._alias, lease, suspend, look_within)
 
-    def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
+    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        return portable_audience.audience(self._guard, name, hashes, limit)
+
+    def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
         # Read before the transaction, whose snapshot must not begin before it has its locks.
         runs = self._guard.read(lambda: portable_waits.runs_of(self._alias, wait_ids))
-        if not runs:
-            return ()
-        return self._guard.transaction(
-            lambda: portable_waits.resolve(self._alias, runs, sequence, wait_ids)
-        )
+
+        def work() -> Sequence[Nudge]:
+            nudges = portable_waits.resolve(self._alias, runs, sequence, wait_ids) if runs else ()
+            if matched:
+                portable_events.matched(self._alias, sequence)
+            return nudges
+
+        return self._guard.transaction(work) if runs or matched else ()
+
+    def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
+        """Insert it in the caller's transaction; return its sequence number and time, if new."""
+        return portable_events.add(self._guard.connection, event)
+
+    def matched(self, sequence: int) -> None:
+        """Note that all waits open so far were compared with this event."""
+        self._guard.statement(lambda _: portable_events.matched(self._alias, sequence))
 
     def _held(self, lease: Lease) -> RunQuerySet[models.Run]:
-        return models.Run.objects.using(self._alias).held(lease.run_id, lease.fence)
+        runs: RunQuerySet[models.Run] = models.Run.objects.using(self._alias)
+        return runs.held(lease)
 
     def _settled(self, lease: Lease, token: str) -> RunState:
         """Return the state of a run whose last write was ours already; else the lease is lost."""
@@ -204,19 +184,3 @@ class PortableHot:
         if state is None:
             raise lost(lease)
         return RunState(state)
-
-
-def _queued(run: NewRun, token: str, now: datetime) -> models.Run:
-    available_at = run.available_at or now + run.delay
-    return models.Run(
-        id=run.id,
-        task=run.task,
-        state=RunState.QUEUED,
-        input=run.input,
-        canvas=run.canvas,
-        max_crashes=run.max_crashes,
-        token=token,
-        created_at=now,
-        available_at=available_at,
-        due_at=first_nudge(available_at, now),
-    )

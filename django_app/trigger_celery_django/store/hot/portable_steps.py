@@ -69,8 +69,9 @@ def _insert(
             cursor.execute(
                 f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "
                 f"SELECT {', '.join(selected)} FROM {models.Run._meta.db_table} "
-                f"WHERE id = %s AND fence = %s AND state = 'executing' {_TAILS[connection.vendor]}",
-                [*parameters, *clock_parameters, run_id, lease.fence],
+                "WHERE id = %s AND fence = %s AND token = %s AND state = 'executing' "
+                f"{_TAILS[connection.vendor]}",
+                [*parameters, *clock_parameters, run_id, lease.fence, lease.token],
             )
         except IntegrityError:
             # MySQL and MariaDB take back this statement only; a transaction goes on.

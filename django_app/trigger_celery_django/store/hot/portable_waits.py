@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import F, Min
 from django.db.models.expressions import Combinable
 
-from trigger_celery.records import Lease, NewWait, Nudge, StepKind, Suspend
+from trigger_celery.records import LOOKED_FOR, Lease, NewWait, Nudge, Suspend
 from trigger_celery.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import WaitQuerySet
+from trigger_celery_django.store.guard import Guard, lost
 from trigger_celery_django.store.rows import noted, nudge, shape_digest
 from trigger_celery_django.store.times import DatabaseNow
 
@@ -68,8 +69,7 @@ def resolve(
     alias: str, run_ids: Sequence[UUID], sequence: int, wait_ids: Sequence[int]
 ) -> Sequence[Nudge]:
     """Let the event end those of the waits that are open; queue their suspended runs."""
-    locked = models.Run.objects.using(alias).filter(pk__in=run_ids).order_by("pk")
-    runs = {run.pk: run for run in locked.select_for_update()}
+    runs = _locked(alias, run_ids)
     waits = models.Wait.objects.using(alias)
     taken = set(waits.filter(run__in=runs, event=sequence).values_list("run", flat=True))
     first: dict[UUID, models.Wait] = {}
@@ -79,12 +79,50 @@ def resolve(
     waits.filter(pk__in=[wait.pk for wait in first.values()]).update(
         state=WaitState.EVENT, event=sequence, resolved_at=DatabaseNow()
     )
-    woken = [runs[run_id] for run_id in first if runs[run_id].state == RunState.SUSPENDED]
+    return _wake(alias, runs, {run_id: wait.key for run_id, wait in first.items()})
+
+
+def conclude(
+    alias: str,
+    run_ids: Sequence[UUID],
+    wait_ids: Sequence[int],
+    state: WaitState,
+    value: str | None,
+) -> Sequence[Nudge]:
+    """End those of the waits that are open, as ``state``; queue their suspended runs."""
+    runs = _locked(alias, run_ids)
+    waits = models.Wait.objects.using(alias)
+    found = waits.filter(pk__in=wait_ids, run__in=runs).open().select_for_update()
+    keys = {wait.pk: (wait.run_id, wait.key) for wait in found.order_by("-pk")}
+    waits.filter(pk__in=keys).update(state=state, value=value, resolved_at=DatabaseNow())
+    return _wake(alias, runs, dict(keys.values()))
+
+
+def cancel(guard: Guard, lease: Lease, keys: Collection[str]) -> None:
+    """End those of these waits of the leased run that are open, as canceled."""
+    no_key = guard.connection.features.has_select_for_no_key_update
+    held = models.Run.objects.using(guard.alias).held(lease).select_for_update(no_key=no_key)
+    if held.only("pk").first() is None:
+        raise lost(lease)
+    waits = models.Wait.objects.using(guard.alias).filter(run=lease.run_id, key__in=keys)
+    waits.open().update(state=WaitState.CANCELED, resolved_at=DatabaseNow())
+
+
+def _locked(alias: str, run_ids: Sequence[UUID]) -> dict[UUID, models.Run]:
+    locked = models.Run.objects.using(alias).filter(pk__in=run_ids).order_by("pk")
+    return {run.pk: run for run in locked.select_for_update()}
+
+
+def _wake(
+    alias: str, runs: Mapping[UUID, models.Run], keys: Mapping[UUID, str]
+) -> tuple[Nudge, ...]:
+    """Queue the suspended ones of the runs; ``keys`` names the wait of each that has ended."""
+    woken = [runs[run_id] for run_id in sorted(keys) if runs[run_id].state == RunState.SUSPENDED]
     for run in woken:
         queue(run)
     models.Run.objects.using(alias).bulk_update(woken, QUEUED)
     models.History.objects.using(alias).bulk_create(
-        noted(run, "wake", key=first[run.pk].key) for run in woken
+        noted(run, "wake", key=keys[run.pk]) for run in woken
     )
     return tuple(nudge(run) for run in woken)
 
@@ -115,10 +153,11 @@ def _wait(lease: Lease, wait: NewWait) -> models.Wait:
         filter=wait.filter,
         paths=wait.paths,
         match_hash=wait.match_hash,
+        token_id=wait.token_id,
         due_at=due_at,
         created_at=now,
         source=wait.source,
-        looked=wait.kind is not StepKind.EVENT,
+        looked=wait.kind not in LOOKED_FOR,
     )
 
 

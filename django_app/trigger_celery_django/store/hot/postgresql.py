@@ -10,48 +10,37 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor
 
 from trigger_celery.records import (
+    Audience,
     Checkpoint,
     Claim,
     Claimed,
+    Created,
     Ending,
     FailedAttempt,
     Lease,
+    NewEvent,
     NewRun,
     Nudge,
-    Run,
+    Outcomes,
     Suspend,
 )
 from trigger_celery.states import TRANSITIONS, UNSUCCESSFUL, RunState
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.guard import Guard, lost
-from trigger_celery_django.store.hot import statements, wait_statements
+from trigger_celery_django.store.hot import event_statements, statements, wait_statements
+from trigger_celery_django.store.hot.event_statements import audience_of
+from trigger_celery_django.store.hot.loading import LOAD, outcomes_of
 from trigger_celery_django.store.hot.parameters import (
     failure_parameters,
     run_parameters,
+    step_parameters,
     wait_parameters,
 )
-from trigger_celery_django.store.rows import RUN_COLUMNS
-
-Row = tuple[object, ...]
-Parameters = Mapping[str, object] | Sequence[object]
-
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def execute(connection: BaseDatabaseWrapper, statement: str, parameters: Parameters) -> Cursor[Row]:
-    """Send one statement; tests count what goes through here.
-
-    The server binds the parameters and prepares the statement, which is most of the cost of
-    a recorded step otherwise. ``DISABLE_SERVER_SIDE_CURSORS`` is Django's word for a pooler
-    that changes servers between transactions: what is prepared on one is not on the next.
-    """
-    pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-    cursor: Cursor[Row] = Cursor(connection.connection)
-    return cursor.execute(statement, parameters, prepare=not pooled)
+from trigger_celery_django.store.hot.postgresql_claims import PostgresClaims
+from trigger_celery_django.store.hot.sending import Parameters, Row, execute
 
 
 class PostgresHot:
@@ -59,48 +48,35 @@ class PostgresHot:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._claims = PostgresClaims(guard)
 
-    def create(self, runs: Sequence[NewRun]) -> Collection[UUID]:
+    def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
-        connection = self._guard.connection
-        connection.ensure_connection()
-        connection.validate_no_broken_transaction()
-        with connection.wrap_database_errors:
-            rows = execute(connection, statements.CREATE, run_parameters(runs)).fetchall()
-        return {run_id for (run_id,) in rows}  # type: ignore[misc]
+        rows = self._caller(statements.CREATE, run_parameters(runs)).fetchall()
+        lines: dict[UUID, str | None] = dict(rows)  # type: ignore[arg-type]
+        return Created(lines, {run: line for run, line in lines.items() if line is not None})
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""
-        parameters = {
-            "run_id": claim.run_id,
-            "task": claim.task,
-            "worker": claim.worker,
-            "version": claim.version,
-            "length": claim.length,
-            "token": claim.token,
-        }
-        row = self._first(statements.CLAIM, parameters)
-        if row is None:
-            row = self._first(statements.CLAIMED, parameters)
-        return None if row is None else _claimed(row)
+        return self._claims.claim(claim)
 
-    def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Extend all these leases by their own lengths; return those that still hold."""
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
         # In the order in which every verb that locks several runs locks them.
         ordered = sorted(leases, key=lambda lease: lease.run_id)
         parameters = {
             "ids": [lease.run_id for lease in ordered],
             "fences": [lease.fence for lease in ordered],
+            "holders": [lease.token for lease in ordered],
         }
-        rows = self._all(statements.RENEW, parameters)
-        return {Lease(run_id, fence) for run_id, fence in rows}  # type: ignore[arg-type]
+        rows = self._all(statements.RENEW, parameters, prepare=False)
+        return {Lease(*row): bool(paused) for *row, paused in rows}  # type: ignore[arg-type]
 
     def end(self, lease: Lease, ending: Ending) -> None:
         """End the run; repeated with the same token it changes nothing."""
         letter = ending.state in UNSUCCESSFUL
         parameters = {
-            "run_id": lease.run_id,
-            "fence": lease.fence,
+            **_held(lease),
             "state": ending.state.value,
             "verb": TRANSITIONS[RunState.EXECUTING][ending.state],
             "output": ending.output,
@@ -119,27 +95,14 @@ class PostgresHot:
         """Note that result and callbacks of an ended run are out."""
         self._count(statements.PUBLISHED, {"run_id": lease.run_id, "fence": lease.fence})
 
+    def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
+        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        parameters = (run_id, run_id, run_id, run_attempt)
+        return outcomes_of(self._caller(LOAD, parameters).fetchall())
+
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
         """Store a step's success, once for all."""
-        span = checkpoint.span
-        parameters = (
-            checkpoint.key,
-            checkpoint.kind.value,
-            checkpoint.value,
-            checkpoint.position,
-            checkpoint.attempt,
-            span.started_at,
-            span.ended_at,
-            span.cpu // _MICROSECOND,
-            span.peak_memory,
-            span.queries,
-            span.worker,
-            span.source,
-            checkpoint.token,
-            lease.run_id,
-            lease.fence,
-        )
-        if self._count(statements.RECORD, parameters, joins=True):
+        if self._count(statements.RECORD, step_parameters(lease, checkpoint), joins=True):
             return
         mine = (lease.run_id, checkpoint.key, checkpoint.token)
         if not self._count(statements.RECORDED, mine, joins=True):
@@ -148,8 +111,7 @@ class PostgresHot:
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
         """Store a failed attempt that is followed by another in the same segment."""
         parameters = {
-            "run_id": lease.run_id,
-            "fence": lease.fence,
+            **_held(lease),
             **failure_parameters(failed),
         }
         if self._count(statements.RECORD_FAILURE, parameters):
@@ -160,8 +122,7 @@ class PostgresHot:
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
         """Add the waits and suspend the run; return its new state."""
         parameters = {
-            "run_id": lease.run_id,
-            "fence": lease.fence,
+            **_held(lease),
             "token": suspend.token,
             "next_attempt": suspend.next_attempt,
             "awaited": list(suspend.keys),
@@ -178,7 +139,14 @@ class PostgresHot:
         """Note that stored events were compared with all open waits of the run."""
         self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
 
-    def resolve(self, sequence: int, wait_ids: Sequence[int]) -> Sequence[Nudge]:
+    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        asked = sorted(set(hashes))
+        parameters = (name, name, *asked, name) if asked else (name, name)
+        statement = event_statements.audience(len(asked), limit)
+        return audience_of(name, self._all(statement, parameters))
+
+    def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs."""
         parameters = {
             "ids": list(wait_ids),
@@ -186,11 +154,23 @@ class PostgresHot:
             "nudge_interval": config().nudge_interval,
         }
         try:
-            rows = self._all(wait_statements.RESOLVE, parameters)
+            # A plan that was kept from when the tables were small reads all of them for each row.
+            rows = self._all(
+                event_statements.resolve(matched=matched), parameters, prepare=len(wait_ids) == 1
+            )
         except IntegrityError:
             # After this statement began, a rival gave the event to another wait of a run.
-            return self.resolve(sequence, wait_ids)
-        return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c in rows)  # type: ignore[arg-type]
+            return self.resolve(sequence, wait_ids, matched=matched)
+        return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c, _ in rows)  # type: ignore[arg-type]
+
+    def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
+        """Insert it in the caller's transaction; return its sequence number and time, if new."""
+        parameters = (event.source, event.id, event.name, event.payload)
+        return self._caller(event_statements.ADD, parameters).fetchone()  # type: ignore[return-value]
+
+    def matched(self, sequence: int) -> None:
+        """Note that all waits open so far were compared with this event."""
+        self._count(event_statements.MATCHED, {"event": sequence})
 
     def _settled(self, lease: Lease, token: str) -> RunState:
         """Return the state of a run whose last write was ours already; else the lease is lost."""
@@ -199,6 +179,14 @@ class PostgresHot:
         if row is None:
             raise lost(lease)
         return RunState(str(row[0]))
+
+    def _caller(self, statement: str, parameters: Parameters) -> Cursor[Row]:
+        """Send a statement in the caller's transaction, with its errors as Django's."""
+        connection = self._guard.connection
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()
+        with connection.wrap_database_errors:
+            return execute(connection, statement, parameters)
 
     def _count(self, statement: str, parameters: Parameters, *, joins: bool = False) -> int:
         return self._guard.statement(
@@ -210,21 +198,11 @@ class PostgresHot:
             lambda connection: execute(connection, statement, parameters).fetchone()
         )
 
-    def _all(self, statement: str, parameters: Parameters) -> list[Row]:
+    def _all(self, statement: str, parameters: Parameters, *, prepare: bool = True) -> list[Row]:
         return self._guard.statement(
-            lambda connection: execute(connection, statement, parameters).fetchall()
+            lambda connection: execute(connection, statement, parameters, prepare).fetchall()
         )
 
 
-def _claimed(row: Row) -> Claimed:
-    *columns, now = row
-    values = dict(zip(RUN_COLUMNS, columns, strict=True))
-    run = Run(**values | {"state": RunState(str(values["state"]))})  # type: ignore[arg-type]
-    assert isinstance(now, datetime)
-    return Claimed(
-        run=run,
-        lease=Lease(run.id, run.fence),
-        now=now,
-        publishing=run.state.terminal,
-        replayed=run.fence > 1,
-    )
+def _held(lease: Lease) -> dict[str, object]:
+    return {"run_id": lease.run_id, "fence": lease.fence, "holder": lease.token}

@@ -35,17 +35,17 @@ known AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), added AS (
     INSERT INTO {WAIT} (
-        run_id, key, kind, state, position, name, filter, paths, match_hash, due_at,
-        created_at, source, looked
+        run_id, key, kind, state, position, name, filter, paths, match_hash, token_id,
+        due_at, created_at, source, looked
     )
     SELECT held.id, n.key, n.kind, 'waiting', n.position, n.name, n.filter, n.paths,
-        n.match_hash, coalesce(n.until, clock_timestamp() + n.delay), clock_timestamp(),
-        n.source, n.kind <> %(event_kind)s
+        n.match_hash, n.token_id, coalesce(n.until, clock_timestamp() + n.delay),
+        clock_timestamp(), n.source, n.kind <> ALL(%(looked_for)s::text[])
     FROM held, unnest(
         %(keys)s::text[], %(kinds)s::text[], %(positions)s::bigint[], %(names)s::text[],
-        %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(delays)s::interval[],
-        %(untils)s::timestamptz[], %(sources)s::text[]
-    ) AS n(key, kind, position, name, filter, paths, match_hash, delay, until, source)
+        %(filters)s::text[], %(paths)s::text[], %(hashes)s::bigint[], %(tokens)s::uuid[],
+        %(delays)s::interval[], %(untils)s::timestamptz[], %(sources)s::text[]
+    ) AS n(key, kind, position, name, filter, paths, match_hash, token_id, delay, until, source)
     ON CONFLICT (run_id, key) DO NOTHING
     RETURNING due_at, looked
 ), outlook AS (
@@ -107,38 +107,4 @@ UPDATE {RUN} AS run SET due_at = (
     SELECT min(w.due_at) FROM {WAIT} AS w WHERE w.run_id = run.id AND w.state = 'waiting'
 )
 FROM held WHERE run.id = held.id
-"""
-
-RESOLVE = f"""
-WITH locked AS MATERIALIZED (
-    SELECT id FROM {RUN} WHERE id IN (
-        SELECT run_id FROM {WAIT} WHERE id = ANY(%(ids)s::bigint[]) AND state = 'waiting'
-    )
-    ORDER BY id FOR NO KEY UPDATE
-), still_open AS MATERIALIZED (
-    SELECT w.id, w.run_id FROM locked JOIN {WAIT} AS w ON w.run_id = locked.id
-    WHERE w.id = ANY(%(ids)s::bigint[]) AND w.state = 'waiting'
-    FOR UPDATE OF w
-), chosen AS (
-    SELECT min(id) AS id FROM still_open WHERE NOT EXISTS (
-        SELECT 1 FROM {WAIT} AS t WHERE t.run_id = still_open.run_id AND t.event_id = %(event)s
-    )
-    GROUP BY run_id
-), taken AS (
-    UPDATE {WAIT} AS w SET state = 'event', event_id = %(event)s, resolved_at = clock_timestamp()
-    FROM chosen WHERE w.id = chosen.id
-    RETURNING w.run_id, w.key
-), woken AS (
-    UPDATE {RUN} AS run SET
-        state = 'queued', worker = '', available_at = clock_timestamp(),
-        due_at = clock_timestamp() + %(nudge_interval)s::interval
-    FROM taken WHERE run.id = taken.run_id AND run.state = 'suspended'
-    RETURNING run.id, run.task, run.canvas, run.fence, taken.key
-), noted AS (
-    {NOTE}
-    SELECT id, clock_timestamp(), 'wake', 'queued', fence, '',
-        json_build_object('key', key)::text
-    FROM woken
-)
-SELECT id, task, canvas FROM woken ORDER BY id
 """

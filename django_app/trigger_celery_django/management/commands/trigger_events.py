@@ -1,0 +1,117 @@
+"""``manage.py trigger_events``: sends an event, or lists those that are stored."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+
+from trigger_celery.authoring.names import valid_name
+from trigger_celery.engine.events import emit
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery.engine.preview import preview_event
+from trigger_celery.errors import TriggerError
+from trigger_celery.values.foreign import parse
+from trigger_celery_django.management.describing import cut
+from trigger_celery_django.management.printing import as_json, count, table
+from trigger_celery_django.models import Event
+
+COLUMNS = ("received", "name", "id", "source", "matched", "payload")
+WIDEST = 60
+"""So many characters of a payload are shown in the table; JSON has all of it."""
+
+
+class Command(BaseCommand):
+    """Sends and lists events."""
+
+    help = "Send an event, or list the events that are stored."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verbs."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        sending = verbs.add_parser("send", help="store an event; it starts and wakes runs")
+        sending.add_argument("name", metavar="NAME")
+        sending.add_argument("--payload", default="null", help="JSON, or - to read it from stdin")
+        sending.add_argument("--id", help="a second event with this id does nothing")
+        sending.add_argument("--source", default="", help="where it comes from")
+        sending.add_argument("--dry-run", action="store_true", help="only tell what it would do")
+        listing = verbs.add_parser("list", help="show stored events, the latest first")
+        listing.add_argument("--name", help="only those of this name")
+        listing.add_argument("--source", help="only those from this source")
+        listing.add_argument("--unmatched", action="store_true", help="only those still at work")
+        listing.add_argument("--limit", type=count, default=20, metavar="N", help="at most so many")
+        for each in (sending, listing):
+            each.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb."""
+        if options["verb"] == "list":
+            self._list(options)
+            return
+        try:
+            self._send(options)
+        except TriggerError as error:
+            raise CommandError(str(error)) from error
+
+    def _send(self, options: dict[str, Any]) -> None:
+        engine, name, source = installed_engine(), options["name"], options["source"]
+        valid_name(name, "an event's name")
+        for field in ("id", "source"):
+            if options[field]:
+                valid_name(options[field], f"an event's {field}")
+        text = sys.stdin.read() if options["payload"] == "-" else options["payload"]
+        payload = parse(text.encode())
+        if options["dry_run"]:
+            told = preview_event(engine, name, payload)
+            plan = {"starts": list(told.starts), "wakes": told.wakes}
+            shown = (
+                f"would start {', '.join(told.starts) or 'nothing'}; would end {told.wakes} waits"
+            )
+        else:
+            sent = emit(engine, name, payload, id=options["id"] or None, source=source)
+            plan = {"id": sent.id, "name": name, "source": source, "stored": sent.stored}
+            shown = sent.id
+            if not sent.stored:
+                self.stderr.write("an event with this id was stored before: nothing was done")
+        self.stdout.write(as_json(plan) if options["json"] else shown)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        events = Event.objects.using(router.db_for_write(Event)).order_by("-sequence")
+        wanted = {key: options[key] for key in ("name", "source") if options[key] is not None}
+        if options["unmatched"]:
+            wanted["matched_at"] = None
+        rows = [_described(row) for row in events.filter(**wanted)[: options["limit"]]]
+        if options["json"]:
+            self.stdout.write(as_json({"events": rows}))
+            return
+        if not rows:
+            self.stdout.write("no events")
+            return
+        for line in table(COLUMNS, ({**row, "payload": _short(row)} for row in rows)):
+            self.stdout.write(line)
+
+
+def _described(row: Event) -> dict[str, Any]:
+    """Return what is shown of an event: times in UTC, the payload as JSON that was stored."""
+    return {
+        "sequence": row.sequence,
+        "received": _time(row.received_at),
+        "name": row.name,
+        "id": row.event_id,
+        "source": row.source,
+        "matched": None if row.matched_at is None else _time(row.matched_at),
+        "payload": json.loads(row.payload),
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _short(row: dict[str, Any]) -> str:
+    return cut(json.dumps(row["payload"]), WIDEST)

@@ -1,0 +1,70 @@
+"""``manage.py trigger_keys``: make, list and revoke keys of the HTTP API."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from trigger_celery.authoring.durations import LONGEST
+from trigger_celery.errors import UsageError
+from trigger_celery_django.apikeys import PERMISSIONS, create_key, listed_keys, revoke_key
+from trigger_celery_django.management.printing import as_json, cell
+
+
+class Command(BaseCommand):
+    """Manages API keys; a new key is printed once and stored as a digest."""
+
+    help = "Make, list and revoke keys of the HTTP API of durable execution."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verbs and their options."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        create = verbs.add_parser("create", help="make a key and print it, this once")
+        create.add_argument("name", help="who the key is for")
+        create.add_argument(
+            "--permission",
+            action="append",
+            choices=PERMISSIONS,
+            required=True,
+            dest="permissions",
+            help="what it may do; give the option several times for more",
+        )
+        create.add_argument("--days", type=int, help="how long it is valid (default: for ever)")
+        listing = verbs.add_parser("list", help="show all keys, without what they are")
+        listing.add_argument("--json", action="store_true", help="as JSON")
+        revoke = verbs.add_parser("revoke", help="make a key invalid")
+        revoke.add_argument("prefix", help="the first characters, as 'list' shows them")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb."""
+        getattr(self, f"_{options['verb']}")(options)
+
+    def _create(self, options: dict[str, Any]) -> None:
+        days = options["days"]
+        if days is not None and not 1 <= days <= LONGEST.days:
+            raise CommandError(f"expected --days to be from 1 to {LONGEST.days:,}, got: {days}")
+        expires_in = None if days is None else timedelta(days=days)
+        try:
+            _, key = create_key(options["name"], options["permissions"], expires_in=expires_in)
+        except UsageError as error:
+            raise CommandError(str(error)) from error
+        self.stderr.write("Keep this key: it is shown only now.")
+        self.stdout.write(key)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        keys = listed_keys()
+        if options["json"]:
+            self.stdout.write(as_json({"keys": keys}))
+            return
+        for key in keys:
+            state = "revoked" if key["revoked_at"] else f"until {key['expires_at'] or 'revoked'}"
+            may = ", ".join(key["permissions"])
+            self.stdout.write(f"{key['prefix']}...  {cell(key['name'])}  {may}  {state}")
+
+    def _revoke(self, options: dict[str, Any]) -> None:
+        if not revoke_key(options["prefix"]):
+            raise CommandError(f"no valid key begins with {options['prefix']!r}")
+        self.stdout.write(f"revoked {options['prefix']}...")

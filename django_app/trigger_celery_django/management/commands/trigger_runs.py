@@ -1,0 +1,217 @@
+"""``manage.py trigger_runs``: what became of runs, and what a person may do about them."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentParser
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.management.color import no_style
+
+from trigger_celery.engine import copies, manage, pausing
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery.errors import TriggerError
+from trigger_celery.states import TERMINAL, UNSUCCESSFUL, RunState
+from trigger_celery_django.management import describing
+from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
+from trigger_celery_django.management.choosing import add_filters, alias, chosen, run_id
+from trigger_celery_django.management.printing import (
+    add_format,
+    as_json,
+    cell,
+    count,
+    json_value,
+    length,
+    moment,
+    plain,
+    rows_as,
+)
+from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of
+
+LIVE = [state for state in RunState if state not in TERMINAL]
+DONE = {
+    "cancel": ("canceled", "had ended already"),
+    "pause": ("paused", "was paused already"),
+    "resume": ("resumed", "was not paused"),
+}
+
+
+class Command(BaseCommand):
+    """Lists, shows and manages runs."""
+
+    help = "List, show, trace, wait for and manage durable runs."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verbs."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        add = partial(_verb, verbs)
+        listing = add("list", "show the newest runs")
+        add_filters(listing)
+        listing.add_argument("--limit", type=count, default=20, metavar="N", help="default: 20")
+        showing = add("show", "show all fields of a run", "id")
+        showing.add_argument("--full", action="store_true", help="do not shorten its values")
+        add("trace", "draw what a run did: its attempts, waits and children", "id")
+        waiting = add(
+            "wait", "wait until a run has ended: exit 0 completed, 3 not, 4 too late", "id"
+        )
+        waiting.add_argument("--timeout", type=length, metavar="LONG", help="such as 30s or 2h")
+        for verb in ("cancel", "retry"):
+            add_bulk(_asked(add(verb, f"{verb} runs, by their ids or by filters")))
+        for verb in ("pause", "resume"):
+            _asked(add(verb, f"{verb} runs")).add_argument("ids", nargs="+", metavar="ID")
+        _edited(_asked(add("rerun", "start a run like another one", "id")))
+        forking = _asked(add("fork", "start a run that goes on at a step of another one", "id"))
+        forking.add_argument("step", metavar="STEP", help="key of the first step to run again")
+        _edited(forking)
+        moving = _asked(add("reschedule", "give a delayed run another start", "id"))
+        moving.add_argument("start", type=moment, metavar="WHEN", help="2h, or an ISO 8601 time")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb."""
+        if os.environ.get("NO_COLOR"):
+            self.style = no_style()
+        self._json = options["format"] in ("json", "jsonl")
+        self._by = {"reason": options.get("reason", ""), "by": options.get("by", "")}
+        engine = installed_engine()
+        verb = getattr(self, f"_{options['verb']}")
+        try:
+            verb(engine, options)
+        except TriggerError as error:
+            raise CommandError(str(error)) from error
+        except TypeError as error:
+            if options["verb"] not in ("rerun", "fork"):
+                raise
+            raise CommandError(str(error)) from error  # arguments that the task does not take
+
+    def _list(self, engine: Engine, options: dict[str, Any]) -> None:
+        runs = chosen(options).defer("input", "output", "canvas", "metadata")
+        rows = [describing.row(run) for run in runs[: options["limit"]]]
+        if not rows:
+            self.stderr.write("no runs")
+        for line in rows_as(options["format"], "runs", rows, describing.COLUMNS):
+            self.stdout.write(line)
+
+    def _show(self, engine: Engine, options: dict[str, Any]) -> None:
+        shown = describing.details(engine, _found(engine, options), full=options["full"])
+        if self._json:
+            self.stdout.write(as_json({"run": {k: plain(v) for k, v in shown.items()}}))
+            return
+        for name, value in shown.items():
+            if value not in (None, "", []):
+                self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
+
+    def _trace(self, engine: Engine, options: dict[str, Any]) -> None:
+        trace = trace_of(_found(engine, options).id, using=alias())
+        assert trace is not None, "it was there a moment ago, and runs are not deleted"
+        if self._json:
+            self.stdout.write(as_json({"trace": as_data(trace)}))
+            return
+        encoding = getattr(self.stdout, "encoding", None) or "ascii"
+        unicode = encoding.lower().replace("-", "").startswith("utf")
+        for line in lines(trace, now=engine.store.now(), paint=self._paint, unicode=unicode):
+            self.stdout.write(line)
+
+    def _paint(self, span: TraceSpan, text: str) -> str:
+        bad = span.state in ("failed", "timed_out", "timeout", "canceled", "expired")
+        if bad or span.kind in (SpanKind.FAILED, SpanKind.CRASH):
+            return str(self.style.ERROR(text))
+        return str(self.style.SUCCESS(text)) if span.state == "completed" else text
+
+    def _wait(self, engine: Engine, options: dict[str, Any]) -> None:
+        timeout, began, pause = options["timeout"], time.monotonic(), 0.05
+        run = _found(engine, options)
+        try:
+            while not run.state.terminal:
+                left = timeout and timeout.total_seconds() - (time.monotonic() - began)
+                if left is not None and left <= 0:
+                    raise CommandError(f"run {run.id} is still {run.state}", returncode=4)
+                pause = min(1.0, pause * 1.5)
+                time.sleep(pause if left is None else min(pause, left))
+                run = manage.get(engine, run.id)
+        except KeyboardInterrupt:
+            raise CommandError(f"run {run.id} is {run.state}", returncode=130) from None
+        self._show(engine, {**options, "full": False})
+        if run.state is not RunState.COMPLETED:
+            raise CommandError(f"run {run.id} ended as {run.state}", returncode=3)
+
+    def _cancel(self, engine: Engine, options: dict[str, Any]) -> None:
+        verb = partial(manage.cancel, engine, **self._by)
+        act = partial(_told, verb, DONE["cancel"])
+        Bulk(self, "cancel", options).run(act, states=LIVE)
+
+    def _retry(self, engine: Engine, options: dict[str, Any]) -> None:
+        def act(run_id: UUID) -> str:
+            manage.retry(engine, run_id, **self._by)
+            return "queued again"
+
+        Bulk(self, "retry", options).run(act, states=list(UNSUCCESSFUL), unasked=UNASKED)
+
+    def _pause(self, engine: Engine, options: dict[str, Any]) -> None:
+        self._each(partial(pausing.pause, engine, **self._by), options)
+
+    def _resume(self, engine: Engine, options: dict[str, Any]) -> None:
+        self._each(partial(pausing.resume, engine, **self._by), options)
+
+    def _each(self, verb: Any, options: dict[str, Any]) -> None:
+        named = {**options, **dict.fromkeys(_NO_FILTERS)}
+        act = partial(_told, verb, DONE[options["verb"]])
+        Bulk(self, options["verb"], named).run(act, states=LIVE)
+
+    def _rerun(self, engine: Engine, options: dict[str, Any]) -> None:
+        old = _found(engine, options).id
+        self._started(copies.rerun(engine, old, **_edits(options), **self._by))
+
+    def _fork(self, engine: Engine, options: dict[str, Any]) -> None:
+        old = _found(engine, options).id
+        self._started(copies.fork(engine, old, options["step"], **_edits(options), **self._by))
+
+    def _started(self, new: UUID) -> None:
+        self.stdout.write(as_json({"id": str(new)}) if self._json else str(new))
+
+    def _reschedule(self, engine: Engine, options: dict[str, Any]) -> None:
+        run = _found(engine, options)
+        pausing.reschedule(engine, run.id, options["start"], **self._by)
+        start = manage.get(engine, run.id).available_at
+        told = {"id": str(run.id), "available_at": plain(start)}
+        self.stdout.write(as_json(told) if self._json else f"{run.id}  starts {start.isoformat()}")
+
+
+_NO_FILTERS = ("state", "task", "tag", "since", "dead_letters", "all", "limit", "dry_run", "yes")
+
+
+def _verb(verbs: Any, name: str, told: str, *positional: str) -> ArgumentParser:
+    parser: ArgumentParser = verbs.add_parser(name, help=told, description=told)
+    for each in positional:
+        parser.add_argument(each, metavar=each.upper())
+    add_format(parser)
+    return parser
+
+
+def _asked(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("--reason", default="", help="kept in the run's history")
+    parser.add_argument("--by", default="", help="who asks; kept in the run's history")
+    return parser
+
+
+def _edited(parser: ArgumentParser) -> None:
+    # Not under their own names: Django takes "args" out of the options.
+    of_list, of_dict = partial(json_value, kind=list), partial(json_value, kind=dict)
+    parser.add_argument("--args", dest="new_args", type=of_list, metavar="JSON")
+    parser.add_argument("--kwargs", dest="new_kwargs", type=of_dict, metavar="JSON")
+
+
+def _edits(options: dict[str, Any]) -> dict[str, Any]:
+    return {"args": options["new_args"], "kwargs": options["new_kwargs"]}
+
+
+def _found(engine: Engine, options: dict[str, Any]) -> Any:
+    return manage.get(engine, run_id(options["id"]))
+
+
+def _told(verb: Any, said: tuple[str, str], run_id: UUID) -> str:
+    return said[0] if verb(run_id) else said[1]

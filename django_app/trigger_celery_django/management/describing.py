@@ -1,0 +1,84 @@
+"""A run as the commands show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trigger_celery.authoring.run_info import RunInfo
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.info import AS_STORED, info
+from trigger_celery.errors import TriggerError
+from trigger_celery.records import Run as RunRecord
+from trigger_celery.states import RunState
+from trigger_celery.values.failures import Failure, from_text
+from trigger_celery_django.models import Run
+
+COLUMNS = ("id", "task", "state", "attempt", "created_at", "finished_at", "error")
+SHORT = 200
+"""So many characters of a value are shown unless all is asked for."""
+
+_FIELDS = tuple(name for name in AS_STORED if name != "tags")
+
+
+def row(run: Run) -> dict[str, object]:
+    """Return what a list shows of a run."""
+    return {
+        "id": run.pk,
+        "task": run.task,
+        "state": state_of(run.state, paused=run.paused_at is not None),
+        "attempt": run.attempt,
+        "crashes": run.crashes,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "error": "" if run.error is None else cut(said(from_text(run.error)), 60),
+    }
+
+
+def state_of(state: str, *, paused: bool) -> str:
+    """Return the state of a run; ``paused`` is said of a run that has not ended."""
+    return f"{state}, paused" if paused and not RunState(state).terminal else str(state)
+
+
+def details(engine: Engine, run: RunRecord, *, full: bool) -> dict[str, object]:
+    """Return every field of a run, its values as text and cut unless ``full``."""
+    shown: dict[str, object] = {name: getattr(run, name) for name in _FIELDS}
+    limit = None if full else SHORT
+    shown["state"] = state_of(run.state, paused=run.paused_at is not None)
+    shown["tags"] = list(run.tags)
+    try:
+        decoded: Mapping[str, Any] = _values(info(engine, run))
+    except TriggerError as error:  # written by code that this process does not have
+        decoded = {"input": run.input, "output": run.output, "unreadable": str(error)}
+    shown |= {
+        name: value if value is None else cut(value, limit) for name, value in decoded.items()
+    }
+    return shown
+
+
+def _values(run: RunInfo) -> dict[str, str | None]:
+    values: dict[str, str | None] = {
+        "args": repr(list(run.args)),
+        "kwargs": repr(dict(run.kwargs)),
+        "output": repr(run.output) if run.state is RunState.COMPLETED else None,
+        "error": None if run.error is None else said(run.error),
+        "metadata": repr(run.metadata) if run.metadata else None,
+        "origin": repr(run.origin) if run.origin else None,
+    }
+    if run.error is not None and run.error.file:
+        values["error_at"] = f"{run.error.file}:{run.error.line} in {run.error.function}"
+    return values
+
+
+def said(failure: Failure) -> str:
+    """Return a failure in one line."""
+    text = f"{failure.kind}: {failure.message}" if failure.message else failure.kind
+    return " ".join(text.split())
+
+
+def cut(text: str, limit: int | None) -> str:
+    """Return the text, or its beginning and how long it is."""
+    if limit is None or len(text) <= limit:
+        return text
+    return f"{text[:limit]}... ({len(text):,} characters)"

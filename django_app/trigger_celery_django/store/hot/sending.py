@@ -1,0 +1,32 @@
+"""How a compiled statement reaches PostgreSQL: on psycopg's own cursor, prepared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import Cursor
+
+Row = tuple[object, ...]
+Parameters = Mapping[str, object] | Sequence[object]
+
+_ONLY_IF_ASKED = sys.maxsize
+"""Django's default, None, refuses to prepare even what asks for it; user code never asks."""
+
+
+def execute(
+    connection: BaseDatabaseWrapper, statement: str, parameters: Parameters, prepare: bool = True
+) -> Cursor[Row]:
+    """Send one statement; tests count what goes through here.
+
+    The server binds the parameters and prepares the statement, which is most of the cost of
+    a recorded step otherwise. ``DISABLE_SERVER_SIDE_CURSORS`` is Django's word for a pooler
+    that changes servers between transactions: what is prepared on one is not on the next.
+    """
+    pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+    raw = connection.connection
+    if raw.prepare_threshold is None and not pooled:
+        raw.prepare_threshold = _ONLY_IF_ASKED
+    cursor: Cursor[Row] = Cursor(raw)
+    return cursor.execute(statement, parameters, prepare=prepare and not pooled)

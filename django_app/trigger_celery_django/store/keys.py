@@ -1,0 +1,169 @@
+"""Idempotency and debounce keys, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from trigger_celery.admission import line_at
+from trigger_celery.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack
+from trigger_celery.states import RunState
+from trigger_celery_django import models
+from trigger_celery_django.store import counting
+from trigger_celery_django.store.bulk import upsert
+from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.rows import noted, tags_text
+from trigger_celery_django.store.tags import replace_tags
+from trigger_celery_django.store.times import read_now
+
+_BATCH = 500
+_PUSHED = ("available_at", "line_at", "due_at", "deadline_at", "input", "tags", "metadata")
+
+
+class DjangoKeys:
+    """Implements :class:`trigger_celery.ports.Keys`.
+
+    Errors of the database stay Django's own here: the transaction is the caller's to repeat.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._alias = guard.alias
+
+    def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
+        """Return who holds these keys, in their order; a free one is given to who asks."""
+        held: list[HeldKey] = []
+        with counting.paused:
+            now = read_now(self._guard.connection)
+            for start in range(0, len(keys), _BATCH):
+                held += self._hold(keys[start : start + _BATCH], now)
+        return held
+
+    def take(self, key: NewKey) -> None:
+        """Give a key that was asked for to who asks, whoever holds it."""
+        with counting.paused:
+            held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
+            held.update(**_holder(key, read_now(self._guard.connection)))
+
+    def drop(self, run_ids: Collection[UUID]) -> None:
+        """Free the keys that these runs hold."""
+        ids = list(run_ids)
+        with counting.paused:
+            for start in range(0, len(ids), _BATCH):
+                self._keys().filter(run__in=ids[start : start + _BATCH]).delete()
+
+    def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
+        """Free a key; return False if nobody held it."""
+        with counting.paused:
+            key = self._keys().filter(purpose=purpose, task=task, digest=digest)
+            return bool(key.delete()[0])
+
+    def push_back(self, push: PushBack) -> bool:
+        """Put off a run that is queued and was never started; return False for any other."""
+        with counting.paused:
+            locked = models.Run.objects.using(self._alias).select_for_update()
+            run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()
+            if run is None:
+                return False
+            available_at = read_now(self._guard.connection) + push.delay
+            if push.max_delay is not None and available_at > run.created_at + push.max_delay:
+                return False
+            if run.deadline_at is not None:
+                run.deadline_at += available_at - run.available_at
+            run.available_at = run.due_at = available_at
+            run.line_at = line_at(available_at, run.priority)
+            if push.replace:
+                run.input, run.metadata, run.tags = push.input, push.metadata, tags_text(push.tags)
+                replace_tags(self._alias, run.pk, push.tags)
+            run.save(using=self._alias, force_update=True, update_fields=_PUSHED)
+            noted(run, "push back").save(using=self._alias, force_insert=True)
+            return True
+
+    def _hold(self, keys: Sequence[NewKey], now: datetime) -> list[HeldKey]:
+        """Insert the keys or lock the rows that are there, in one statement; then judge these."""
+        self._insert(keys, now, over=["digest"])
+        rows = {
+            (row.purpose, row.task, row.digest): row
+            for row in self._keys().filter(
+                task__in={key.task for key in keys}, digest__in=[key.digest for key in keys]
+            )
+        }
+        found = [rows[key.purpose, key.task, key.digest] for key in keys]
+        taken = self._take_free(keys, found, now)
+        return [
+            HeldKey(run_id=key.run_id, input_digest=key.input_digest)
+            if key in taken
+            else HeldKey(run_id=row.run_id, input_digest=row.input_digest)
+            for key, row in zip(keys, found, strict=True)
+        ]
+
+    def _take_free(
+        self, keys: Sequence[NewKey], found: Sequence[models.RunKey], now: datetime
+    ) -> set[NewKey]:
+        """Give those keys to who asks whose run lets go of them."""
+        others = [
+            (key, row) for key, row in zip(keys, found, strict=True) if row.run_id != key.run_id
+        ]
+        live = self._live([row for _, row in others], now)
+        taken = [key for key, row in others if row.pk not in live]
+        if taken:
+            self._insert(taken, now, over=[*_holder(taken[0], now)])
+        return set(taken)
+
+    def _insert(self, keys: Sequence[NewKey], now: datetime, *, over: list[str]) -> None:
+        """Insert the keys; of those that are there already replace these columns."""
+        rows = [_row(key, now) for key in keys]
+        upsert(self._alias, rows, unique=("purpose", "task", "digest"), over=over)
+
+    def _live(self, rows: Sequence[models.RunKey], now: datetime) -> set[int]:
+        """Return which of these keys are held by their runs.
+
+        What looks free is read once more under locks: with snapshots that last as long as the
+        caller's transaction the first look may be older than the lock of the key.
+        """
+        rows = [row for row in rows if row.expires_at is None or row.expires_at > now]
+        live = self._holding(rows, models.Run.objects.using(self._alias).all())
+        free = [row for row in rows if row.pk not in live]
+        locked = models.Run.objects.using(self._alias).select_for_update()
+        return live | self._holding(free, locked)
+
+    def _holding(self, rows: Sequence[models.RunKey], runs: Any) -> set[int]:
+        if not rows:
+            return set()
+        states = {
+            pk: (state, state == RunState.QUEUED and started_at is None)
+            for pk, state, started_at in runs.filter(
+                pk__in=[row.run_id for row in rows]
+            ).values_list("pk", "state", "started_at")
+        }
+        held = set()
+        for row in rows:
+            state, waiting = states.get(row.run_id, (None, False))
+            if row.purpose == KeyPurpose.DEBOUNCE:
+                holds = waiting
+            else:
+                holds = state is not None and state not in FREES
+            if holds:
+                held.add(row.pk)
+        return held
+
+    def _keys(self) -> Any:
+        return models.RunKey.objects.using(self._alias)
+
+
+def _row(key: NewKey, now: datetime) -> models.RunKey:
+    return models.RunKey(
+        purpose=key.purpose, task=key.task, digest=key.digest, key=key.key, **_holder(key, now)
+    )
+
+
+def _holder(key: NewKey, now: datetime) -> dict[str, Any]:
+    """Return the columns that change with the run that holds a key."""
+    return {
+        "run_id": key.run_id,
+        "input_digest": key.input_digest,
+        "created_at": now,
+        "expires_at": None if key.ttl is None else now + key.ttl,
+    }

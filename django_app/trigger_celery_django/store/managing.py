@@ -1,0 +1,165 @@
+"""What a person asks of one run, beyond canceling and retrying it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import Min, Model
+
+from trigger_celery.admission import line_at
+from trigger_celery.errors import IllegalTransition, RunNotFound
+from trigger_celery.records import Nudge, Place, StepKind
+from trigger_celery.states import RunState, WaitState
+from trigger_celery_django import models
+from trigger_celery_django.store import changes, counting
+from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.rows import first_nudge, noted, nudge
+
+T = TypeVar("T")
+
+_BATCH = 500
+_CHANGED = ("paused_at", "available_at", "line_at", "due_at", "deadline_at")
+_OPEN = (WaitState.WAITING, WaitState.CANCELED)
+
+
+class DjangoManaging:
+    """Implements :class:`trigger_celery.ports.Managing`."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._alias = guard.alias
+
+    def pause(self, run_id: UUID, told: Mapping[str, str]) -> bool:
+        """Keep a run that has not ended from being claimed; False if it was paused already."""
+
+        def change(run: models.Run, now: datetime) -> bool:
+            if RunState(run.state).terminal:
+                raise IllegalTransition(f"run {run_id} is {run.state}: it has ended")
+            if run.paused_at is not None:
+                return False
+            run.paused_at = now
+            if run.state == RunState.QUEUED:
+                run.due_at = None  # nothing to look at before it is resumed
+            self._save(run, "pause", told)
+            return True
+
+        return self._change(run_id, change)
+
+    def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
+        """Let a paused run go on; None if it was not paused, or has ended."""
+
+        def change(run: models.Run, now: datetime) -> Nudge | None:
+            if run.paused_at is None or RunState(run.state).terminal:
+                return None
+            run.paused_at = None
+            if run.state == RunState.QUEUED:
+                run.due_at = first_nudge(run.available_at, now)
+            return self._save(run, "resume", told)
+
+        return self._change(run_id, change)
+
+    def reschedule(
+        self,
+        run_id: UUID,
+        told: Mapping[str, str],
+        *,
+        delay: timedelta = timedelta(0),
+        available_at: datetime | None = None,
+    ) -> Nudge:
+        """Give a delayed run that never started another start; its time to live moves along."""
+
+        def change(run: models.Run, now: datetime) -> Nudge:
+            if run.state != RunState.QUEUED or run.started_at or run.available_at <= now:
+                raise IllegalTransition(
+                    f"run {run_id} is {run.state}: only a delayed run whose time has not come "
+                    "can be rescheduled"
+                )
+            start = available_at or now + delay
+            if run.deadline_at is not None:
+                run.deadline_at += start - run.available_at
+            run.available_at, run.line_at = start, line_at(start, run.priority)
+            run.due_at = None if run.paused_at else first_nudge(start, now)
+            return self._save(run, "reschedule", {"start": start.isoformat(), **told})
+
+        return self._change(run_id, change)
+
+    def places(self, run_id: UUID) -> Sequence[Place]:
+        """Return the steps and waits of a run, in no order; none for an unknown one."""
+        places = self._guard.read(lambda: list(self._places(run_id)))
+        return tuple({place.key: place for place in places}.values())
+
+    def _places(self, run_id: UUID) -> Iterator[Place]:
+        failed = models.FailedAttempt.objects.using(self._alias).filter(run=run_id).exclude(key="")
+        first = dict(failed.values("key").annotate(at=Min("started_at")).values_list("key", "at"))
+        for key, at in first.items():
+            yield Place(key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=at)
+        steps = models.Checkpoint.objects.using(self._alias).filter(run=run_id)
+        for key, kind, position, started_at, ended_at in steps.values_list(
+            "key", "kind", "position", "started_at", "ended_at"
+        ):
+            yield Place(
+                key=key,
+                kind=StepKind(kind),
+                position=position,
+                is_over=True,
+                began_at=first.get(key, started_at),
+                ended_at=ended_at,
+            )
+        waits = models.Wait.objects.using(self._alias).filter(run=run_id)
+        for key, kind, position, state, created_at, resolved_at in waits.exclude(
+            kind=StepKind.RETRY
+        ).values_list("key", "kind", "position", "state", "created_at", "resolved_at"):
+            yield Place(
+                key=key,
+                kind=StepKind(kind),
+                position=position,
+                is_over=state not in _OPEN,
+                began_at=created_at,
+                ended_at=resolved_at,
+            )
+
+    def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
+        """Copy outcomes of one run to a new one, in the caller's transaction.
+
+        The values never leave the database.
+        """
+        with counting.paused:
+            # A claim of a run that had a fence loads what is to be replayed.
+            models.Run.objects.using(self._alias).filter(pk=run_id).update(fence=1)
+            for start in range(0, len(keys), _BATCH):
+                batch = keys[start : start + _BATCH]
+                self._copy(models.Checkpoint, source_id, run_id, batch)
+                self._copy(models.Wait, source_id, run_id, batch)
+
+    def _copy(self, model: type[Model], source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
+        connection = self._guard.connection
+        quote = connection.ops.quote_name
+        fields = [f for f in model._meta.concrete_fields if not f.primary_key]
+        columns = [quote(str(f.column)) for f in fields if f.name not in ("run", "fence")]
+        fenced = any(field.name == "fence" for field in fields)
+        names = ["run_id", *columns, *(["fence"] if fenced else [])]
+        selected = ["%s", *columns, *(["0"] if fenced else [])]
+        key = models.Run._meta.pk.get_db_prep_value
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) "
+                f"SELECT {', '.join(selected)} FROM {model._meta.db_table} "
+                f"WHERE run_id = %s AND {quote('key')} IN ({', '.join(['%s'] * len(keys))})",
+                [key(run_id, connection), key(source_id, connection), *keys],
+            )
+
+    def _change(self, run_id: UUID, change: Callable[[models.Run, datetime], T]) -> T:
+        def known(run: models.Run | None, now: datetime) -> T:
+            if run is None:
+                raise RunNotFound(f"no run has the id {run_id}")
+            return change(run, now)
+
+        return changes.locked(self._guard, run_id, known)
+
+    def _save(self, run: models.Run, verb: str, told: Mapping[str, str]) -> Nudge:
+        run.save(using=self._alias, force_update=True, update_fields=_CHANGED)
+        noted(run, verb, **told).save(using=self._alias, force_insert=True)
+        return nudge(run)

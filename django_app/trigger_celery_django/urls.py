@@ -1,0 +1,21 @@
+"""The URLs for the outside world: include them where you like."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from trigger_celery_django.views import api
+from trigger_celery_django.views.tokens import token
+from trigger_celery_django.views.webhooks import webhook
+
+app_name = "trigger_celery"
+
+urlpatterns = [
+    path("tokens/<uuid:token_id>/<str:secret>/", token, name="token"),
+    path("webhooks/<str:source>/", webhook, name="webhook"),
+    path("api/tasks/<path:task>/trigger/", api.trigger_task, name="api-trigger"),
+    path("api/runs/<uuid:run_id>/", api.show_run, name="api-run"),
+    path("api/runs/<uuid:run_id>/cancel/", api.cancel_run, name="api-cancel"),
+    path("api/events/", api.send, name="api-events"),
+    path("api/tokens/<uuid:token_id>/complete/", api.complete, name="api-complete"),
+]

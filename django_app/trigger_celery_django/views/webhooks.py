@@ -1,0 +1,49 @@
+"""The view that takes webhooks: a proved delivery becomes one stored event."""
+
+from __future__ import annotations
+
+import logging
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from trigger_celery.authoring.events import send_event
+from trigger_celery.errors import CodecError, InvalidName, RequestRefused
+from trigger_celery_django.views.reading import answering, body_of, outside_transactions
+from trigger_celery_django.webhooks import Delivery, Source, source_named
+
+logger = logging.getLogger("trigger_celery.http")
+
+# No cookie gives a request any right here, its signature does: there is nothing to forge.
+
+
+@csrf_exempt
+@outside_transactions
+@require_POST
+@answering
+def webhook(request: HttpRequest, source: str) -> HttpResponse:
+    """Store the event that a delivery of this source becomes; a repeated one is answered alike.
+
+    202 with ``{"event": id}``, or with ``{"event": null}`` if the source wants none of it; 401
+    unless it is signed, 404 for a source that is not declared, 400 or 413 for its body.
+    """
+    found = source_named(source)
+    if found is None:
+        raise RequestRefused(404, "no webhook source has this name")
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    delivery = found.receive(headers, body_of(request))
+    return JsonResponse({"event": _store(found, delivery)}, status=202)
+
+
+def _store(source: Source, delivery: Delivery) -> str | None:
+    incoming = source.incoming(delivery)
+    if incoming is None:
+        return None
+    try:
+        stored: str = send_event(
+            incoming.name, incoming.payload, id=delivery.id, source=source.name
+        )
+    except (CodecError, InvalidName) as error:
+        raise RequestRefused(400, f"the event cannot be stored: {error}") from error
+    return stored

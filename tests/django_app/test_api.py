@@ -1,0 +1,221 @@
+"""The JSON API: who may call it, what it does, and what it refuses without a trace."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
+from django.test import Client
+from django.utils import timezone
+
+from testproject.shop.tasks import linear
+from trigger_celery import create_token
+from trigger_celery.engine import tokens
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery_django import urls
+from trigger_celery_django.apikeys import PERMISSIONS, create_key
+from trigger_celery_django.models import ApiKey, Event, Run
+from trigger_celery_django.views import api
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MISSING = uuid4()
+BEFORE_TIME = "0001-01-01T00:00:00+14:00"
+AFTER_TIME = "9999-12-31T23:59:59-14:00"
+"""A database keeps these, and no Python process could read the row any more."""
+
+
+def key(*permissions: str) -> str:
+    return create_key("a test", permissions or PERMISSIONS)[1]
+
+
+def call(method: str, path: str, body: object = None, *, by: str | None = None) -> Any:
+    given = key() if by is None else by
+    return Client(enforce_csrf_checks=True).generic(
+        method,
+        f"/durable/api/{path}",
+        json.dumps(body) if body is not None else "",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {given}"},
+    )
+
+
+def test_a_run_is_started_read_and_canceled() -> None:
+    body = {"args": [2], "options": {"tags": ["vip"], "delay": 60, "metadata": {"from": "x"}}}
+    answer = call("POST", f"tasks/{linear.name}/trigger/", body)
+    assert answer.status_code == 201, answer.content
+    told = answer.json()
+    assert (told["task"], told["created"]) == (linear.name, True)
+
+    shown = call("GET", f"runs/{told['id']}/").json()
+    assert (shown["state"], shown["tags"], shown["metadata"]) == ("queued", ["vip"], {"from": "x"})
+
+    assert call("POST", f"runs/{told['id']}/cancel/", {"reason": "no more"}).json()["canceled"]
+    shown = call("GET", f"runs/{told['id']}/").json()
+    assert (shown["state"], shown["error"]["message"]) == ("canceled", "no more")
+    assert not call("POST", f"runs/{told['id']}/cancel/").json()["canceled"]
+
+
+def test_an_idempotency_key_gives_the_same_run_and_refuses_another_input() -> None:
+    options = {"idempotency_key": "order-1"}
+    first = call("POST", f"tasks/{linear.name}/trigger/", {"args": [1], "options": options})
+    again = call("POST", f"tasks/{linear.name}/trigger/", {"args": [1], "options": options})
+    other = call("POST", f"tasks/{linear.name}/trigger/", {"args": [9], "options": options})
+    assert [first.status_code, again.status_code, other.status_code] == [201, 200, 409]
+    assert again.json() == {**first.json(), "created": False}
+    assert Run.objects.count() == 1
+
+
+def test_an_event_is_sent_once() -> None:
+    body = {"name": "order.paid", "payload": {"id": 7}, "id": "e-1"}
+    assert [call("POST", "events/", body).status_code for _ in range(2)] == [202, 202]
+    event = Event.objects.get()
+    assert (event.event_id, json.loads(event.payload)) == ("e-1", {"id": 7})
+
+
+def test_a_token_is_completed_once() -> None:
+    token = create_token(timeout=timedelta(minutes=5)).id
+    answers = [call("POST", f"tokens/{token}/complete/", {"value": "yes"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert tokens.get_token(installed_engine(), token).value == '"yes"'
+
+
+@pytest.mark.parametrize("given", ["", "tc_wrong", "é"])
+def test_without_a_valid_key_nothing_is_told(given: str) -> None:
+    answer = call("GET", f"runs/{MISSING}/", by=given)
+    assert (answer.status_code, list(answer.json())) == (401, ["error"])
+
+
+def test_a_session_gives_no_right(admin_client: Client) -> None:
+    assert admin_client.get(f"/durable/api/runs/{MISSING}/").status_code == 401
+
+
+def test_an_expired_or_revoked_key_is_none() -> None:
+    row, old = create_key("old", ["read"], expires_in=timedelta(days=1))
+    ApiKey.objects.filter(pk=row.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    row, gone = create_key("gone", ["read"])
+    call_command("trigger_keys", "revoke", row.prefix, stdout=StringIO())
+    assert {call("GET", f"runs/{MISSING}/", by=each).status_code for each in (old, gone)} == {401}
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS)
+def test_a_key_may_do_what_it_was_made_for_and_nothing_else(permission: str) -> None:
+    calls = {
+        "trigger": ("POST", "tasks/none/trigger/"),
+        "read": ("GET", f"runs/{MISSING}/"),
+        "cancel": ("POST", f"runs/{MISSING}/cancel/"),
+        "send_event": ("POST", "events/"),
+        "complete_token": ("POST", f"tokens/{MISSING}/complete/"),
+    }
+    mine = key(permission)
+    refused = {name for name, each in calls.items() if call(*each, by=mine).status_code == 403}
+    assert refused == set(PERMISSIONS) - {permission}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("tasks/no.such.task/trigger/", {}, 404),
+        (f"tasks/{linear.name}/trigger/", {"args": []}, 400),
+        (f"tasks/{linear.name}/trigger/", {"arg": [1]}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": "12"}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delays": 1}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delay": -1}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delay": "soon"}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delay": 10**400}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delay": BEFORE_TIME}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"delay": AFTER_TIME}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"tags": ["x" * 129]}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"debounce": {"k": 1}}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"queue": ""}}, 400),
+        (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"queue": "nope"}}, 404),
+        (f"tasks/{linear.name}/trigger/", [1, 2], 400),
+        (f"runs/{MISSING}/cancel/", {}, 404),
+        ("events/", {}, 400),
+        ("events/", {"name": "x" * 201}, 400),
+        ("events/", {"name": "a", "data": 1}, 400),
+        (f"tokens/{MISSING}/complete/", {"value": 1}, 404),
+        (f"tokens/{MISSING}/complete/", {"data": 1}, 400),
+    ],
+)
+def test_a_wrong_request_is_refused_and_nothing_is_written(
+    path: str, body: object, status: int
+) -> None:
+    answer = call("POST", path, body)
+    assert (answer.status_code, list(answer.json())) == (status, ["error"]), answer.content
+    assert not Run.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_malformed_oversized_and_other_bodies_are_refused(settings: Any) -> None:
+    settings.TRIGGER_CELERY = {**settings.TRIGGER_CELERY, "REQUEST_LIMIT": 1_000}
+    headers = {"Authorization": f"Bearer {key()}"}
+
+    def send(body: bytes, content_type: str = "application/json") -> int:
+        path = "/durable/api/events/"
+        return Client().post(path, body, content_type=content_type, headers=headers).status_code
+
+    assert send(b"{") == 400
+    assert send(b'{"name": "a"}', "text/plain") == 415
+    assert send(b'{"name": "a", "payload": "' + b"x" * 1_000 + b'"}') == 413
+    assert send(b"[" * 200 + b"]" * 200) == 400
+    assert Client().get("/durable/api/events/", headers=headers).status_code == 405
+
+
+def test_keys_are_made_listed_and_revoked_from_the_command_line() -> None:
+    out, note = StringIO(), StringIO()
+    call_command(
+        "trigger_keys",
+        "create",
+        "ci",
+        "--permission",
+        "read",
+        "--days",
+        "3",
+        stdout=out,
+        stderr=note,
+    )
+    made = out.getvalue().strip()
+    assert call("GET", f"runs/{MISSING}/", by=made).status_code == 404
+    assert not ApiKey.objects.filter(digest=made).exists()
+
+    out = StringIO()
+    call_command("trigger_keys", "list", "--json", stdout=out)
+    (listed,) = (each for each in json.loads(out.getvalue())["keys"] if each["name"] == "ci")
+    assert (listed["prefix"], listed["permissions"]) == (made[:9], ["read"])
+    assert made not in out.getvalue()
+
+    call_command("trigger_keys", "revoke", made[:9], stdout=StringIO())
+    with pytest.raises(CommandError, match="no valid key"):
+        call_command("trigger_keys", "revoke", made[:9])
+
+
+def test_a_database_that_is_away_is_503_also_for_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(given: str) -> ApiKey:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(api, "find_key", away)
+    answer = call("GET", f"runs/{MISSING}/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer.json() == {"error": "try again later"}
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1000000000", "10000000000000"])
+def test_a_key_ends_in_a_day_or_in_a_hundred_years(days: str) -> None:
+    with pytest.raises(CommandError, match="--days to be from 1 to 36,600"):
+        call_command("trigger_keys", "create", "ci", "--permission", "read", f"--days={days}")
+    assert not ApiKey.objects.exists()
+
+
+def test_no_view_is_in_a_transaction_of_its_request_whichever_database_has_them() -> None:
+    ours = [each for each in urls.urlpatterns if each.name != "token"]  # that one may be in one
+    assert len(ours) == 6
+    for pattern in ours:
+        exempt: set[str] = pattern.callback.__dict__["_non_atomic_requests"]
+        assert exempt == set(connections), pattern.name

@@ -1,0 +1,39 @@
+"""Children that end by themselves while they are closed with their parent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.databases import alias_of, every_database
+from trigger_celery.engine import children
+from trigger_celery.engine.app import Engine
+from trigger_celery.states import RunState
+from trigger_celery.testing.contract_children import born
+from trigger_celery.testing.contract_records import AWKWARD
+from trigger_celery.testing.contract_tools import got, started
+from trigger_celery_django.models import Run
+from trigger_celery_django.store import DjangoStore
+
+
+@pytest.mark.parametrize("database", every_database())
+def test_children_that_end_while_others_are_canceled_do_not_spare_those(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DjangoStore(alias_of(database))
+    lease = started(store)
+    ids = [born(store, lease) for _ in range(7)]
+    store.runs.cancel(lease.run_id, AWKWARD)
+    monkeypatch.setattr(children, "BATCH", 2)
+    live = Run.objects.using(store.alias).filter(pk__in=ids, state=RunState.QUEUED)
+    locked = store._guard.transaction
+
+    def after_one_has_ended(work: Callable[[], Any]) -> Any:
+        live.filter(pk=live.values_list("pk", flat=True)[0]).update(state=RunState.COMPLETED)
+        return locked(work)
+
+    monkeypatch.setattr(store._guard, "transaction", after_one_has_ended)
+    children.ended(Engine(store=store), got(store, lease.run_id), RunState.CANCELED)
+    assert not live.exists()

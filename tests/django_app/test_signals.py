@@ -1,0 +1,209 @@
+"""Django's signals for runs: senders, receivers, and the transactions they wait for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from timeit import repeat
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from testproject.shop.tasks import linear
+from trigger_celery import RetryPolicy
+from trigger_celery.authoring.definition import Registry, TaskDefinition, define
+from trigger_celery.engine import manage, notify
+from trigger_celery.engine.app import Engine
+from trigger_celery.engine.events import send_event
+from trigger_celery.engine.facade import installed_engine
+from trigger_celery.engine.runner import execute
+from trigger_celery.engine.trigger import trigger
+from trigger_celery.signals import EventNews, RunNews, Topic
+from trigger_celery.states import RunState
+from trigger_celery_django import signals
+from trigger_celery_django.models import History, Run
+from trigger_celery_django.signals import SIGNALS, DjangoListeners, TriggerSignal
+from trigger_celery_django.store import DjangoStore
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Listen = Callable[..., list[tuple[Any, Any]]]
+
+
+def _echo(value: int) -> int:
+    return value
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(store=DjangoStore("default"), tasks=Registry(), listeners=DjangoListeners())
+
+
+@pytest.fixture
+def echo(engine: Engine) -> TaskDefinition:
+    task = define(_echo, name="shop.echo")
+    engine.tasks.add(task)
+    return task
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Return a function that connects a receiver and returns the list it fills."""
+    connected: list[tuple[TriggerSignal, Any, object]] = []
+
+    def connect(signal: TriggerSignal, sender: object = None) -> list[tuple[Any, Any]]:
+        told: list[tuple[Any, Any]] = []
+
+        def receiver(sender: object, news: object, **kwargs: object) -> None:
+            assert set(kwargs) == {"signal"}
+            told.append((sender, news))
+
+        signal.connect(receiver, sender=sender, weak=False)
+        connected.append((signal, receiver, sender))
+        return told
+
+    yield connect
+    for signal, receiver, sender in connected:
+        assert signal.disconnect(receiver, sender=sender)
+
+
+def test_every_topic_has_the_signal_of_its_name() -> None:
+    assert {topic.value: getattr(signals, topic.value) for topic in Topic} == {
+        topic.value: signal for topic, signal in SIGNALS.items()
+    }
+
+
+def test_the_engine_of_the_process_sends_them() -> None:
+    assert isinstance(installed_engine().listeners, DjangoListeners)
+
+
+def test_a_run_is_told_with_its_task_as_the_sender(
+    engine: Engine, echo: TaskDefinition, listen: Listen
+) -> None:
+    created, completed = listen(signals.run_created), listen(signals.run_completed)
+    run_id = trigger(engine, echo, (3,))
+    assert created == [
+        ("shop.echo", RunNews(run_id=run_id, task="shop.echo", state=RunState.QUEUED))
+    ]
+    execute(engine, run_id, echo)
+    assert completed == [
+        ("shop.echo", RunNews(run_id=run_id, task="shop.echo", state=RunState.COMPLETED))
+    ]
+
+
+def test_a_receiver_hears_of_its_sender_alone(
+    engine: Engine, echo: TaskDefinition, listen: Listen
+) -> None:
+    mine = listen(signals.run_created, "".join(["shop", ".", "echo"]))
+    another, task = listen(signals.run_created, "shop.other"), listen(signals.run_created, linear)
+    run_id = trigger(engine, echo, (3,))
+    assert [news.run_id for _, news in mine] == [run_id]
+    assert (another, task) == ([], [])
+    run_id = trigger(engine, linear.durable, (3,))
+    assert [(sender, news.run_id) for sender, news in task] == [("linear", run_id)]
+
+
+def test_an_event_is_told_with_its_name_as_the_sender(engine: Engine, listen: Listen) -> None:
+    told, other = listen(signals.event_received, "paid"), listen(signals.event_received, "sent")
+    event_id = send_event(engine, "paid", {"secret": 1}, source="bank")
+    assert told == [("paid", EventNews(event_id=event_id, name="paid", source="bank"))]
+    assert other == []
+
+
+def test_signals_wait_for_the_callers_commit_and_go_with_its_rollback(
+    engine: Engine, echo: TaskDefinition, listen: Listen
+) -> None:
+    created, received = listen(signals.run_created), listen(signals.event_received)
+    with transaction.atomic():
+        trigger(engine, echo, (1,))
+        send_event(engine, "paid", None)
+        assert (created, received) == ([], [])
+    assert (len(created), len(received)) == (1, 1)
+    with transaction.atomic():
+        trigger(engine, echo, (1,))
+        send_event(engine, "paid", None)
+        transaction.set_rollback(True)
+    assert (len(created), len(received)) == (1, 1)
+
+
+def test_a_receiver_reads_what_it_is_told_of(engine: Engine, echo: TaskDefinition) -> None:
+    seen: list[str] = []
+
+    def receiver(sender: str, news: RunNews, **kwargs: object) -> None:
+        seen.append(Run.objects.get(pk=news.run_id).state)
+
+    signals.run_canceled.connect(receiver)
+    try:
+        manage.cancel(engine, trigger(engine, echo, (1,)), "sold out")
+    finally:
+        signals.run_canceled.disconnect(receiver)
+    assert seen == ["canceled"]
+
+
+def test_a_receiver_that_raises_disturbs_nobody_and_is_logged(
+    engine: Engine, echo: TaskDefinition, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(sender: str, **kwargs: object) -> None:
+        raise ValueError("broken receiver")
+
+    signals.run_completed.connect(broken)
+    try:
+        completed = listen(signals.run_completed)
+        run_id = trigger(engine, echo, (1,))
+        with caplog.at_level(logging.ERROR, "django.dispatch"):
+            execute(engine, run_id, echo)
+    finally:
+        signals.run_completed.disconnect(broken)
+    assert Run.objects.get(pk=run_id).state == RunState.COMPLETED
+    assert len(completed) == 1
+    assert "broken receiver" in caplog.text
+
+
+def test_nobody_wants_to_hear_of_what_has_no_receiver(listen: Listen) -> None:
+    listeners = DjangoListeners()
+    assert not any(map(listeners.wants, Topic))
+    listen(signals.run_failed)
+    assert [topic for topic in Topic if listeners.wants(topic)] == [Topic.RUN_FAILED]
+
+
+def test_without_a_receiver_a_step_takes_less_than_a_microsecond_more(
+    engine: Engine, echo: TaskDefinition
+) -> None:
+    run = manage.get(engine, trigger(engine, echo, (1,)))
+    tell = partial(notify.step_completed, engine, run, "key", 1)
+    assert min(repeat(tell, number=10_000, repeat=5)) / 10_000 < 1e-6
+
+
+def test_what_leaves_a_transaction_open_and_fails_fails_with_its_own_error(engine: Engine) -> None:
+    def careless(**given: object) -> None:
+        transaction.set_autocommit(False)
+        History.objects.all().delete()
+        raise LookupError("no such order")
+
+    hooked = define(_echo, name="careless-hook", on_start=careless)
+    failing = define(careless, name="careless-body", retry=RetryPolicy(max_attempts=1))
+    for task, end in ((hooked, RunState.COMPLETED), (failing, RunState.FAILED)):
+        engine.tasks.add(task)
+        arguments = (1,) if task is hooked else ()
+        run_id = trigger(engine, task, arguments)
+        execute(engine, run_id, task)
+        assert transaction.get_autocommit()
+        run = Run.objects.get(pk=run_id)
+        assert run.state == end
+        assert end is RunState.COMPLETED or "no such order" in str(run.error)
+
+
+def test_hooks_that_leave_a_transaction_open_change_nothing(engine: Engine) -> None:
+    def careless(run: object, output: object) -> None:
+        transaction.set_autocommit(False)
+        History.objects.all().delete()
+
+    task = define(_echo, name="careless", on_success=careless)
+    engine.tasks.add(task)
+    run_id = trigger(engine, task, (1,))
+    execute(engine, run_id, task)
+    assert transaction.get_autocommit()
+    verbs = list(History.objects.filter(run=run_id).values_list("verb", flat=True))
+    assert verbs == ["trigger", "claim", "complete", "hook"]

@@ -1,0 +1,64 @@
+"""What the store, or a request from outside, cannot have."""
+
+from __future__ import annotations
+
+from trigger_celery.errors.base import TriggerError
+
+
+class RequestRefused(TriggerError):
+    """An HTTP request that is not accepted; ``status`` is the code of the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[RequestRefused], tuple[int, str]]:
+        return type(self), (self.status, str(self))
+
+
+class StoreError(TriggerError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away, or the answer to a write was lost: the write may have happened."""
+
+
+class RunNotFound(StoreError, LookupError):
+    """No run has this id."""
+
+
+class TokenNotFound(StoreError, LookupError):
+    """No token has this id, or the secret is not its own."""
+
+
+class StepNotFound(StoreError, LookupError):
+    """No step or wait of the run has this key."""
+
+
+class WaitNotFound(StoreError, LookupError):
+    """No open wait has this id."""
+
+
+class ScheduleNotFound(StoreError, LookupError):
+    """No schedule has this key."""
+
+
+class QueueNotFound(StoreError, LookupError):
+    """No durable queue of this name is declared, or stored."""
+
+
+class UnknownTask(StoreError, LookupError):
+    """No task of this name is declared in this process."""
+
+
+class IdempotencyConflict(StoreError):
+    """An idempotency key was used before, with another input."""
+
+
+class TokenClosed(StoreError):
+    """The token was completed before, was canceled, or its time is over."""
+
+
+class IllegalTransition(StoreError):
+    """A run cannot go from its state to the one that was asked for."""

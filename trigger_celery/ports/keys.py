@@ -1,0 +1,41 @@
+"""Keys that stand for a run: idempotency and debounce."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from trigger_celery.records import HeldKey, KeyPurpose, NewKey, PushBack
+
+
+class Keys(Protocol):
+    """Which run holds which key. A verb takes part in :meth:`Store.joined`, which is around it.
+
+    A key that was asked for stays locked until that transaction ends: whoever asks for it
+    meanwhile waits, and then finds the run or the free key that it left behind.
+    """
+
+    def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
+        """Return who holds these keys, in their order; a free one is given to who asks.
+
+        No two of ``keys`` are the same. An idempotency key is free when its run is missing or
+        ended in one of ``FREES``, or when its time is over; a debounce key when its run is
+        missing, was ever started, or has ended.
+        """
+
+    def take(self, key: NewKey) -> None:
+        """Give a key that was asked for to who asks, whoever holds it."""
+
+    def drop(self, run_ids: Collection[UUID]) -> None:
+        """Free the keys that these runs hold."""
+
+    def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
+        """Free a key; return False if nobody held it."""
+
+    def push_back(self, push: PushBack) -> bool:
+        """Put off a run that is queued and was never started; return False for any other.
+
+        False, too, if it would start later than its ``max_delay`` allows: nothing is changed.
+        Its time to live counts from its new time.
+        """

@@ -1,0 +1,93 @@
+"""The runs, and what their steps returned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from trigger_celery.records import (
+    Checkpoint,
+    Claim,
+    Claimed,
+    Created,
+    Ending,
+    FailedAttempt,
+    HistoryEntry,
+    Lease,
+    NewRun,
+    Nudge,
+    Outcomes,
+    Run,
+)
+
+
+class Runs(Protocol):
+    """The runs and who owns them."""
+
+    def create(self, runs: Sequence[NewRun]) -> Created:
+        """Insert queued runs *in the caller's transaction*; return the ids that were new."""
+
+    def get(self, run_id: UUID) -> Run | None:
+        """Return the run, or None."""
+
+    def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
+        """Return every transition of the run, oldest first."""
+
+    def claim(self, claim: Claim) -> Claimed | None:
+        """Own the run with the next fence, or None.
+
+        Only a queued run of this task whose ``available_at`` has come can be claimed
+        (it becomes executing), or a terminal run whose callbacks are unpublished and due.
+        """
+
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend all these leases by their own lengths.
+
+        Return those that still hold, each with whether its run is paused.
+        """
+
+    def end(self, lease: Lease, ending: Ending) -> None:
+        """End the run: state, output or error, dead letter, history; open waits are canceled."""
+
+    def published(self, lease: Lease) -> None:
+        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
+
+    def hand_back(self, lease: Lease, token: str) -> Nudge:
+        """Queue the run again at once, without a penalty: the worker is shutting down."""
+
+    def recover(self, run_id: UUID, worker: str) -> Nudge | None:
+        """Take the run from a worker that is known to have died, as an expired lease would be.
+
+        One that has ended, but was not published yet, is anybody's to publish.
+        """
+
+    def cancel(
+        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+    ) -> Nudge | None:
+        """Cancel the run unless it has ended; its waits too. The nudge publishes the end.
+
+        ``error`` is stored as a failure's is, and says why; ``told`` goes into the history.
+        """
+
+    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
+        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
+
+        Raises ``RunNotFound`` or ``IllegalTransition``.
+        """
+
+    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+        """Add an entry to the history of a run that changes nothing; silent without the run."""
+
+
+class Checkpoints(Protocol):
+    """What the steps of a run returned."""
+
+    def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        """Store a step's success, once for all; joins the transaction of :meth:`Store.atomic`."""
+
+    def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
+        """Store a failed attempt that is followed by another in the same segment."""
+
+    def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
+        """Return all checkpoints and waits of the run and this attempt's counts of failures."""

@@ -1,0 +1,41 @@
+"""When tasks are to be started again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeAlias
+
+from trigger_celery.records import Schedule, ScheduleChange
+from trigger_celery.states import RunState
+
+Decide: TypeAlias = Callable[[Schedule, RunState | None, datetime], ScheduleChange | None]
+"""From a locked schedule, the state of its last run (None without one) and the time now: the
+change to make, None for none. It decides only, as it may be called again."""
+
+
+class Schedules(Protocol):
+    """Schedules, by their keys. All verbs but :meth:`due` work *in the caller's transaction*."""
+
+    def add(self, schedule: Schedule) -> bool:
+        """Store a new schedule; False, and nothing is written, if its key is taken."""
+
+    def get(self, key: str) -> Schedule | None:
+        """Return the schedule, or None."""
+
+    def all(self) -> Sequence[Schedule]:
+        """Return all schedules, by key."""
+
+    def change(self, key: str, decide: Decide) -> ScheduleChange | None:
+        """Lock the schedule and make the change, with its runs, that ``decide`` returns.
+
+        A run whose id exists already is left alone. Returns the change with the runs that
+        were new and the ``lines`` of those that stand in line; None if there is no such
+        schedule, or nothing to change.
+        """
+
+    def remove(self, key: str) -> bool:
+        """Delete the schedule; its runs stay. False if there was none."""
+
+    def due(self, *, limit: int) -> Sequence[Schedule]:
+        """Return schedules whose ``due_at`` has come, first the one that is due longest."""
