@@ -190,15 +190,18 @@ class Stage(EffectLog):
         amounts = self.ask(lambda: list(rows.values_list("n", flat=True)))
         return len(amounts), sum(amounts)
 
-    def settle(self, *, hurry: bool = False) -> None:
+    def settle(self, *, hurry: bool = False, supervised: bool = False) -> None:
         """Wait until every run has ended and is published, then check what must always hold.
 
-        ``hurry`` lets the time until the next nudges pass at once.
+        ``hurry`` lets the time until the next nudges pass at once; ``supervised`` starts workers
+        that ended by themselves again, as the supervisor of a production machine does.
         """
 
         def look() -> bool:
             if hurry:
                 self._hurry()
+            if supervised:
+                self._start_again()
             return not self._unsettled()
 
         eventually(look, SETTLED_WITHIN, "all runs ended and published")
@@ -212,6 +215,12 @@ class Stage(EffectLog):
         return self.ask(
             lambda: list(runs.exclude(pk__in=ended.values("pk")).values_list("pk", "state"))
         )
+
+    def _start_again(self) -> None:
+        for worker in [worker for worker in self.workers if not worker.alive]:
+            worker.kill()
+            self.workers.remove(worker)
+            self.start(worker.name)
 
     def _hurry(self) -> None:
         runs = models.Run.objects.using(ALIAS).exclude(state=RunState.EXECUTING)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from support.waiting import eventually
@@ -24,6 +25,8 @@ class WorkerProcess:
         self.name = name
         self.log = folder / f"{name}.log"
         self._ready = folder / f"{name}.ready"
+        self._ready.unlink(missing_ok=True)
+        self._killed = False
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "testproject.celery", "worker"]
@@ -58,9 +61,12 @@ class WorkerProcess:
             return False
 
     def kill(self) -> None:
-        """End all its processes at once, as when the machine is gone."""
-        if self.alive:
+        """End all its processes at once, as when the machine is gone, also those it left behind."""
+        if self._killed:
+            return  # by now the number of its group may be another's
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._killed = True
         self._process.wait(timeout=30)
 
     def freeze(self) -> None:
