@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from io import StringIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -25,7 +25,7 @@ from trigger_celery_django.views import api
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MISSING = uuid4()
+MISSING = UUID(int=7)
 BEFORE_TIME = "0001-01-01T00:00:00+14:00"
 AFTER_TIME = "9999-12-31T23:59:59-14:00"
 """A database keeps these, and no Python process could read the row any more."""

@@ -141,6 +141,12 @@ class Site:
                 name, _, pid = rest.rpartition(" ")
                 yield whose, name, pid
 
+    def purge(self) -> None:
+        """Drop what waits in Redis for a worker: an earlier one's messages live on after it."""
+        with app.connection_for_write() as connection:
+            for waiting in (*settings.CELERY_TASK_QUEUES, own_queue(app)):
+                waiting(connection.default_channel).purge()
+
     def hold(self, name: str) -> Path:
         """Make ``held`` steps of this name wait until the returned file is removed."""
         path = self.folder / f"hold-{name}"

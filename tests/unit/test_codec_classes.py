@@ -75,7 +75,7 @@ def codec(*classes: type) -> JsonCodec:
         Point(1),
         Point(1, {"$t": [Color.RED]}),
         Line(sku="a", when=date(2024, 1, 1)),
-        {Color.RED, Point(1), Line(sku="a")},
+        pytest.param({Color.RED, Point(1), Line(sku="a")}, id="a set of them"),
     ],
     ids=repr,
 )

@@ -25,6 +25,8 @@ from trigger_celery.testing import Harness
 LOG: list[Any] = []
 LOOPS: list[asyncio.AbstractEventLoop] = []
 THREADS: list[threading.Thread] = []
+SIGNALERS: list[threading.Thread] = []
+HEARD = threading.Event()
 NOW = timedelta(0)
 TWICE = RetryPolicy(max_attempts=2, min_delay=1, jitter=False)
 
@@ -33,21 +35,27 @@ def interrupt() -> None:
     """Raise in the main thread, as a worker's soft time limit does."""
     LOOPS.append(asyncio.get_running_loop())
     THREADS.append(threading.current_thread())
-    _signal()
+    SIGNALERS.append(threading.Thread(target=_insist))
+    SIGNALERS[-1].start()
 
 
-def _signal() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+def _insist() -> None:
+    """Signal until it is heard: a thread that is just about to block takes no notice of one."""
+    while not HEARD.is_set():
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        HEARD.wait(0.02)
 
 
 def _exceeded(_: int, frame: FrameType | None) -> None:
+    if HEARD.is_set():
+        return
     while frame is not None:
         if frame.f_code.co_name == "_invoke_callbacks":
             # The main thread is still handing a result to the loop, where concurrent.futures
             # logs an exception and goes on: there is nobody to interrupt yet.
-            threading.Timer(0.01, _signal).start()
             return
         frame = frame.f_back
+    HEARD.set()
     raise SoftTimeLimitExceeded(1)
 
 
@@ -56,8 +64,13 @@ def _limit() -> Iterator[None]:
     LOG.clear()
     LOOPS.clear()
     THREADS.clear()
+    SIGNALERS.clear()
+    HEARD.clear()
     before = signal.signal(signal.SIGUSR1, _exceeded)
     yield
+    HEARD.set()
+    for signaler in SIGNALERS:
+        signaler.join()
     signal.signal(signal.SIGUSR1, before)
 
 
