@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +12,10 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
+from trigger_celery.authoring.definition import Registry
+from trigger_celery.engine import managing_queues
+from trigger_celery.engine.app import Engine
+from trigger_celery.records import Limits
 from trigger_celery.testing.contract_queue_tools import (
     QUEUE,
     admitted,
@@ -21,9 +25,10 @@ from trigger_celery.testing.contract_queue_tools import (
     enter,
     limit,
     start,
+    stored,
 )
 from trigger_celery.testing.contract_tools import got
-from trigger_celery_django.models import Run, Slot
+from trigger_celery_django.models import DurableQueue, Run, Slot
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.store.hot.admission_rows import AdmissionRows
 
@@ -107,6 +112,23 @@ def test_a_run_is_counted_once_its_caller_lets_it_go(store: DjangoStore) -> None
         limiting.result(timeout=15)
     held = {holder.run_id for holder in store.queues.holders(QUEUE, limit=9)}
     assert held == {executing.run_id, other.run_id}
+
+
+@pytest.mark.parametrize("database", SERVERS)
+def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -> None:
+    limit(store, concurrency=1)
+    engine = Engine(store=store, tasks=Registry())
+
+    def change(**given: int) -> object:
+        return _released(store, lambda: managing_queues.limit(engine, QUEUE, given))
+
+    with ThreadPoolExecutor(2) as pool:
+        with transaction.atomic(using=store.alias):
+            DurableQueue.objects.using(store.alias).select_for_update().get(pk=QUEUE)
+            changes = [pool.submit(change, concurrency_limit=5), pool.submit(change, key_limit=2)]
+            assert not wait(changes, timeout=0.5).done  # both have read what there was
+        assert [each.result(timeout=15) for each in changes] == [True, True]
+    assert stored(store).limits == Limits(concurrency=5, key_concurrency=2)
 
 
 @pytest.mark.parametrize("database", every_database())

@@ -16,7 +16,9 @@ from django.core.management import CommandError, call_command
 from trigger_celery.authoring.definition import define, registry
 from trigger_celery.errors import RunCanceled
 from trigger_celery.identity import new_id
+from trigger_celery.records import OF_TASK
 from trigger_celery.states import RunState
+from trigger_celery.testing.contract_queue_tools import QUEUE, limit, start
 from trigger_celery.testing.contract_records import TASK, ending, new_run
 from trigger_celery.testing.contract_tools import (
     checkpoint,
@@ -196,6 +198,18 @@ def test_show_says_of_a_run_that_it_is_paused(store: DjangoStore) -> None:
     assert told("show", run_id)["run"]["state"] == "queued, paused"
     store.runs.cancel(run_id, ERROR)
     assert told("show", run_id)["run"]["state"] == "canceled"
+
+
+def test_show_says_what_a_run_stands_in_line_for(store: DjangoStore) -> None:
+    limit(store, concurrency=1)
+    limit(store, OF_TASK + TASK, concurrency=9)
+    in_queue, in_task = created(store, queue=QUEUE), created(store)
+    assert f"in line of       {QUEUE}\n" in run("show", in_queue)
+    shown = [told("show", run_id)["run"]["in_line_of"] for run_id in (in_queue, in_task)]
+    assert shown == [QUEUE, OF_TASK + TASK]
+    start(store, in_queue)
+    assert told("show", in_queue)["run"]["in_line_of"] == ""
+    assert "in line of" not in run("show", in_queue)
 
 
 # trace

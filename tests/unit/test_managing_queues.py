@@ -14,6 +14,7 @@ from trigger_celery import (
     QueueInfo,
     RateLimit,
     get_queue,
+    get_run,
     limit_queue,
     list_queues,
     pause_queue,
@@ -35,7 +36,7 @@ from trigger_celery.errors import (
     QueueNotFound,
     RunNotFound,
 )
-from trigger_celery.identity import new_id, new_token
+from trigger_celery.identity import new_token
 from trigger_celery.records import Claim, Limits, Rate
 from trigger_celery.signals import News, QueueNews, Topic
 from trigger_celery.states import RunState
@@ -43,6 +44,7 @@ from trigger_celery.testing import Harness
 
 NOW = timedelta(0)
 MINUTE = timedelta(minutes=1)
+MISSING = UUID(int=7)
 
 
 def mail(to: str = "ann") -> str:
@@ -115,6 +117,16 @@ def test_a_queue_tells_its_limits_and_how_full_it_is(
     )
     assert names() == ["emails", "reports"]
     assert list_queues()[0] == get_queue("emails")
+
+
+def test_a_run_tells_what_it_stands_in_line_for_until_it_is_let_in(
+    harness: Harness, task: TaskDefinition
+) -> None:
+    first, _, third = full(harness, task)
+    assert [get_run(each).in_line_of for each in (first, third)] == ["", "emails"]
+    limit_queue("emails", concurrency_limit=3)
+    assert nudged(harness) == [third]
+    assert get_run(third).in_line_of == ""
 
 
 def test_without_queues_there_is_nothing_to_list(harness: Harness) -> None:
@@ -471,7 +483,7 @@ def test_a_run_without_a_slot_is_not_released(harness: Harness, task: TaskDefini
     assert harness.run(free).crashes == 0
 
 
-@pytest.mark.parametrize("run_id", [new_id(), str(new_id()), "seven", None])
+@pytest.mark.parametrize("run_id", [MISSING, str(MISSING), "seven", None])
 def test_no_slot_is_taken_from_a_run_that_is_not_there(harness: Harness, run_id: Any) -> None:
     with pytest.raises(RunNotFound):
         release_slot(run_id)

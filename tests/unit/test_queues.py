@@ -522,6 +522,25 @@ def test_a_rate_is_kept_by_the_alarm_without_a_sweep(harness: Harness) -> None:
     assert harness.alarm.next_in() is None
 
 
+def test_a_delayed_run_that_only_a_rate_refuses_waits_for_one_sweep_at_most(
+    harness: Harness,
+) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    late = trigger(harness.engine, task, options=TriggerOptions(delay=MINUTE))
+    harness.advance(MINUTE)
+    harness.execute(harness.trigger(task))
+    harness.sweep()
+    assert harness.execute(late) is NOT_CLAIMED
+    nudged(harness)
+    harness.advance(SECOND)
+    harness.sweep()
+    assert nudged(harness) == []
+    assert harness.alarm.next_in() == 9 * SECOND
+    harness.advance(9 * SECOND)
+    harness.alarm.ring()
+    assert nudged(harness) == [late]
+
+
 def test_a_rate_goes_on_although_a_run_starts_later_than_it_was_let_in(harness: Harness) -> None:
     task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
     first, second = harness.trigger(task), harness.trigger(task)

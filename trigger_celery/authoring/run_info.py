@@ -17,6 +17,7 @@ class RunInfo:
     """A run, decoded. ``output`` is what it returned, ``error`` why it did not succeed.
 
     ``deadline_at`` is when it expires (before its first start) or times out (after it);
+    ``in_line_of`` is the durable queue that it stands in line for until it is let in, or "";
     ``origin`` tells what started it, and ``copied_from_id`` is the run that it is a rerun or
     fork of.
     """
@@ -42,6 +43,7 @@ class RunInfo:
     priority: int
     queue: str
     concurrency_key: str
+    in_line_of: str
     parent_id: UUID | None
     copied_from_id: UUID | None
     origin: Mapping[str, Any]

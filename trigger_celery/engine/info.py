@@ -7,7 +7,7 @@ from typing import Any
 from trigger_celery.authoring.run_info import RunInfo
 from trigger_celery.engine.app import Engine
 from trigger_celery.engine.trigger import decode_input
-from trigger_celery.records import Run
+from trigger_celery.records import Run, in_line_of
 from trigger_celery.values.failures import from_text
 
 AS_STORED = (
@@ -38,6 +38,7 @@ def info(engine: Engine, run: Run) -> RunInfo:
     args, kwargs = decode_input(engine, run.input)
     return RunInfo(
         **{name: getattr(run, name) for name in AS_STORED},
+        in_line_of=in_line_of(run),
         args=tuple(args),
         kwargs=kwargs,
         output=None if run.output is None else engine.codec.decode(run.output),

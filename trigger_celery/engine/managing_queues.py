@@ -28,8 +28,6 @@ from trigger_celery.signals import Topic
 from trigger_celery.states import RunState
 
 REASON_LENGTH = 1_000
-HOLDERS = 100_000
-"""So many holders of a queue, the longest first, are looked through for one run."""
 
 
 def all_of(engine: Engine) -> Sequence[QueueInfo]:
@@ -91,8 +89,8 @@ def limit(engine: Engine, name: str, given: Mapping[str, int | RateLimit | None]
     Raises :exc:`QueueNotFound`, and :exc:`InvalidOption` for a limit that makes no sense.
     """
     changes = checked_limits(name, given)
-    overrides = {**stored_queue(engine, name).overrides, **changes}
-    changed = engine.persist(partial(engine.store.queues.override, name, overrides))
+    stored_queue(engine, name)
+    changed = engine.persist(partial(engine.store.queues.override, name, changes))
     if changed:
         _let_in(engine, name)
     return changed
@@ -105,7 +103,7 @@ def reset(engine: Engine, name: str) -> bool:
     """
     if not known(engine, name).overrides:
         return False
-    changed = engine.persist(partial(engine.store.queues.override, name, {}))
+    changed = engine.persist(partial(engine.store.queues.reset, name))
     if changed:
         _let_in(engine, name)
     return changed
@@ -143,9 +141,8 @@ def held_by(engine: Engine, run_id: UUID) -> Run:
     run = manage.get(engine, run_id)
     if run.state is not RunState.EXECUTING:
         raise IllegalTransition(f"run {run_id} holds no slot: it is {run.state}")
-    line = line_of(run.queue, run.task)
-    held = engine.store.queues.holders(line, limit=HOLDERS)
-    if all(holder.run_id != run_id for holder in held):
+    if not engine.store.queues.holds(run_id):
+        line = line_of(run.queue, run.task)
         raise IllegalTransition(f"run {run_id} holds no slot: queue {line!r} did not limit it")
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from trigger_celery.records.queues import (
     Admitted,
@@ -54,8 +55,12 @@ class Queues(Protocol):
     def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
         """Let these limits stand in for declared ones, by their names in ``Limits``.
 
-        Nothing for what code says. Returns False if nothing changed. Raises ``QueueNotFound``.
+        Limits that are not named stay as they are, also if somebody changes them at the same
+        time. Returns False if nothing changed. Raises ``QueueNotFound``.
         """
+
+    def reset(self, name: str) -> bool:
+        """Let what code says hold again; False if no limit stood in. Raises ``QueueNotFound``."""
 
     def pause(self, name: str, *, by: str = "", reason: str = "") -> bool:
         """Start no runs of the queue until it is resumed; False if it was paused already.
@@ -74,6 +79,9 @@ class Queues(Protocol):
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
         """Return who holds slots of the queue, the longest first."""
+
+    def holds(self, run_id: UUID) -> bool:
+        """Whether a run holds a slot."""
 
     def lines(self) -> Sequence[str]:
         """Return the queues that runs stand in line for, by name."""

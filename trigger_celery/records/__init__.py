@@ -22,6 +22,7 @@ from trigger_celery.records.queues import (
     Rate,
     Standing,
     StoredQueue,
+    in_line_of,
     line_of,
 )
 from trigger_celery.records.runs import (
@@ -105,5 +106,6 @@ __all__ = [
     "Subscription",
     "Suspend",
     "TaskVersion",
+    "in_line_of",
     "line_of",
 ]

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from trigger_celery.records.runs import Nudge
+from trigger_celery.records.runs import Nudge, Run
+from trigger_celery.states import RunState
 
 EVERYTHING = "*"
 """The name of the queue that every run is in: the limits of the deployment."""
@@ -19,6 +20,13 @@ OF_TASK = "task/"
 def line_of(queue: str, task: str) -> str:
     """Return the queue that a run stands in line for: the one it was given, or its task's own."""
     return queue or OF_TASK + task
+
+
+def in_line_of(run: Run) -> str:
+    """Return the queue that a run stands in line for until it is let in, or ""."""
+    # Who waits for a time is due then, and so is who was nudged; who is paused is neither.
+    waits = run.state is RunState.QUEUED and run.due_at is None and run.paused_at is None
+    return line_of(run.queue, run.task) if waits else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

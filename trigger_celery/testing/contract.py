@@ -24,10 +24,11 @@ from trigger_celery.testing.contract_fence import FenceContract, RepeatContract
 from trigger_celery.testing.contract_history import HistoryContract
 from trigger_celery.testing.contract_keys import DebounceContract, KeyContract
 from trigger_celery.testing.contract_lines import LineContract
+from trigger_celery.testing.contract_loads import LoadContract
 from trigger_celery.testing.contract_managing import PauseContract, RescheduleContract
 from trigger_celery.testing.contract_publish import PublishContract
 from trigger_celery.testing.contract_queues import PausedQueueContract, QueueContract
-from trigger_celery.testing.contract_rates import LoadContract, RateContract
+from trigger_celery.testing.contract_rates import RateContract
 from trigger_celery.testing.contract_runs import ClaimContract, CreateContract, LeaseContract
 from trigger_celery.testing.contract_schedules import ScheduleContract
 from trigger_celery.testing.contract_slots import FreedSlotContract, SlotContract

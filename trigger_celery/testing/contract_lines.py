@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from trigger_celery.ports import Store
-from trigger_celery.records import OF_TASK, KeyPurpose, PushBack, Schedule, ScheduleChange
+from trigger_celery.records import (
+    OF_TASK,
+    KeyPurpose,
+    PushBack,
+    Schedule,
+    ScheduleChange,
+    in_line_of,
+)
 from trigger_celery.states import RunState
 from trigger_celery.testing.contract_keys import held
 from trigger_celery.testing.contract_queue_tools import (
@@ -109,6 +117,28 @@ class LineContract:
         assert list(store.queues.lines()) == [QUEUE]
         end(store, lease)
         assert admitted(store) == [new.id]
+
+    def test_a_run_tells_what_it_stands_in_line_for_until_it_is_let_in(self, store: Store) -> None:
+        limit(store, concurrency=1)
+        limit(store, OF_TASK + TASK, concurrency=9)
+        holder, delayed = begun(store), run_in(delay=HOUR)
+        store.runs.create([delayed])
+        waiting, in_task = enter(store), enter(store, "")
+        free = enter(store, "other", task="another")
+
+        def lines(*run_ids: UUID) -> list[str]:
+            return [in_line_of(got(store, run_id)) for run_id in run_ids]
+
+        assert lines(waiting, in_task) == [QUEUE, OF_TASK + TASK]
+        assert lines(holder.run_id, delayed.id, free) == ["", "", ""]
+        store.managing.pause(free, {})
+        store.managing.pause(waiting, {})
+        assert lines(free, waiting) == ["", ""]
+        store.managing.resume(waiting, {})
+        assert (ask(store, waiting), lines(waiting)) == (None, [QUEUE])
+        end(store, holder)
+        assert admitted(store) == [waiting]
+        assert lines(waiting, holder.run_id) == ["", ""]
 
     def test_a_run_in_line_is_claimed_if_there_is_room(self, store: Store) -> None:
         limit(store, concurrency=2)

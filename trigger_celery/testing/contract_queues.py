@@ -67,11 +67,19 @@ class QueueContract:
         assert stored(store).limits == Limits(concurrency=5, key_rate=OFTEN)
         limit(store, concurrency=2, key_concurrency=3)
         assert stored(store).limits == Limits(concurrency=5, key_concurrency=3, key_rate=OFTEN)
-        assert store.queues.override(QUEUE, {"key_concurrency": None})
-        assert stored(store).limits == Limits(concurrency=2)
-        assert store.queues.override(QUEUE, {})
-        assert not store.queues.override(QUEUE, {})
+        assert store.queues.reset(QUEUE)
+        assert not store.queues.reset(QUEUE)
         assert stored(store).limits == Limits(concurrency=2, key_concurrency=3)
+
+    def test_limits_that_are_not_named_stay_overridden(self, store: Store) -> None:
+        limit(store, concurrency=2, key_concurrency=3)
+        assert store.queues.override(QUEUE, {"concurrency": 5, "key_rate": OFTEN})
+        assert store.queues.override(QUEUE, {"key_concurrency": None})
+        assert store.queues.override(QUEUE, {"concurrency": None})
+        assert not store.queues.override(QUEUE, {"key_rate": OFTEN})
+        assert not store.queues.override(QUEUE, {})
+        overrides = {"concurrency": None, "key_concurrency": None, "key_rate": OFTEN}
+        assert dict(stored(store).overrides) == overrides
 
     def test_a_rate_that_is_changed_holds_at_once(self, store: Store, advance: Advance) -> None:
         day, minute = Rate(interval=timedelta(days=1)), Rate(interval=timedelta(minutes=1))
@@ -106,6 +114,7 @@ class QueueContract:
     def test_an_unknown_queue_is_not_changed(self, store: Store) -> None:
         verbs: list[Callable[[], object]] = [
             lambda: store.queues.override("nobody's", {"concurrency": 1}),
+            lambda: store.queues.reset("nobody's"),
             lambda: store.queues.pause("nobody's"),
             lambda: store.queues.resume("nobody's"),
         ]
@@ -117,6 +126,7 @@ class QueueContract:
 
     def test_the_deployment_can_always_be_limited_and_paused(self, store: Store) -> None:
         assert not store.queues.resume(EVERYTHING)
+        assert not store.queues.reset(EVERYTHING)
         assert store.queues.pause(EVERYTHING, by="ann")
         assert stored(store, EVERYTHING).paused_by == "ann"
         assert store.queues.override(EVERYTHING, {"concurrency": 1})
@@ -130,6 +140,7 @@ class QueueContract:
         verbs: list[Callable[[], object]] = [
             lambda: store.queues.declare({QUEUE: Limits()}),
             lambda: store.queues.override(QUEUE, {"concurrency": 2}),
+            lambda: store.queues.reset(QUEUE),
             lambda: store.queues.pause(QUEUE),
             lambda: admit(store),
         ]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from trigger_celery.admission import Room, gates_of
 from trigger_celery.errors import QueueNotFound
@@ -58,7 +59,13 @@ class MemoryQueues:
         """Let these limits stand in for declared ones; False if nothing changed."""
         with self._core.transactions.own():
             queue = self._found(name)
-            return self._change(queue, replace(queue, overrides=dict(limits)))
+            return self._change(queue, replace(queue, overrides={**queue.overrides, **limits}))
+
+    def reset(self, name: str) -> bool:
+        """Let what code says hold again; False if no limit stood in."""
+        with self._core.transactions.own():
+            queue = self._found(name)
+            return self._change(queue, replace(queue, overrides={}))
 
     def pause(self, name: str, *, by: str = "", reason: str = "") -> bool:
         """Start no runs of the queue until it is resumed; False if it was paused already."""
@@ -100,6 +107,11 @@ class MemoryQueues:
                 for run in _of(name, self._slots.executing())
             ]
             return sorted(holders, key=lambda holder: holder.since)[:limit]
+
+    def holds(self, run_id: UUID) -> bool:
+        """Whether a run holds a slot."""
+        with self._core.lock:
+            return any(run.id == run_id for run in self._slots.executing())
 
     def lines(self) -> Sequence[str]:
         """Return the queues that runs stand in line for, by name."""

@@ -10,6 +10,7 @@ from trigger_celery.engine.app import Engine
 from trigger_celery.engine.info import AS_STORED, info
 from trigger_celery.errors import TriggerError
 from trigger_celery.records import Run as RunRecord
+from trigger_celery.records import in_line_of
 from trigger_celery.states import RunState
 from trigger_celery.values.failures import Failure, from_text
 from trigger_celery_django.models import Run
@@ -46,6 +47,7 @@ def details(engine: Engine, run: RunRecord, *, full: bool) -> dict[str, object]:
     shown: dict[str, object] = {name: getattr(run, name) for name in _FIELDS}
     limit = None if full else SHORT
     shown["state"] = state_of(run.state, paused=run.paused_at is not None)
+    shown["in_line_of"] = in_line_of(run)
     shown["tags"] = list(run.tags)
     try:
         decoded: Mapping[str, Any] = _values(info(engine, run))

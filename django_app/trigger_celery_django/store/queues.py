@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
+from uuid import UUID
 
 from trigger_celery.errors import QueueNotFound
 from trigger_celery.records import (
@@ -21,7 +22,7 @@ from trigger_celery_django.store import changed_rates, lines, loads, slots, tidy
 from trigger_celery_django.store.admitting import admit
 from trigger_celery_django.store.becoming_limited import count_executing
 from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.limits import declared_text, limits_text, stored
+from trigger_celery_django.store.limits import declared_text, limits_of, limits_text, stored
 from trigger_celery_django.store.rows import check_length
 from trigger_celery_django.store.times import read_now
 
@@ -72,10 +73,17 @@ class DjangoQueues:
 
     def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
         """Let these limits stand in for declared ones; False if nothing changed."""
-        text = limits_text(limits)
 
         def change(row: models.DurableQueue) -> None:
-            row.overrides = text
+            row.overrides = limits_text({**limits_of(row.overrides), **limits})
+
+        return self._change_known(name, change)
+
+    def reset(self, name: str) -> bool:
+        """Let what code says hold again; False if no limit stood in."""
+
+        def change(row: models.DurableQueue) -> None:
+            row.overrides = limits_text({})
 
         return self._change_known(name, change)
 
@@ -104,6 +112,11 @@ class DjangoQueues:
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
         """Return who holds slots of the queue, the longest first."""
         return self._guard.read(lambda: loads.holders(self._alias, name, limit))
+
+    def holds(self, run_id: UUID) -> bool:
+        """Whether a run holds a slot."""
+        slots_of_run = models.Slot.objects.using(self._alias).filter(slots.HELD, pk=run_id)
+        return self._guard.read(slots_of_run.exists)
 
     def lines(self) -> Sequence[str]:
         """Return the queues that runs stand in line for, by name."""
