@@ -35,6 +35,7 @@ def dice(round_number: int) -> random.Random:
 @pytest.fixture
 def stops(stage: Stage) -> Iterator[None]:
     """Let processes stop at their faults, as long as the barrier is there."""
+    stage.keeps_connections = True  # thousands of runs: to connect costs more than each of them
     stage.hold("stop")
     yield
     stage.folder.joinpath("hold-stop").unlink(missing_ok=True)

@@ -53,6 +53,8 @@ class Stage(EffectLog):
     workers: list[WorkerProcess] = field(default_factory=list)
     commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
     runs: list[UUID] = field(default_factory=list)
+    keeps_connections: bool = False
+    """Whether a worker keeps its connection to the database from one message to the next."""
 
     @property
     def broker(self) -> dict[str, object]:
@@ -73,6 +75,7 @@ class Stage(EffectLog):
             "PYTHONPATH": os.pathsep.join(path),
             "TC_EFFECTS": str(self.log),
             "TC_FAULT": fault,
+            "TC_KEEP_CONNECTIONS": "1" if self.keeps_connections else "",
             "TC_DB": "postgres",
             "TC_DB_NAME": "postgres",
             "TC_POSTGRES_HOST": self.postgres.host,

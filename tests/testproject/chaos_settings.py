@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from testproject.settings import *  # noqa: F403
+from testproject.settings import DATABASES
 
 TRIGGER_CELERY = {
     "HEARTBEAT_TIMEOUT": 2,
@@ -12,3 +15,7 @@ TRIGGER_CELERY = {
     "NUDGE_INTERVAL": 1,
     "DATABASE_PATIENCE": 60,
 }
+
+if os.environ.get("TC_KEEP_CONNECTIONS"):  # Django and Celery open one for each message otherwise
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+    CELERY_DB_REUSE_MAX = 1_000
