@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 from django.db import connections
-from django.db.models import Model
+from django.db.models import F, Model
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
+from trigger_celery.engine.matching import BATCH
 from trigger_celery.identity import new_id
 from trigger_celery.states import RunState, TokenState, WaitState
 from trigger_celery.testing.contract_records import NUDGE_INTERVAL
-from trigger_celery_django.models import Event, Run, Token, Wait
+from trigger_celery_django.models import Event, History, Run, Token, Wait
 from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.store.hot import event_statements
+from trigger_celery_django.store.hot import event_statements, wait_statements
 
 ROWS = 10_000
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _fill(alias: str) -> None:
+def _fill(alias: str, prefix: str = "") -> None:
     """Suspend many runs, each on an event of its own and most with a deadline far away."""
     later = datetime.now(UTC) + timedelta(days=300)
     runs = [
@@ -60,7 +61,7 @@ def _fill(alias: str) -> None:
     )
     Event.objects.using(alias).bulk_create(
         Event(
-            event_id=str(number),
+            event_id=f"{prefix}{number}",
             name="approved",
             payload="{}",
             received_at=EPOCH,
@@ -141,6 +142,75 @@ def test_whom_an_event_concerns_is_found_by_one_index_scan_for_each_hash() -> No
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "trigger_wait_match" in plan
     assert f"Seq Scan on {Wait._meta.db_table} " not in plan
+
+
+def _suspend_since_analyze(alias: str) -> tuple[int, list[Wait]]:
+    """Have one event end many of the waits that began since the statistics were gathered.
+
+    Those say that hardly a wait is open, and that no event ended more than one. Returns the
+    event's sequence number and the waits that are open still.
+    """
+    _fill(alias)
+    waits = Wait.objects.using(alias)
+    waits.update(state=WaitState.EVENT, event_id=F("pk"))  # no matter which: they differ
+    with connections[alias].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    _fill(alias, "again")
+    sequence = Event.objects.using(alias).latest("pk").pk
+    opened = list(waits.filter(state=WaitState.WAITING).order_by("pk"))
+    ended = waits.filter(state=WaitState.WAITING, pk__lt=opened[-BATCH].pk)
+    ended.update(state=WaitState.EVENT, event_id=sequence)
+    return sequence, opened[-BATCH:]
+
+
+def _rows_read(alias: str, statement: str, parameters: Any) -> float:
+    """Run the statement and return how many rows its scans looked at."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+        plans = [cursor.fetchone()[0][0]["Plan"]]
+    found = 0.0
+    while plans:
+        plan = plans.pop()
+        plans += plan.get("Plans", [])
+        rows = [count for name, count in plan.items() if name.startswith("Rows Removed by")]
+        found += plan["Actual Loops"] * sum(rows, plan["Actual Rows"])
+    return found
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[alias_of("postgres")])
+def test_what_ends_waits_reads_only_those_whatever_the_statistics_say() -> None:
+    alias = alias_of("postgres")
+    sequence, waits = _suspend_since_analyze(alias)
+    of_run = {"run_id": waits[0].run_id, "fence": 0}
+    assert _rows_read(alias, wait_statements.LOOKED, of_run) <= 10
+    given = {"event": sequence, "nudge_interval": NUDGE_INTERVAL}
+    one = {**given, "ids": [waits[0].pk]}
+    many = {**given, "ids": [wait.pk for wait in waits[1:]]}
+    resolve = event_statements.resolve(matched=True)
+    assert _rows_read(alias, resolve, one) <= 30
+    assert _rows_read(alias, resolve, many) <= 30 * len(waits)
+    assert not Wait.objects.using(alias).filter(state=WaitState.WAITING).exists()
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[alias_of("postgres")])
+def test_what_was_noted_since_a_run_ended_is_read_without_its_life_before() -> None:
+    store = DjangoStore(alias_of("postgres"))
+    (run, other), history = (new_id(), new_id()), History.objects.using(store.alias)
+    moves = [(run, RunState.QUEUED), (other, RunState.COMPLETED)] * ROWS
+    ended = [(run, RunState.COMPLETED)] * 3
+    history.bulk_create(
+        History(run_id=of, at=EPOCH, verb="hook", state=state, fence=1)
+        for of, state in moves + ended
+    )
+    with connections[store.alias].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    found: list[tuple[str, Any]] = []
+    with connections[store.alias].execute_wrapper(_keep(found)):
+        assert len(store.runs.notes_since_end(run, "hook")) == 3
+    ((statement, parameters),) = found
+    assert _rows_read(store.alias, statement, parameters) <= 10
 
 
 @pytest.mark.parametrize(

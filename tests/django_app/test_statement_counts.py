@@ -51,6 +51,7 @@ BUDGETS = {
     "complete": (1, 4, 4),
     "fail": (1, 7, 7),
     "publish": (1, 1, 1),
+    "notes since the end": (1, 1, 1),
     "idle sweep": (1, 1, 1),
     "add an event": (1, 2, 1),
     "note a match": (1, 1, 1),
@@ -128,6 +129,12 @@ def _publish(store: DjangoStore) -> Verb:
     return lambda: store.runs.published(publisher)
 
 
+def _notes_since_the_end(store: DjangoStore) -> Verb:
+    lease = started(store)
+    store.runs.end(lease, ending())
+    return lambda: store.runs.notes_since_end(lease.run_id, "hook")
+
+
 def _idle_sweep(store: DjangoStore) -> Verb:
     suspended(store, sleeping())
     return lambda: store.sweeps.due(limit=100, nudge_interval=NUDGE_INTERVAL)
@@ -147,6 +154,7 @@ _OF_A_STORE: dict[str, Callable[[DjangoStore], Verb]] = {
     "resolve": _resolve(1),
     "resolve 20": _resolve(20),
     "publish": _publish,
+    "notes since the end": _notes_since_the_end,
     "idle sweep": _idle_sweep,
     "add an event": lambda store: lambda: emitted(store),
     "note a match": _note_a_match,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ from trigger_celery.errors import (
     WaitCycle,
     WaitTimeout,
 )
+from trigger_celery.records import Candidate
 from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Harness
 from trigger_celery.testing.contract_records import asked
@@ -293,6 +294,33 @@ def test_results_are_recorded_in_chunks_below_the_limit() -> None:
         chunks = [len(each.value) for each in outcomes if each.value is not None]
         assert len(chunks) == 3
         assert max(chunks) <= 1_000
+
+
+def test_the_end_of_a_child_reads_one_wait_of_a_parent_with_many(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = family.starts(family.task(double))
+    read: list[int] = []
+    opened = family.memory.waits.open
+
+    def counted(run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
+        found = opened(run_id, key=key)
+        read.append(len(found))
+        return found
+
+    async def parent() -> Any:
+        return list(await asyncio.gather(*(start(number) for number in range(20))))
+
+    run_id = family.trigger(family.task(parent))
+    family.execute(run_id)
+    assert list(family.waits(run_id).values()) == [WaitState.WAITING] * 20
+    monkeypatch.setattr(family.memory.waits, "open", counted)
+    for index in range(20):
+        key = "double" if index == 0 else f"double#{index + 1}"
+        family.execute(child_id(run_id, key, 0))
+    assert read == [1] * 20
+    family.run_until_idle()
+    assert family.result(run_id) == [2 * number for number in range(20)]
 
 
 def test_a_replay_sees_what_the_parent_saw_though_a_person_retried_the_child(

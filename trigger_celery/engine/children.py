@@ -85,14 +85,18 @@ def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
 def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
     if engine.persist(partial(engine.store.children.live, parent_id, key)):
         return
-    waits = engine.persist(partial(engine.store.waits.open, parent_id))
+    waits = engine.store.waits
+    # A parent of many fan-outs has as many open waits, of which all are read only for the one
+    # that waits for these children once more: its key cannot be told from here.
+    found = engine.persist(partial(waits.open, parent_id, key=key))
+    found = found or engine.persist(partial(waits.open, parent_id))
     over = [
         wait.wait_id
-        for wait in waits
+        for wait in found
         if wait.kind is StepKind.CHILDREN and awaited_key(wait.key) == key
     ]
     if over:
-        end = partial(engine.store.waits.conclude, over, WaitState.COMPLETED)
+        end = partial(waits.conclude, over, WaitState.COMPLETED)
         engine.dispatcher.nudge(engine.persist(end))
 
 

@@ -99,13 +99,8 @@ def ended(engine: Engine, task: TaskDefinition, finished: Finished) -> None:
 
 def _done(engine: Engine, run_id: UUID) -> set[str]:
     """Return which hooks were called since the run ended; it may have been retried before."""
-    done: set[str] = set()
-    for entry in engine.persist(partial(engine.store.runs.history, run_id)):
-        if not entry.state.terminal:
-            done.clear()
-        elif entry.verb == VERB:
-            done.add(json.loads(entry.data)["hook"])
-    return done
+    called = partial(engine.store.runs.notes_since_end, run_id, VERB)
+    return {json.loads(entry.data)["hook"] for entry in engine.persist(called)}
 
 
 def _output(engine: Engine, finished: Finished) -> object:

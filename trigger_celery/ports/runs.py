@@ -79,6 +79,12 @@ class Runs(Protocol):
     def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
         """Add an entry to the history of a run that changes nothing; silent without the run."""
 
+    def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:
+        """Return what was noted under the verb since the run ended, oldest first.
+
+        Nothing if it has not ended. It costs what has happened since, however long its life was.
+        """
+
 
 class Checkpoints(Protocol):
     """What the steps of a run returned."""

@@ -48,8 +48,11 @@ class Waits(Protocol):
         since the run was created and did not yet end one of its waits.
         """
 
-    def open(self, run_id: UUID) -> Sequence[Candidate]:
-        """Return the open waits of a run that may be over by now (``LOOKED_FOR``), by id."""
+    def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
+        """Return the open waits of a run that may be over by now (``LOOKED_FOR``), by id.
+
+        Only the one with this key, if ``key`` names it: however many others there are.
+        """
 
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""

@@ -181,6 +181,8 @@ class MatchContract:
         assert [(item.key, item.name) for item in found] == [("a", "approved"), ("b", "other")]
         store.waits.resolve(emitted(store).sequence, [found[0].wait_id])
         assert list(store.waits.open(run_id)) == [found[1]]
+        assert list(store.waits.open(run_id, key="b")) == [found[1]]
+        assert [list(store.waits.open(run_id, key=key)) for key in ("a", "sleep", "c")] == [[]] * 3
 
     def test_shapes_are_kept_of_all_waits_ever_made(self, store: Store) -> None:
         assert list(store.waits.shapes("approved")) == []

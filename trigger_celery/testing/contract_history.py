@@ -94,6 +94,36 @@ class HistoryContract:
         assert store.runs.history(lease.run_id)[-1].state is RunState.COMPLETED
         store.runs.note(uuid4(), "hook", {})
 
+    def test_what_was_noted_since_the_end_is_told_apart_from_a_life_before(
+        self, store: Store
+    ) -> None:
+        def told() -> list[str]:
+            found = store.runs.notes_since_end(run_id, "hook")
+            assert [entry.sequence for entry in found] == sorted(e.sequence for e in found)
+            return [json.loads(entry.data)["hook"] for entry in found]
+
+        run_id = queued(store)
+        assert told() == []
+        lease = claim(store, run_id).lease
+        store.runs.note(run_id, "hook", {"hook": "on_start"})
+        assert told() == []
+        store.runs.end(lease, ending(RunState.FAILED))
+        assert told() == []
+        for name in ("on_failure", "on_complete"):
+            store.runs.note(run_id, "hook", {"hook": name})
+            store.runs.note(run_id, "other", {"hook": "no"})
+        assert told() == ["on_failure", "on_complete"]
+        store.runs.note(queued(store), "hook", {"hook": "of another run"})
+        store.runs.retry(run_id)
+        assert told() == []
+        lease = claim(store, run_id).lease
+        store.runs.end(lease, ending(publish_within=timedelta(0)))
+        store.runs.note(run_id, "hook", {"hook": "on_success"})
+        claim(store, run_id)
+        store.runs.note(run_id, "hook", {"hook": "on_complete"})
+        assert told() == ["on_success", "on_complete"]
+        assert store.runs.notes_since_end(uuid4(), "hook") in ([], ())
+
     def test_the_history_tells_cancellations_and_timeouts(self, store: Store) -> None:
         lease, run_id = started(store), queued(store)
         store.runs.end(lease, ending(RunState.TIMED_OUT))

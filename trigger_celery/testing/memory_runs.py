@@ -14,7 +14,6 @@ from trigger_celery.records import (
     Claimed,
     Created,
     Ending,
-    HistoryEntry,
     Lease,
     NewRun,
     Nudge,
@@ -23,17 +22,18 @@ from trigger_celery.records import (
 )
 from trigger_celery.states import TRANSITIONS, RunState, WaitState
 from trigger_celery.testing.memory_crashes import crash
+from trigger_celery.testing.memory_history import MemoryHistory
 from trigger_celery.testing.memory_rows import LetterState, RunRow
 from trigger_celery.testing.memory_slots import Slots
 from trigger_celery.testing.memory_starting import deadline, may_publish, may_start, queued
 from trigger_celery.testing.memory_tables import Core, nudge
 
 
-class MemoryRuns:
+class MemoryRuns(MemoryHistory):
     """Implements :class:`trigger_celery.ports.Runs`."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        super().__init__(core)
         self._slots = Slots(core)
 
     def create(self, runs: Sequence[NewRun]) -> Created:
@@ -74,11 +74,6 @@ class MemoryRuns:
             block.runs[run_id] for block in self._core.transactions.open if run_id in block.runs
         )
         return next(pending, None)
-
-    def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
-        """Return every transition of the run, oldest first."""
-        with self._core.lock:
-            return tuple(self._core.tables.history.get(run_id, ()))
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""
@@ -227,13 +222,6 @@ class MemoryRuns:
             run = replace(run, finished_at=None, published_at=None)
             data: dict[str, Any] = dict(told or {})
             return self._core.queue(run, "retry", **data)
-
-    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
-        """Add an entry to the history of a run that changes nothing; silent without the run."""
-        with self._core.transactions.own():
-            row = self._core.tables.runs.get(run_id)
-            if row is not None:
-                self._core.tell(row.run, verb, **told)
 
     def _forget_the_end(self, run_id: UUID) -> None:
         tables = self._core.tables

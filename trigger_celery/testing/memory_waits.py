@@ -106,11 +106,14 @@ class MemoryWaits:
             if row.event.name == name and sequence > after and sequence not in taken and not past:
                 yield row.event
 
-    def open(self, run_id: UUID) -> Sequence[Candidate]:
+    def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
         """Return the open waits of a run that may be over by now, by id."""
         with self._core.lock:
-            rows = self._core.open_waits(run_id)
-            return tuple(_candidate(row) for row in rows if row.wait.kind in LOOKED_FOR)
+            return tuple(
+                _candidate(row)
+                for row in self._core.open_waits(run_id)
+                if row.wait.kind in LOOKED_FOR and key in (None, row.wait.key)
+            )
 
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""

@@ -737,7 +737,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="wait",
             index=trigger_celery_django.fields.PartialIndex(
-                condition=models.Q(("state", "waiting")),
+                condition=models.Q(
+                    ("state", "waiting"), models.Q(("match_hash", None), _negated=True)
+                ),
                 fields=["match_hash", "id"],
                 name="trigger_wait_match",
             ),

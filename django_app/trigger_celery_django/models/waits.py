@@ -93,10 +93,12 @@ class Wait(models.Model):
             ),
         ]
         indexes = [
+            # Of waits on events only: of all open ones it would also serve a question for those of
+            # one run, and if few waits were open a while ago PostgreSQL would read all of it.
             PartialIndex(
                 fields=["match_hash", "id"],
                 name="trigger_wait_match",
-                condition=Q(state=WaitState.WAITING.value),
+                condition=Q(state=WaitState.WAITING.value) & ~Q(match_hash=None),
             ),
             PartialIndex(
                 fields=["token", "id"], name="trigger_wait_token", condition=~Q(token=None)

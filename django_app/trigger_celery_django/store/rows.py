@@ -105,6 +105,20 @@ def nudge(run: models.Run | records.Run) -> records.Nudge:
     return records.Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
 
 
+def history_record(row: models.History) -> records.HistoryEntry:
+    """Return the record of a row."""
+    return records.HistoryEntry(
+        run_id=row.run_id,
+        sequence=row.sequence,
+        at=row.at,
+        verb=row.verb,
+        state=RunState(row.state),
+        fence=row.fence,
+        worker=row.worker,
+        data=row.data,
+    )
+
+
 def noted(run: models.Run | records.Run, verb: str, **data: object) -> models.History:
     """Return the unsaved history entry of a transition; the run is as it is afterwards."""
     return models.History(

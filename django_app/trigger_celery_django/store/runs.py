@@ -19,14 +19,14 @@ from trigger_celery.records import (
     Nudge,
     Run,
 )
-from trigger_celery.states import UNSUCCESSFUL, RunState, WaitState, check_transition
+from trigger_celery.states import TERMINAL, UNSUCCESSFUL, RunState, WaitState, check_transition
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store import changes, counting
 from trigger_celery_django.store.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.hot import Hot
 from trigger_celery_django.store.letters import close_letter
-from trigger_celery_django.store.rows import check_length, noted, nudge, run_record
+from trigger_celery_django.store.rows import check_length, history_record, noted, nudge, run_record
 from trigger_celery_django.store.tags import add_tags
 
 T = TypeVar("T")
@@ -74,19 +74,7 @@ class DjangoRuns:
     def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
         """Return every transition of the run, oldest first."""
         rows = models.History.objects.using(self._alias).filter(run=run_id).order_by("sequence")
-        return [
-            HistoryEntry(
-                run_id=row.run_id,
-                sequence=row.sequence,
-                at=row.at,
-                verb=row.verb,
-                state=RunState(row.state),
-                fence=row.fence,
-                worker=row.worker,
-                data=row.data,
-            )
-            for row in self._guard.read(lambda: list(rows))
-        ]
+        return [history_record(row) for row in self._guard.read(lambda: list(rows))]
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""
@@ -193,6 +181,14 @@ class DjangoRuns:
             noted(run, verb, **told).save(using=self._alias, force_insert=True)
 
         self._change(run_id, change)
+
+    def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:
+        """Return what was noted under the verb since the run ended, oldest first."""
+        history = models.History.objects.using(self._alias).filter(run=run_id)
+        # Read backwards from the last entry to the first that is met.
+        alive = history.exclude(state__in=TERMINAL).order_by("-sequence").values("sequence")[:1]
+        rows = history.filter(sequence__gt=alive, verb=verb).order_by("sequence")
+        return [history_record(row) for row in self._guard.read(lambda: list(rows))]
 
     def _change(self, run_id: UUID, change: Callable[[models.Run, datetime], T]) -> T | None:
         """Call ``change`` with the locked row and the time in a transaction; None without a row."""

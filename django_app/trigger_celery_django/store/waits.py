@@ -57,11 +57,13 @@ class DjangoWaits:
         )
         return [event_record(row) for row in self._guard.read(lambda: list(events[:limit]))]
 
-    def open(self, run_id: UUID) -> Sequence[Candidate]:
+    def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
         """Return the open waits of a run that may be over by now, by id."""
         waits = (
             models.Wait.objects.using(self._alias).filter(run=run_id, kind__in=LOOKED_FOR).open()
         )
+        if key is not None:
+            waits = waits.filter(key=key)
         return portable_audience.read(self._guard, waits.order_by("pk"))
 
     def shapes(self, name: str) -> Sequence[str]:

@@ -20,6 +20,9 @@ SUBSCRIPTION = models.Subscription._meta.db_table
 
 _UNHURRIED = "set_config('synchronous_commit', 'off', true)"
 
+# As a condition it would invite a scan of all unmatched events, if few were there a while ago.
+_MATCHED = "matched_at = coalesce(matched_at, clock_timestamp())"
+
 ADD = f"""
 INSERT INTO {EVENT} (source, event_id, name, payload, received_at)
 VALUES (%s, %s, %s, %s, clock_timestamp())
@@ -28,8 +31,8 @@ RETURNING sequence, received_at
 """
 
 MATCHED = f"""
-UPDATE {EVENT} SET matched_at = clock_timestamp()
-WHERE sequence = %(event)s AND matched_at IS NULL
+UPDATE {EVENT} SET {_MATCHED}
+WHERE sequence = %(event)s
 RETURNING {_UNHURRIED}
 """
 
@@ -97,36 +100,49 @@ def audience_of(name: str, rows: Iterable[tuple[Any, ...]]) -> Audience:
 
 
 _RESOLVE = f"""
-WITH locked AS MATERIALIZED (
-    SELECT id FROM {RUN} WHERE id IN (
-        SELECT run_id FROM {WAIT} WHERE id = ANY(%(ids)s::bigint[]) AND state = 'waiting'
+WITH asked AS MATERIALIZED (
+    SELECT wait.id, wait.run_id FROM unnest(%(ids)s::bigint[]) AS given(id), LATERAL (
+        SELECT id, run_id, state FROM {WAIT} WHERE id = given.id OFFSET 0
+    ) AS wait
+    WHERE wait.state = 'waiting' ORDER BY wait.run_id
+), locked AS MATERIALIZED (
+    SELECT asked.id, run.state, run.fence FROM asked, LATERAL (
+        SELECT state, fence FROM {RUN} WHERE id = asked.run_id OFFSET 0 FOR NO KEY UPDATE
+    ) AS run
+), chosen AS MATERIALIZED (
+    SELECT DISTINCT ON (wait.run_id) wait.id, wait.run_id, wait.key, locked.state, locked.fence
+    FROM locked, LATERAL (
+        SELECT id, run_id, key, state FROM {WAIT} WHERE id = locked.id OFFSET 0 FOR UPDATE
+    ) AS wait
+    WHERE wait.state = 'waiting' AND NOT EXISTS (
+        SELECT 1 FROM {WAIT} AS other WHERE other.run_id = wait.run_id
+            AND (other.run_id, other.event_id) >= (wait.run_id, %(event)s)
+            AND (other.run_id, other.event_id) <= (wait.run_id, %(event)s) OFFSET 0
     )
-    ORDER BY id FOR NO KEY UPDATE
-), still_open AS MATERIALIZED (
-    SELECT w.id, w.run_id FROM locked JOIN {WAIT} AS w ON w.run_id = locked.id
-    WHERE w.id = ANY(%(ids)s::bigint[]) AND w.state = 'waiting'
-    FOR UPDATE OF w
-), chosen AS (
-    SELECT min(id) AS id FROM still_open WHERE NOT EXISTS (
-        SELECT 1 FROM {WAIT} AS t WHERE t.run_id = still_open.run_id AND t.event_id = %(event)s
-    )
-    GROUP BY run_id
+    ORDER BY wait.run_id, wait.id
 ), taken AS (
-    UPDATE {WAIT} AS w SET state = 'event', event_id = %(event)s, resolved_at = clock_timestamp()
-    FROM chosen WHERE w.id = chosen.id
-    RETURNING w.run_id, w.key
+    UPDATE {WAIT} SET state = 'event', event_id = %(event)s, resolved_at = clock_timestamp()
+    WHERE id = ANY(ARRAY(SELECT id FROM chosen))
 ), woken AS (
-    UPDATE {RUN} AS run SET
+    UPDATE {RUN} SET
         state = 'queued', worker = '', available_at = clock_timestamp(),
         due_at = clock_timestamp() + %(nudge_interval)s::interval
-    FROM taken WHERE run.id = taken.run_id AND run.state = 'suspended'
-    RETURNING run.id, run.task, run.canvas, run.fence, taken.key
+    WHERE id = ANY(ARRAY(SELECT run_id FROM chosen WHERE state = 'suspended'))
+    RETURNING id, task, canvas
 ), noted AS (
     {NOTE}
-    SELECT id, clock_timestamp(), 'wake', 'queued', fence, '',
+    SELECT run_id, clock_timestamp(), 'wake', 'queued', fence, '',
         json_build_object('key', key)::text
-    FROM woken
+    FROM chosen WHERE state = 'suspended'
 )
+"""
+"""Its cost grows with the waits it is given and with nothing else, whatever the statistics say.
+
+Each row is looked up by its own key: OFFSET 0 keeps a subquery apart, so that no condition on
+states or events, of which the planner may believe that hardly any row fulfils it, chooses
+another index or a join that reads all open waits for each of them. Pairs are compared because
+the index of ``event_id`` alone, which could be chosen too, has all waits that the event ended.
+Nothing is joined after that: the state of a run is read with its lock and stays what it is.
 """
 
 
@@ -134,12 +150,11 @@ WITH locked AS MATERIALIZED (
 def resolve(*, matched: bool) -> str:
     """Return the statement that ends waits with an event, and notes that it was matched.
 
-    See ``wait_statements`` for why the waits are read FOR UPDATE.
+    See ``wait_statements`` for why the waits are read FOR UPDATE, each after its run is locked.
     """
     note = f"""
 , seen AS (
-    UPDATE {EVENT} SET matched_at = clock_timestamp()
-    WHERE sequence = %(event)s AND matched_at IS NULL
+    UPDATE {EVENT} SET {_MATCHED} WHERE sequence = %(event)s
 )"""
     return f"""{_RESOLVE}{note if matched else ""}
 SELECT id, task, canvas, {_UNHURRIED} FROM woken ORDER BY id
