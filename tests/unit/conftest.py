@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,14 @@ def harness() -> Iterator[Harness]:
     """Return an engine on a store in memory that is installed for this test."""
     with Harness() as harness:
         yield harness
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Collect no garbage during a test that is interrupted from outside.
+
+    Python ignores what is raised in a callback of the collector, and hypothesis has one.
+    """
+    gc.disable()
+    yield
+    gc.enable()

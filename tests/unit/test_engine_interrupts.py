@@ -30,6 +30,8 @@ HEARD = threading.Event()
 NOW = timedelta(0)
 TWICE = RetryPolicy(max_attempts=2, min_delay=1, jitter=False)
 
+pytestmark = pytest.mark.usefixtures("uncollected")
+
 
 def interrupt() -> None:
     """Raise in the main thread, as a worker's soft time limit does."""

@@ -31,6 +31,8 @@ LONG = timedelta(minutes=1)
 TWICE = RetryPolicy(max_attempts=2, min_delay=0, jitter=False)
 LOG: list[Any] = []
 
+pytestmark = pytest.mark.usefixtures("uncollected")
+
 
 @pytest.fixture(autouse=True)
 def _empty_log() -> None:
