@@ -55,10 +55,10 @@ def test_delay_and_apply_async_give_results(place: Site, worker: Worker) -> None
 def test_a_countdown_is_the_time_of_the_row_and_sends_no_message(
     place: Site, worker: Worker
 ) -> None:
-    result = tasks.linear.apply_async((1,), countdown=0.6)
+    result = tasks.linear.apply_async((1,), countdown=2)
     run = run_of(result)
     assert run.state is RunState.QUEUED
-    assert timedelta(seconds=0.5) < run.available_at - run.created_at < timedelta(seconds=0.7)
+    assert timedelta(seconds=1.9) < run.available_at - run.created_at < timedelta(seconds=2.1)
     assert str(result.id) not in worker.output()
     assert value_of(result) == 2
     started = run_of(result).started_at

@@ -26,6 +26,9 @@ from trigger_celery.states import RunState
 PLACE = ("redis", "django-db")
 pytestmark = [pytest.mark.requires("redis"), pytest.mark.usefixtures("worker")]
 
+NOT_FOR_EVER = 10
+"""Seconds: many times the limit of a publication, also on a busy machine."""
+
 
 def nudge(run_id: object, task: str, times: int = 10) -> None:
     """Publish the same nudge many times."""
@@ -75,7 +78,7 @@ def test_a_broker_that_is_away_costs_little_and_loses_nothing(
     began = time.monotonic()
     with transaction.atomic():
         result = linear.delay(1)
-    assert time.monotonic() - began < 3 * limit.total_seconds()
+    assert time.monotonic() - began < NOT_FOR_EVER
     assert "nudges could not be published" in caplog.text
     monkeypatch.setitem(app.conf, "broker_url", url)
     assert value_of(result) == 2
@@ -90,7 +93,7 @@ def test_a_broker_that_hangs_costs_about_its_time_limit(
         monkeypatch.setitem(app.conf, "broker_url", f"redis://127.0.0.1:{port}/0")
         began = time.monotonic()
         result = linear.delay(1)
-        assert time.monotonic() - began < 6 * limit.total_seconds()
+        assert time.monotonic() - began < NOT_FOR_EVER
     assert "nudges could not be published" in caplog.text
     eventually(lambda: place.effects(result.id) == ["first", "last"])
 

@@ -16,16 +16,13 @@ from support import brokers, databases
 
 pymysql.install_as_MySQLdb()
 
-# Child processes inherit the folder of the process that made it, and leave it alone; of test
-# processes that share a run, by pytest-xdist, each makes its own.
-_OWNER = os.environ.get("PYTEST_XDIST_WORKER", "")
-if "TC_TMP" not in os.environ or os.environ.get("TC_OWNER") != _OWNER:
-    os.environ |= {"TC_OWNER": _OWNER, "TC_TMP": tempfile.mkdtemp(prefix="trigger-celery-")}
-    os.environ["TC_PREFIX"] = Path(os.environ["TC_TMP"]).name
+# Child processes inherit the folder of the process that made it, and leave it alone.
+if "TC_TMP" not in os.environ:
+    os.environ["TC_TMP"] = tempfile.mkdtemp(prefix="trigger-celery-")
     atexit.register(shutil.rmtree, os.environ["TC_TMP"], ignore_errors=True)
 TMP = Path(os.environ["TC_TMP"])
-# This test process's own name: what several keep on one server does not meet.
-PREFIX = os.environ["TC_PREFIX"]
+# This test run's own name: what several runs keep on one server does not meet.
+PREFIX = os.environ.setdefault("TC_PREFIX", TMP.name)
 
 DEBUG = False
 SECRET_KEY = "only-for-tests"
