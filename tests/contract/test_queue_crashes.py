@@ -106,9 +106,11 @@ def test_a_limit_survives_a_fault_at_every_call_of_the_store(
     golden = make()
     golden.check(golden.finish(), 0)
     assert "queues.admit" in {verb for _, verb in golden.store.calls}
-    for number, verb in golden.store.calls:
+    for number, _ in golden.store.calls:
         world = make({number: fault})
         run = world.finish()
+        # What an earlier world left to be published makes other calls of this one.
+        verb = dict(world.store.calls).get(number)
         again = fault is Fault.BEFORE and verb == "checkpoints.record"
         world.check(run, 1 if again else 0)
 
