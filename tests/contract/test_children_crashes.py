@@ -108,9 +108,11 @@ def test_a_family_survives_a_fault_at_every_call_of_the_store(
     assert {"children.create", "children.live", "children.ends"} <= {
         verb for _, verb in golden.store.calls
     }
-    for number, verb in golden.store.calls:
+    for number, _ in golden.store.calls:
         world = make({number: fault})
         run = world.finish()
+        # What an earlier world left to be published makes other calls of this one.
+        verb = dict(world.store.calls).get(number)
         assert run.output == golden_run.output
         again = fault is Fault.BEFORE and verb == "checkpoints.record"
         check_family(world, run, 1 if again else 0)
