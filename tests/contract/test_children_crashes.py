@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -24,8 +22,6 @@ from trigger_celery.engine.trigger import Request
 from trigger_celery.records import Run
 from trigger_celery.states import RunState
 from trigger_celery.testing import Fault, MemoryStore
-from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.testing import advance
 
 CHILDREN = 3
 SHORT = 2  # children in one batch, so that a fan-out has two of them
@@ -56,17 +52,10 @@ def _started(name: str) -> Any:
     return run_together(world.engine, name, asked, Together(), frame=sys._getframe())
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest) -> Callable[..., World]:
+@pytest.fixture
+def make(timed_store: tuple[Any, Any]) -> Callable[..., World]:
     """Return what makes a world with a parent, on the store of this test."""
-    store: MemoryStore | DjangoStore
-    if request.param == "memory":
-        store = MemoryStore()
-        elapse: Callable[[timedelta], object] = store.clock.advance
-    else:
-        request.getfixturevalue("transactional_db")
-        store = DjangoStore(alias_of("sqlite"))
-        elapse = partial(advance, store)
+    store, elapse = timed_store
 
     def world(plan: dict[int, Any] | None = None, body: Callable[..., Any] = parent) -> World:
         Stage.world = World(store, elapse, body, plan or {}, others=(child, patient))

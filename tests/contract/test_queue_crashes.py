@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -22,8 +20,6 @@ from trigger_celery.engine.trigger import Request
 from trigger_celery.records import OF_TASK, Limits, Run
 from trigger_celery.states import RunState
 from trigger_celery.testing import Fault, MemoryStore
-from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.testing import advance
 
 MEMBERS = 2
 LIMIT = 1
@@ -79,17 +75,10 @@ class Crowd(World):
         assert (self.effects - EFFECTS).total() <= allowed
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest) -> Callable[..., Crowd]:
+@pytest.fixture
+def make(timed_store: tuple[Any, Any]) -> Callable[..., Crowd]:
     """Return what makes a world with a limited task, on the store of this test."""
-    store: MemoryStore | DjangoStore
-    if request.param == "memory":
-        store = MemoryStore()
-        elapse: Callable[[timedelta], object] = store.clock.advance
-    else:
-        request.getfixturevalue("transactional_db")
-        store = DjangoStore(alias_of("sqlite"))
-        elapse = partial(advance, store)
+    store, elapse = timed_store
     store.queues.declare(LIMITED)
 
     def crowd(plan: dict[int, Any] | None = None) -> Crowd:
