@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from trigger_celery.authoring.context import CurrentRun, current_run, heartbeat
-from trigger_celery.authoring.events import send_event
-from trigger_celery.authoring.hooks import Caught, RunResult, WaitInfo
-from trigger_celery.authoring.limits import RateLimit
-from trigger_celery.authoring.managing import (
-    cancel_run,
-    fork_run,
-    get_run,
-    pause_run,
-    rerun,
-    reschedule_run,
-    resume_run,
-    retry_run,
-)
-from trigger_celery.authoring.managing_queues import (
+from trigger_celery.backoff import RetryPolicy
+from trigger_celery.body.context import CurrentRun, ScheduledRun, current_run, heartbeat
+from trigger_celery.body.events import send_event
+from trigger_celery.body.managing_queues import (
     get_queue,
     limit_queue,
     list_queues,
@@ -26,26 +15,34 @@ from trigger_celery.authoring.managing_queues import (
     reset_queue,
     resume_queue,
 )
-from trigger_celery.authoring.options import Debounce, TriggerOptions
-from trigger_celery.authoring.parallel import gather, wait_any
-from trigger_celery.authoring.queue_info import QueueInfo
-from trigger_celery.authoring.queues import Queue
-from trigger_celery.authoring.run_info import RunInfo
-from trigger_celery.authoring.schedules import ScheduledRun, cron, every
-from trigger_celery.authoring.steps import step
-from trigger_celery.authoring.tokens import (
+from trigger_celery.body.managing_runs import (
+    cancel_run,
+    fork_run,
+    get_run,
+    pause_run,
+    rerun,
+    reschedule_run,
+    resume_run,
+    retry_run,
+)
+from trigger_celery.body.open_waits import complete_wait, extend_wait, open_waits, skip_wait
+from trigger_celery.body.parallel import gather, wait_any
+from trigger_celery.body.queue_info import QueueInfo
+from trigger_celery.body.run_info import RunInfo
+from trigger_celery.body.steps import step
+from trigger_celery.body.tokens import (
     Token,
     cancel_token,
     complete_token,
     create_token,
     wait_for_token,
 )
-from trigger_celery.authoring.values import now, random, uuid4
-from trigger_celery.authoring.waiting import complete_wait, extend_wait, open_waits, skip_wait
-from trigger_celery.authoring.waits import Event, sleep, sleep_until, wait_for_event
-from trigger_celery.backoff import RetryPolicy
-from trigger_celery.binding.decorator import durable_task
-from trigger_celery.binding.schedules import (
+from trigger_celery.body.values import now, random, uuid4
+from trigger_celery.body.waits import Event, sleep, sleep_until, wait_for_event
+from trigger_celery.celery.decorator import durable_task
+from trigger_celery.celery.task import DurableTask
+from trigger_celery.client.handles import RunHandle
+from trigger_celery.client.schedules import (
     backfill,
     create_schedule,
     delete_schedule,
@@ -53,14 +50,12 @@ from trigger_celery.binding.schedules import (
     resume_schedule,
     run_schedule,
 )
-from trigger_celery.binding.task import DurableTask
-from trigger_celery.binding.triggering import (
-    Call,
-    ConfiguredTask,
-    reset_idempotency_key,
-    trigger,
-)
-from trigger_celery.engine.handles import RunHandle
+from trigger_celery.client.triggering import Call, ConfiguredTask, reset_idempotency_key, trigger
+from trigger_celery.declare.hooks import Caught, RunResult, WaitInfo
+from trigger_celery.declare.limits import RateLimit
+from trigger_celery.declare.options import Debounce, TriggerOptions
+from trigger_celery.declare.queue import Queue
+from trigger_celery.declare.schedule import cron, every
 from trigger_celery.errors import (
     ChildRunFailed,
     IdempotencyConflict,

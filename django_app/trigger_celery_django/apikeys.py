@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 from trigger_celery.config import suggest
 from trigger_celery.errors import InvalidOption
 from trigger_celery_django.models import ApiKey
-from trigger_celery_django.store.times import DatabaseNow
+from trigger_celery_django.store.common.times import DatabaseNow
 
 PERMISSIONS = ("trigger", "read", "cancel", "send_event", "complete_token")
 """What a key may be allowed to do."""

@@ -13,10 +13,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
-from trigger_celery.authoring.definition import registry
-from trigger_celery.authoring.determinism import nondeterministic_calls
-from trigger_celery.binding.discovering import discover
-from trigger_celery.binding.housekeeping import SWEEP
+from trigger_celery.celery.housekeeping import SWEEP
+from trigger_celery.celery.task_modules import discover
+from trigger_celery.declare.definition import registry
+from trigger_celery.declare.determinism import nondeterministic_calls
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import Run

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from trigger_celery.records import Lease
-from trigger_celery.states import TERMINAL, RunState, WaitState
+from trigger_celery.vocabulary.records import Lease
+from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 
 T = TypeVar("T", bound=Model, covariant=True)
 

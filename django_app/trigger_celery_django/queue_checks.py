@@ -8,13 +8,13 @@ from celery import current_app
 from django.core import checks
 from django.core.checks import CheckMessage
 
-from trigger_celery.authoring.definition import registry
-from trigger_celery.authoring.limits import ARGUMENTS
-from trigger_celery.authoring.queue_settings import declared_queues
-from trigger_celery.authoring.queues import queues
 from trigger_celery.config import Config
+from trigger_celery.declare.declared_queues import declared_queues
+from trigger_celery.declare.definition import registry
+from trigger_celery.declare.limits import ARGUMENTS
+from trigger_celery.declare.queue import queues
 from trigger_celery.errors import DeclarationError
-from trigger_celery.records import EVERYTHING, Limits
+from trigger_celery.vocabulary.records import EVERYTHING, Limits
 
 Found = Iterator[CheckMessage]
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from trigger_celery.signals import EventNews, News, QueueNews, Topic
+from trigger_celery.vocabulary.news import EventNews, News, QueueNews, Topic
 
 
 class TriggerSignal(Signal):
@@ -87,7 +87,7 @@ SIGNALS: dict[Topic, TriggerSignal] = {
 
 
 class DjangoListeners:
-    """Implements :class:`trigger_celery.signals.Listeners` with the signals of this module."""
+    """Implements :class:`~trigger_celery.vocabulary.news.Listeners` with these signals."""
 
     def wants(self, topic: Topic) -> bool:
         """Whether the signal has any receiver."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.db import router
 
-from trigger_celery.binding import canvas
-from trigger_celery.binding.discovering import discover
-from trigger_celery.binding.dispatcher import CeleryDispatcher
-from trigger_celery.binding.install import install
-from trigger_celery.binding.worker import is_draining
+from trigger_celery.celery import canvas
+from trigger_celery.celery.dispatcher import CeleryDispatcher
+from trigger_celery.celery.install import install
+from trigger_celery.celery.task_modules import discover
+from trigger_celery.celery.worker import is_draining
 from trigger_celery.config import Config
-from trigger_celery.engine.app import Engine
+from trigger_celery.engine.core import Engine
 from trigger_celery.errors import DeclarationError
 from trigger_celery.values import JsonCodec
 from trigger_celery_django.conf import config

@@ -78,7 +78,7 @@ DEFAULT_FROM_EMAIL = "shop@example.com"
 
 CELERY_BROKER_URL = "filesystem://"
 # kombu's own may read a message that is half written, and the worker stops.
-CELERY_BROKER_TRANSPORT = "trigger_celery.binding.files:Transport"
+CELERY_BROKER_TRANSPORT = "trigger_celery.celery.file_transport:Transport"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # One folder for both: what one process sends is what the other receives.
     "data_folder_in": str(BROKER_FOLDERS[0]),

@@ -15,7 +15,7 @@ import pytest
 from support.pages import DOCS, PAGES, ROOT, Page, page
 from trigger_celery import errors
 from trigger_celery.config import Config
-from trigger_celery.states import TERMINAL, TRANSITIONS, RunState
+from trigger_celery.vocabulary.states import TERMINAL, TRANSITIONS, RunState
 
 APP = ROOT / "django_app" / "trigger_celery_django"
 every_page = pytest.mark.parametrize("name", [page.name for page in PAGES])

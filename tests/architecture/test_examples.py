@@ -20,8 +20,8 @@ from django.urls import include, path
 from support.databases import TESTS
 from support.pages import PAGES, ROOT, Page, page
 from trigger_celery import DurableTask, complete_token, durable_task, step
-from trigger_celery.authoring.definition import registry
 from trigger_celery.config import Config
+from trigger_celery.declare.definition import registry
 from trigger_celery.testing import Harness
 from trigger_celery_django.models import Run
 from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed

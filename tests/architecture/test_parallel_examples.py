@@ -10,7 +10,7 @@ import pytest
 from celery import current_app
 
 from support.pages import page
-from trigger_celery.authoring.definition import registry
+from trigger_celery.declare.definition import registry
 from trigger_celery.testing import Harness
 
 

@@ -14,13 +14,13 @@ from celery import current_app
 
 from support.pages import page
 from trigger_celery import TriggerOptions, get_queue
-from trigger_celery.authoring.definition import registry
-from trigger_celery.authoring.queue_settings import limits_in_settings
-from trigger_celery.authoring.queues import queues
 from trigger_celery.config import Config
-from trigger_celery.engine.trigger import trigger
-from trigger_celery.records import Limits, Rate
+from trigger_celery.declare.declared_queues import limits_in_settings
+from trigger_celery.declare.definition import registry
+from trigger_celery.declare.queue import queues
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness
+from trigger_celery.vocabulary.records import Limits, Rate
 
 WELCOME, SETTINGS, EVENTS, MANAGING = page("queues").blocks("python")
 

@@ -13,12 +13,12 @@ from django.db import connections
 from django.db.models import Model
 
 from bench.tables import own_tables
-from trigger_celery.authoring.definition import Registry
-from trigger_celery.engine.app import Engine
-from trigger_celery.identity import new_id
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.declare.definition import Registry
+from trigger_celery.engine.core import Engine
 from trigger_celery.values.filters import Filter
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Run, Wait, WaitShape
 from trigger_celery_django.store import DjangoStore
 

@@ -12,9 +12,9 @@ from datetime import timedelta
 from django.db import connections
 
 from bench.tables import own_tables
-from trigger_celery.identity import new_id, new_token
-from trigger_celery.records import Claim, Ending, Limits, NewRun, Rate
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.identity import new_id, new_token
+from trigger_celery.vocabulary.records import Claim, Ending, Limits, NewRun, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import KeyRate, Run
 from trigger_celery_django.store import DjangoStore
 

@@ -8,11 +8,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.engine.app import Engine, NullDispatcher
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.outcome import Executed
-from trigger_celery.engine.runner import execute
-from trigger_celery.engine.trigger import trigger
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.core import Engine, NullDispatcher
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.segment.outcome import Executed
 
 
 @cache

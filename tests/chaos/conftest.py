@@ -19,10 +19,10 @@ from support import services
 from support.chaos import ALIAS, LONG, Stage, settings_of_workers
 from support.private_servers import PrivatePostgres, PrivateRedis
 from testproject.celery import app
-from trigger_celery.authoring.runtime import uninstall
-from trigger_celery.binding.dispatcher import CeleryDispatcher
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import install_engine
+from trigger_celery.body.runtime import uninstall
+from trigger_celery.celery.dispatcher import CeleryDispatcher
+from trigger_celery.client.installed import install_engine
+from trigger_celery.engine.core import Engine
 from trigger_celery_django.conf import config
 from trigger_celery_django.store import DjangoStore
 

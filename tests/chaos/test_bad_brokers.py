@@ -11,8 +11,8 @@ from support.chaos import Stage
 from testproject.chaos import faulty, ledger, ledger_waiter
 from testproject.shop.tasks import linear, sleeper
 from trigger_celery import send_event
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.vocabulary.states import RunState
 
 pytestmark = pytest.mark.chaos
 

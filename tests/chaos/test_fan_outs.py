@@ -14,10 +14,10 @@ from support.waiting import eventually
 from testproject.chaos import SEED, hearer
 from testproject.shop.tasks import linear, squares
 from trigger_celery import create_schedule, pause_schedule
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.fan_out import child_id
-from trigger_celery.engine.origins import scheduled_run
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.execution.fan_out import child_id
+from trigger_celery.engine.execution.origins import scheduled_run
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2_400 if LONG else 300)]

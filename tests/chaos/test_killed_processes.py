@@ -19,7 +19,7 @@ from testproject.shop.tasks import (
     with_hold,
 )
 from trigger_celery import send_event
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DeadLetter
 
 pytestmark = pytest.mark.chaos

@@ -17,7 +17,7 @@ from support.chaos import ALIAS, LONG, Stage
 from testproject.chaos import SEED, ledger, ledger_waiter
 from testproject.shop.tasks import linear, sleeper
 from trigger_celery import send_event
-from trigger_celery.identity import new_id
+from trigger_celery.vocabulary.identity import new_id
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 

@@ -13,15 +13,15 @@ from support.crash_flows import Stage, act
 from support.crash_points import World
 from support.databases import alias_of
 from trigger_celery import wait_for_event
-from trigger_celery.authoring.children import Together
-from trigger_celery.engine import fan_out as fanning
-from trigger_celery.engine import manage
-from trigger_celery.engine.fan_out import child_id
-from trigger_celery.engine.together import run_together
-from trigger_celery.engine.trigger import Request
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
+from trigger_celery.body.children import Together
+from trigger_celery.client.child_runs import run_together
+from trigger_celery.engine.execution import fan_out as fanning
+from trigger_celery.engine.execution.fan_out import child_id
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.testing import Fault, MemoryStore
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 
 CHILDREN = 3
 SHORT = 2  # children in one batch, so that a fan-out has two of them
@@ -137,7 +137,7 @@ def _cancel_in_the_middle(world: World) -> None:
             run = world.run
             suspended = run is not None and run.state is RunState.SUSPENDED
             if run is not None and suspended:
-                manage.cancel(world.engine, run.id, "enough")
+                run_control.cancel(world.engine, run.id, "enough")
                 continue
             world.act(run)
         found = [world.inner.runs.get(run_id) for run_id in (world.run_id, *ids)]

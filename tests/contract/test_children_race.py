@@ -12,14 +12,14 @@ import pytest
 from django.db import connections
 
 from support.databases import alias_of, every_database
-from trigger_celery.engine import children
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.looking import look_back
-from trigger_celery.identity import new_id, new_token
-from trigger_celery.records import Ending, Lease, NewRun, NewWait, StepKind, Suspend
-from trigger_celery.states import RunState, WaitState
-from trigger_celery.testing.contract_records import TASK
-from trigger_celery.testing.contract_tools import claim, started
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs import children
+from trigger_celery.engine.waking.look_back import look_back
+from trigger_celery.testing.contract.records import TASK
+from trigger_celery.testing.contract.tools import claim, started
+from trigger_celery.vocabulary.identity import new_id, new_token
+from trigger_celery.vocabulary.records import Ending, Lease, NewRun, NewWait, StepKind, Suspend
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import History, Run, Wait
 from trigger_celery_django.store import DjangoStore
 

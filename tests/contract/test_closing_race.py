@@ -10,14 +10,15 @@ import pytest
 from django.db import connections
 
 from support.databases import alias_of, every_database
-from trigger_celery.engine import children, manage
-from trigger_celery.engine.app import Engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import LeaseLost
-from trigger_celery.identity import new_id, new_token
-from trigger_celery.records import Ending, Lease, NewRun
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_records import TASK
-from trigger_celery.testing.contract_tools import claim, started
+from trigger_celery.testing.contract.records import TASK
+from trigger_celery.testing.contract.tools import claim, started
+from trigger_celery.vocabulary.identity import new_id, new_token
+from trigger_celery.vocabulary.records import Ending, Lease, NewRun
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import History, Run
 from trigger_celery_django.store import DjangoStore
 
@@ -62,12 +63,12 @@ class Family:
 
     def close(self) -> None:
         """Cancel the parent and publish that."""
-        manage.cancel(self.engine, self.parent.run_id)
+        run_control.cancel(self.engine, self.parent.run_id)
         self._follow(self.parent.run_id)
         connections[self.alias].close()
 
     def _follow(self, run_id: UUID) -> None:
-        run = manage.get(self.engine, run_id)
+        run = run_control.get(self.engine, run_id)
         children.ended(self.engine, run, run.state)
 
 

@@ -13,15 +13,15 @@ import pytest
 from django.db import connections
 
 from support.databases import alias_of, every_database
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.events import send_event
-from trigger_celery.engine.looking import look_back
-from trigger_celery.identity import new_token
-from trigger_celery.records import Lease, NewWait, StepKind, Suspend
-from trigger_celery.states import RunState, WaitState
-from trigger_celery.testing.contract_records import TASK
-from trigger_celery.testing.contract_tools import started
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.waking.events import send_event
+from trigger_celery.engine.waking.look_back import look_back
+from trigger_celery.testing.contract.records import TASK
+from trigger_celery.testing.contract.tools import started
 from trigger_celery.values.filters import Filter
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import Lease, NewWait, StepKind, Suspend
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Run, Wait
 from trigger_celery_django.store import DjangoStore
 

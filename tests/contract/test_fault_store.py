@@ -8,7 +8,7 @@ import pytest
 
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.testing import Fault, FaultStore, MemoryStore, SimulatedCrash
-from trigger_celery.testing.contract_tools import checkpoint, outcomes, queued, started
+from trigger_celery.testing.contract.tools import checkpoint, outcomes, queued, started
 
 
 def test_calls_are_numbered_in_order() -> None:

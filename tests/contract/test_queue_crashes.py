@@ -13,13 +13,13 @@ from support.crash_flows import NAP, Stage, act
 from support.crash_points import World
 from support.databases import alias_of
 from trigger_celery import sleep
-from trigger_celery.authoring.children import Together
-from trigger_celery.engine.fan_out import child_id
-from trigger_celery.engine.together import run_together
-from trigger_celery.engine.trigger import Request
-from trigger_celery.records import OF_TASK, Limits, Run
-from trigger_celery.states import RunState
+from trigger_celery.body.children import Together
+from trigger_celery.client.child_runs import run_together
+from trigger_celery.engine.execution.fan_out import child_id
+from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.testing import Fault, MemoryStore
+from trigger_celery.vocabulary.records import OF_TASK, Limits, Run
+from trigger_celery.vocabulary.states import RunState
 
 MEMBERS = 2
 LIMIT = 1

@@ -7,9 +7,7 @@ from uuid import UUID
 import pytest
 
 from support.databases import alias_of, every_database
-from trigger_celery.records import Limits
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_queue_tools import (
+from trigger_celery.testing.contract.queue_tools import (
     QUEUE,
     admitted,
     ask,
@@ -19,8 +17,10 @@ from trigger_celery.testing.contract_queue_tools import (
     enter_all,
     start,
 )
-from trigger_celery.testing.contract_records import ending
-from trigger_celery.testing.contract_tools import got
+from trigger_celery.testing.contract.records import ending
+from trigger_celery.testing.contract.tools import got
+from trigger_celery.vocabulary.records import Limits
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run, Slot
 from trigger_celery_django.store import DjangoStore
 

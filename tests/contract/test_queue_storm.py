@@ -14,11 +14,11 @@ from support.databases import alias_of, every_database
 from support.queue_monitor import QueueMonitor, monitored, of_key
 from support.storm import SEED, Storm
 from support.waiting import eventually
-from trigger_celery.admission import Room
-from trigger_celery.engine import queues
-from trigger_celery.identity import new_id
-from trigger_celery.records import EVERYTHING, OF_TASK, Limits, NewRun, Rate
-from trigger_celery.states import RunState
+from trigger_celery.engine.queues import admission
+from trigger_celery.vocabulary.admission import Room
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Limits, NewRun, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 
 QUEUE, TASK = "emails", "storm"
@@ -88,7 +88,7 @@ def check_over(storm: Storm) -> None:
     assert set(stored.values_list("state", flat=True)) <= {RunState.COMPLETED, RunState.CANCELED}
     assert list(store.queues.loads()) == []
     for line in {*store.queues.lines(), QUEUE, OWN}:
-        assert queues.admit(storm.engine, line) == 0, "an ended run was promised a slot"
+        assert admission.admit(storm.engine, line) == 0, "an ended run was promised a slot"
     while store.queues.tidy(limit=500):
         pass
     assert models.Slot.objects.using(storm.alias).count() == 0

@@ -9,9 +9,9 @@ import pytest
 
 from support.crash_points import World
 from trigger_celery import TriggerOptions
-from trigger_celery.authoring.definition import define
-from trigger_celery.engine.starting import start_batch, start_one
-from trigger_celery.engine.trigger import Request
+from trigger_celery.client.starting import start_batch, start_one
+from trigger_celery.declare.definition import define
+from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.testing import Fault, MemoryStore
 
 

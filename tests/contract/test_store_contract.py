@@ -11,7 +11,7 @@ from django.db import transaction
 
 from support.databases import alias_of, every_database
 from trigger_celery.testing import MemoryStore, StoreContract
-from trigger_celery.testing.contract_tools import Advance, Begin, Letters
+from trigger_celery.testing.contract.tools import Advance, Begin, Letters
 from trigger_celery_django.models import DeadLetter
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.testing import advance

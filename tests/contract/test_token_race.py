@@ -14,18 +14,18 @@ import pytest
 from django.db import connections, transaction
 
 from support.databases import alias_of, every_database
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.looking import look_back
-from trigger_celery.engine.sweep import sweep
-from trigger_celery.engine.tokens import complete_token, create_token
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.engine.waking.look_back import look_back
+from trigger_celery.engine.waking.tokens import complete_token, create_token
 from trigger_celery.errors import TokenClosed
-from trigger_celery.identity import new_id
-from trigger_celery.records import Lease, NewToken
-from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing import Fault, FaultStore, SimulatedCrash
-from trigger_celery.testing.contract_records import suspension
-from trigger_celery.testing.contract_tokens import token_wait
-from trigger_celery.testing.contract_tools import started, suspended
+from trigger_celery.testing.contract.records import suspension
+from trigger_celery.testing.contract.tokens import token_wait
+from trigger_celery.testing.contract.tools import started, suspended
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Lease, NewToken
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Run, Token, Wait
 from trigger_celery_django.store import DjangoStore
 

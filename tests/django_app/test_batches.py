@@ -6,11 +6,11 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.authoring.options import TriggerOptions
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.trigger import Request, start
-from trigger_celery.states import RunState
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.options import TriggerOptions
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs.trigger import Request, start
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import History, Run, RunKey, RunTag
 from trigger_celery_django.store import DjangoStore
 

@@ -16,8 +16,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from support.databases import child_environment
 from trigger_celery import Queue, durable_task, now
-from trigger_celery.authoring.definition import registry
-from trigger_celery.authoring.queues import queues
+from trigger_celery.declare.definition import registry
+from trigger_celery.declare.queue import queues
 from trigger_celery_django.checks import check_migrations, check_setup
 
 Settings = Any

@@ -13,20 +13,20 @@ from django.db import connections
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.authoring.children import Together
-from trigger_celery.authoring.definition import Registry, TaskDefinition, define
-from trigger_celery.engine import children
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.outcome import Finished
-from trigger_celery.engine.runner import execute
-from trigger_celery.engine.together import run_together
-from trigger_celery.engine.trigger import Request, trigger
-from trigger_celery.identity import new_id
-from trigger_celery.records import Lease, NewWait, StepKind
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_children import KEY, born, child
-from trigger_celery.testing.contract_records import AWKWARD, suspension
-from trigger_celery.testing.contract_tools import started, suspend
+from trigger_celery.body.children import Together
+from trigger_celery.client.child_runs import run_together
+from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs.trigger import Request, trigger
+from trigger_celery.engine.segment.outcome import Finished
+from trigger_celery.testing.contract.children import KEY, born, child
+from trigger_celery.testing.contract.records import AWKWARD, suspension
+from trigger_celery.testing.contract.tools import started, suspend
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Lease, NewWait, StepKind
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
 from trigger_celery_django.store import DjangoStore
 

@@ -16,10 +16,10 @@ import pytest
 from celery import current_app
 
 from support.databases import child_environment
-from trigger_celery.binding.discovering import discover
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.records import Limits, Subscription
-from trigger_celery.states import RunState
+from trigger_celery.celery.task_modules import discover
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.vocabulary.records import Limits, Subscription
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, Run
 from trigger_celery_django.models import Subscription as StoredSubscription
 

@@ -11,17 +11,17 @@ from django.db import connections
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.authoring.definition import Registry
 from trigger_celery.config import Config
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.matching import BATCH, match_event
-from trigger_celery.engine.sweep import sweep
-from trigger_celery.identity import new_id
-from trigger_celery.records import Event, NewEvent, Nudge, Subscription
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.declare.definition import Registry
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.engine.waking.matching import BATCH, match_event
 from trigger_celery.testing import Fault, FaultStore, SimulatedCrash
-from trigger_celery.testing.contract_tools import emitted, queued
+from trigger_celery.testing.contract.tools import emitted, queued
 from trigger_celery.values.filters import Filter
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Event, NewEvent, Nudge, Subscription
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store import DjangoStore
 

@@ -16,10 +16,10 @@ from django.db.models import F
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from testproject.shop.models import Effect
-from trigger_celery.authoring.definition import Registry, TaskDefinition, define
-from trigger_celery.authoring.options import Debounce, TriggerOptions
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.trigger import Request, start, trigger
+from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.declare.options import Debounce, TriggerOptions
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs.trigger import Request, start, trigger
 from trigger_celery.errors import IdempotencyConflict
 from trigger_celery_django.models import Run, RunKey, RunTag
 from trigger_celery_django.store import DjangoStore

@@ -15,18 +15,18 @@ from django.db import connections, transaction
 from support.databases import alias_of, every_database
 from support.store_rows import is_waited_for, sent
 from support.waiting import eventually
-from trigger_celery.admission import EARLIEST, line_at
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.identity import new_token
-from trigger_celery.records import EVERYTHING, OF_TASK, Claimed, Limits, NewRun, Rate
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_queue_tools import QUEUE, ask, end, enter, run_in, start
-from trigger_celery.testing.contract_records import NUDGE_INTERVAL, TASK, asked, ending, new_run
-from trigger_celery.testing.contract_tools import claim, got
+from trigger_celery.testing.contract.queue_tools import QUEUE, ask, end, enter, run_in, start
+from trigger_celery.testing.contract.records import NUDGE_INTERVAL, TASK, asked, ending, new_run
+from trigger_celery.testing.contract.tools import claim, got
+from trigger_celery.vocabulary.admission import EARLIEST, line_at
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claimed, Limits, NewRun, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, KeyRate, Run, Slot
 from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.store.hot import postgresql_claims
-from trigger_celery_django.store.limits import declared_text
+from trigger_celery_django.store.postgresql import claims
+from trigger_celery_django.store.queues.limits import declared_text
 
 MINUTE = timedelta(minutes=1)
 ONE = Limits(concurrency=1)
@@ -294,7 +294,7 @@ def test_a_task_that_was_limited_is_claimed_like_any_other_afterwards(store: Dja
 def test_claims_delete_slots_of_who_moved_on(
     store: DjangoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_claims, "STALE", 3)
+    monkeypatch.setattr(claims, "STALE", 3)
     limit(store, limits=Limits(concurrency=5))
     live = start(store, enter(store))
     gone = [start(store, enter(store)) for _ in range(3)]

@@ -13,14 +13,14 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery import step
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.runner import execute
-from trigger_celery.engine.trigger import trigger
-from trigger_celery.identity import new_token
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_records import new_run
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.testing.contract.records import new_run
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint
 from trigger_celery_django.store import DjangoStore
 

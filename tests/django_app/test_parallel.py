@@ -12,15 +12,15 @@ from django.db import connections, transaction
 from support.databases import alias_of, every_database
 from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step, wait_any, wait_for_event
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.authoring.runtime import uninstall
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import install_engine
-from trigger_celery.engine.manage import get
-from trigger_celery.engine.trigger import trigger
-from trigger_celery.states import RunState
+from trigger_celery.body.runtime import uninstall
+from trigger_celery.client.installed import install_engine
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs.control import get
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing.drain import drain
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint, Wait
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.testing import advance

@@ -6,7 +6,7 @@ import pytest
 from django.db import connections
 
 from support.databases import alias_of
-from trigger_celery.testing.contract_tools import checkpoint, started
+from trigger_celery.testing.contract.tools import checkpoint, started
 from trigger_celery_django.models import Run
 from trigger_celery_django.store import DjangoStore
 

@@ -9,9 +9,7 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.records import EVERYTHING, OF_TASK, Rate
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_queue_tools import (
+from trigger_celery.testing.contract.queue_tools import (
     QUEUE,
     admit,
     admitted,
@@ -22,7 +20,9 @@ from trigger_celery.testing.contract_queue_tools import (
     limit,
     start,
 )
-from trigger_celery.testing.contract_records import NUDGE_INTERVAL, TASK
+from trigger_celery.testing.contract.records import NUDGE_INTERVAL, TASK
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, KeyRate, Run, Slot
 from trigger_celery_django.store import DjangoStore
 

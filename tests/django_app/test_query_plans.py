@@ -12,13 +12,14 @@ from django.db.models import F, Model
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.engine.matching import BATCH
-from trigger_celery.identity import new_id
-from trigger_celery.states import RunState, TokenState, WaitState
-from trigger_celery.testing.contract_records import NUDGE_INTERVAL
+from trigger_celery.engine.waking.matching import BATCH
+from trigger_celery.testing.contract.records import NUDGE_INTERVAL
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django.models import Event, History, Run, Token, Wait
 from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.store.hot import event_statements, wait_statements
+from trigger_celery_django.store.postgresql import events as event_statements
+from trigger_celery_django.store.postgresql import waits as wait_statements
 
 ROWS = 10_000
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

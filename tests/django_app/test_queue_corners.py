@@ -12,11 +12,10 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
-from trigger_celery.authoring.definition import Registry
-from trigger_celery.engine import managing_queues
-from trigger_celery.engine.app import Engine
-from trigger_celery.records import Limits
-from trigger_celery.testing.contract_queue_tools import (
+from trigger_celery.declare.definition import Registry
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import control as queue_control
+from trigger_celery.testing.contract.queue_tools import (
     QUEUE,
     admitted,
     ask,
@@ -27,10 +26,11 @@ from trigger_celery.testing.contract_queue_tools import (
     start,
     stored,
 )
-from trigger_celery.testing.contract_tools import got
+from trigger_celery.testing.contract.tools import got
+from trigger_celery.vocabulary.records import Limits
 from trigger_celery_django.models import DurableQueue, Run, Slot
 from trigger_celery_django.store import DjangoStore
-from trigger_celery_django.store.hot.admission_rows import AdmissionRows
+from trigger_celery_django.store.queues.admission_rows import AdmissionRows
 
 POSTGRES = [param for param in every_database(transaction=True) if "postgres" in str(param)]
 SERVERS = [param for param in every_database(transaction=True) if "sqlite" not in str(param)]
@@ -120,7 +120,7 @@ def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -
     engine = Engine(store=store, tasks=Registry())
 
     def change(**given: int) -> object:
-        return _released(store, lambda: managing_queues.limit(engine, QUEUE, given))
+        return _released(store, lambda: queue_control.limit(engine, QUEUE, given))
 
     with ThreadPoolExecutor(2) as pool:
         with transaction.atomic(using=store.alias):

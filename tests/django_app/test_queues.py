@@ -15,10 +15,7 @@ from django.db import connections, transaction
 from support.databases import alias_of, every_database
 from support.store_rows import is_waited_for, sent
 from support.waiting import eventually
-from trigger_celery.identity import new_id
-from trigger_celery.records import EVERYTHING, OF_TASK, Limits, Rate
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_queue_tools import (
+from trigger_celery.testing.contract.queue_tools import (
     QUEUE,
     admit,
     admitted,
@@ -30,11 +27,16 @@ from trigger_celery.testing.contract_queue_tools import (
     limit,
     start,
 )
-from trigger_celery.testing.contract_records import TASK
-from trigger_celery.testing.contract_tools import got
+from trigger_celery.testing.contract.records import TASK
+from trigger_celery.testing.contract.tools import got
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Limits, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, KeyRate, Run, Slot
-from trigger_celery_django.store import DjangoStore, lines
-from trigger_celery_django.store.hot import postgresql_admissions, sending
+from trigger_celery_django.store import DjangoStore
+from trigger_celery_django.store.postgresql import admissions
+from trigger_celery_django.store.postgresql import connection as sending
+from trigger_celery_django.store.queues import waiting as lines
 
 NAMES = ("postgres", "mariadb", "sqlite")
 LONG = 5_000
@@ -437,7 +439,7 @@ def _plans(store: DjangoStore, verb: Callable[[], object]) -> list[str]:
         return sending.execute(connection, sql, params, prepare)
 
     with pytest.MonkeyPatch.context() as patch, connections[store.alias].execute_wrapper(keep):
-        patch.setattr(postgresql_admissions, "execute", keep_raw)
+        patch.setattr(admissions, "execute", keep_raw)
         verb()
     plans = []
     with connections[store.alias].cursor() as cursor:

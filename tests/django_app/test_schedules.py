@@ -16,15 +16,16 @@ from django.test.utils import CaptureQueriesContext
 
 from support.databases import alias_of, every_database
 from testproject.celery import app
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.authoring.schedules import timetable
-from trigger_celery.binding.dispatcher import NUDGE_HEADER
-from trigger_celery.engine import firing, schedules
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.sweep import sweep
-from trigger_celery.identity import new_id
-from trigger_celery.records import Schedule as ScheduleRecord
-from trigger_celery.testing.contract_schedules import schedule
+from trigger_celery.celery.dispatcher import NUDGE_HEADER
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.schedule import timetable
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.schedules import control as schedule_control
+from trigger_celery.engine.schedules import firing
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.testing.contract.schedules import schedule
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Schedule as ScheduleRecord
 from trigger_celery_django.models import Run, Schedule
 from trigger_celery_django.store import DjangoStore
 
@@ -50,7 +51,7 @@ def scheduled(engine: Engine, key: str, overlap: str = "allow") -> None:
     definition = engine.tasks.get("report")
     assert definition is not None
     table = timetable(every=HOUR, overlap=overlap, catch_up=timedelta(days=1))
-    schedules.put(engine, schedules.build(engine, definition, key, table))
+    schedule_control.put(engine, schedule_control.build(engine, definition, key, table))
 
 
 def set_back(alias: str, hours: int) -> None:

@@ -13,15 +13,16 @@ from django.db import transaction
 
 from testproject.shop.tasks import linear
 from trigger_celery import RetryPolicy
-from trigger_celery.authoring.definition import Registry, TaskDefinition, define
-from trigger_celery.engine import manage, notify
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.events import send_event
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.runner import execute
-from trigger_celery.engine.trigger import trigger
-from trigger_celery.signals import EventNews, RunNews, Topic
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.waking.events import send_event
+from trigger_celery.vocabulary.news import EventNews, RunNews, Topic
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import signals
 from trigger_celery_django.models import History, Run
 from trigger_celery_django.signals import SIGNALS, DjangoListeners, TriggerSignal
@@ -136,7 +137,7 @@ def test_a_receiver_reads_what_it_is_told_of(engine: Engine, echo: TaskDefinitio
 
     signals.run_canceled.connect(receiver)
     try:
-        manage.cancel(engine, trigger(engine, echo, (1,)), "sold out")
+        run_control.cancel(engine, trigger(engine, echo, (1,)), "sold out")
     finally:
         signals.run_canceled.disconnect(receiver)
     assert seen == ["canceled"]
@@ -171,8 +172,8 @@ def test_nobody_wants_to_hear_of_what_has_no_receiver(listen: Listen) -> None:
 def test_without_a_receiver_a_step_takes_less_than_a_microsecond_more(
     engine: Engine, echo: TaskDefinition
 ) -> None:
-    run = manage.get(engine, trigger(engine, echo, (1,)))
-    tell = partial(notify.step_completed, engine, run, "key", 1)
+    run = run_control.get(engine, trigger(engine, echo, (1,)))
+    tell = partial(notifications.step_completed, engine, run, "key", 1)
     assert min(repeat(tell, number=10_000, repeat=5)) / 10_000 < 1e-6
 
 

@@ -10,9 +10,7 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.records import Checkpoint, FailedAttempt, Lease, Span, StepKind
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_records import (
+from trigger_celery.testing.contract.records import (
     LOOK_WITHIN,
     NUDGE_INTERVAL,
     asked,
@@ -22,7 +20,7 @@ from trigger_celery.testing.contract_records import (
     sleeping,
     suspension,
 )
-from trigger_celery.testing.contract_tools import (
+from trigger_celery.testing.contract.tools import (
     claim,
     emitted,
     queued,
@@ -31,6 +29,8 @@ from trigger_celery.testing.contract_tools import (
     suspended,
     wait_ids,
 )
+from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Lease, Span, StepKind
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.store import DjangoStore
 
 # PostgreSQL, MariaDB, SQLite (whose number of parameters is limited, and whose time is ours).

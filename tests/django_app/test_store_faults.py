@@ -17,11 +17,8 @@ from django.db.transaction import TransactionManagementError
 from support.databases import alias_of, every_database
 from support.services import reachable
 from trigger_celery.errors import InvalidName, StoreUnavailable, TransactionOpen
-from trigger_celery.identity import new_id
-from trigger_celery.records import Checkpoint, Lease, NewEvent, NewRun
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_records import LOOK_WITHIN, asked, event_wait, suspension
-from trigger_celery.testing.contract_tools import (
+from trigger_celery.testing.contract.records import LOOK_WITHIN, asked, event_wait, suspension
+from trigger_celery.testing.contract.tools import (
     checkpoint,
     claim,
     emitted,
@@ -32,6 +29,9 @@ from trigger_celery.testing.contract_tools import (
     suspend,
     wait_ids,
 )
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Checkpoint, Lease, NewEvent, NewRun
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run, TaskVersion
 from trigger_celery_django.store import DjangoStore
 

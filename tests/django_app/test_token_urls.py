@@ -13,9 +13,9 @@ from django.test import Client, override_settings
 
 from trigger_celery import Token, cancel_token, create_token
 from trigger_celery.errors import DeclarationError, UsageError
-from trigger_celery.records import StoredToken
-from trigger_celery.states import TokenState
 from trigger_celery.testing import Harness
+from trigger_celery.vocabulary.records import StoredToken
+from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.conf import config
 from trigger_celery_django.links import token_url
 

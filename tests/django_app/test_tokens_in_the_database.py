@@ -16,11 +16,11 @@ from django.test import Client
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery import Token, complete_token, create_token, step, wait_for_token
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.authoring.runtime import uninstall
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import install_engine
-from trigger_celery.engine.trigger import trigger
+from trigger_celery.body.runtime import uninstall
+from trigger_celery.client.installed import install_engine
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import drain
 from trigger_celery_django.links import token_url
 from trigger_celery_django.models import Run

@@ -11,12 +11,9 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery.errors import RunCanceled
-from trigger_celery.identity import new_id
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_records import ending, event_wait, new_run, sleeping
-from trigger_celery.testing.contract_records import suspension as on
-from trigger_celery.testing.contract_tools import (
+from trigger_celery.testing.contract.records import ending, event_wait, new_run, sleeping
+from trigger_celery.testing.contract.records import suspension as on
+from trigger_celery.testing.contract.tools import (
     checkpoint,
     claim,
     emitted,
@@ -27,6 +24,9 @@ from trigger_celery.testing.contract_tools import (
     wait_ids,
 )
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint, History, Run
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from trigger_celery.authoring.definition import Registry
-from trigger_celery.authoring.runtime import uninstall
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import install_engine
-from trigger_celery.records import Subscription
+from trigger_celery.body.runtime import uninstall
+from trigger_celery.client.installed import install_engine
+from trigger_celery.declare.definition import Registry
+from trigger_celery.engine.core import Engine
+from trigger_celery.vocabulary.records import Subscription
 from trigger_celery_django.models import Event, Run
 from trigger_celery_django.store import DjangoStore
 

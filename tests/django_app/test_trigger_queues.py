@@ -13,14 +13,14 @@ from django.core.management import CommandError, call_command
 
 from testproject.shop.tasks import linear
 from trigger_celery import Queue, get_queue, pause_queue
-from trigger_celery.authoring.queues import queues as declared_queues
-from trigger_celery.engine import manage
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.knowing import Discovery
-from trigger_celery.identity import new_token
-from trigger_celery.records import Claim, Limits, Rate
-from trigger_celery.signals import QueueNews
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.declare.queue import queues as declared_queues
+from trigger_celery.engine.process.discovery import Discovery
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.news import QueueNews
+from trigger_celery.vocabulary.records import Claim, Limits, Rate
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue
 from trigger_celery_django.signals import queue_paused, queue_resumed
 
@@ -324,12 +324,12 @@ def test_to_release_needs_a_person_or_a_yes(held: UUID, typed: Callable[[str], N
     assert "its worker has died" in str(refused("release", str(held)))
     typed("yes")
     refused("release", str(held))
-    assert manage.get(installed_engine(), held).state is RunState.EXECUTING
+    assert run_control.get(installed_engine(), held).state is RunState.EXECUTING
     typed("release")
     out, err = called("release", str(held), "--reason", "host is gone", "--by", "ann")
     assert out == f"{held}: released\n"
     assert "web1:7" in err
-    run = manage.get(installed_engine(), held)
+    run = run_control.get(installed_engine(), held)
     assert (run.state, run.crashes) == (RunState.QUEUED, 1)
     last = installed_engine().store.runs.history(held)[-1]
     assert (last.verb, json.loads(last.data)) == (
@@ -397,7 +397,7 @@ def test_a_dry_run_changes_nothing(held: UUID) -> None:
         "failed": {},
     }
     assert [get_queue(name) for name in ("*", "emails", "reports")] == before
-    assert manage.get(installed_engine(), held).state is RunState.EXECUTING
+    assert run_control.get(installed_engine(), held).state is RunState.EXECUTING
 
 
 def test_what_was_done_is_told_as_json() -> None:

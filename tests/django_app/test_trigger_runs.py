@@ -13,21 +13,16 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
-from trigger_celery.authoring.definition import define, registry
+from trigger_celery.declare.definition import define, registry
 from trigger_celery.errors import RunCanceled
-from trigger_celery.identity import new_id
-from trigger_celery.records import OF_TASK
-from trigger_celery.states import RunState
-from trigger_celery.testing.contract_queue_tools import QUEUE, limit, start
-from trigger_celery.testing.contract_records import TASK, ending, new_run
-from trigger_celery.testing.contract_tools import (
-    checkpoint,
-    claim,
-    got,
-    queued,
-)
+from trigger_celery.testing.contract.queue_tools import QUEUE, limit, start
+from trigger_celery.testing.contract.records import TASK, ending, new_run
+from trigger_celery.testing.contract.tools import checkpoint, claim, got, queued
 from trigger_celery.values import JsonCodec
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import OF_TASK
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management import bulk
 from trigger_celery_django.models import DeadLetter, Run
 from trigger_celery_django.store import DjangoStore
@@ -337,7 +332,7 @@ def test_an_interrupted_verb_says_how_far_it_came(
     def interrupt(*args: object, **kwargs: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trigger_celery.engine.manage.cancel", interrupt)
+    monkeypatch.setattr("trigger_celery.engine.runs.control.cancel", interrupt)
     error = refused("cancel", run_id)
     assert (error.returncode, str(error)) == (130, "interrupted: 0 of 1 runs were dealt with")
 

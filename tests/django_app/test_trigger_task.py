@@ -14,11 +14,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from testproject.shop.tasks import failing, linear
-from trigger_celery.engine import manage
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.records import Run as RunRecord
 from trigger_celery.testing.drain import execute_declared
+from trigger_celery.vocabulary.records import Run as RunRecord
 from trigger_celery_django.models import Run, RunKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,13 +38,13 @@ def called(*args: str) -> tuple[str, str, int]:
 def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Execute the run whenever the command looks for its end."""
     monkeypatch.setenv("TC_EFFECTS", str(tmp_path / "effects"))
-    look: Callable[..., RunRecord] = manage.get
+    look: Callable[..., RunRecord] = run_control.get
 
     def executed(engine: Any, run_id: UUID) -> RunRecord:
         execute_declared(engine, look(engine, run_id))
         return look(engine, run_id)
 
-    monkeypatch.setattr(manage, "get", executed)
+    monkeypatch.setattr(run_control, "get", executed)
 
 
 def test_it_starts_a_run_and_prints_its_id() -> None:
@@ -127,7 +127,7 @@ def test_a_database_that_goes_away_after_the_start_is_exit_code_4(
     def away(*args: object) -> None:
         raise StoreUnavailable("the database is away")
 
-    monkeypatch.setattr(manage, "get", away)
+    monkeypatch.setattr(run_control, "get", away)
     with pytest.raises(CommandError, match="goes on: the database is away") as lost:
         called("linear", "--args", "[1]", how)
     assert lost.value.returncode == 4
@@ -140,7 +140,7 @@ def test_an_interrupted_wait_is_exit_code_130_and_names_the_run(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manage, "get", interrupt)
+    monkeypatch.setattr(run_control, "get", interrupt)
     out, err, code = called("linear", "--args", "[1]", "--wait")
     assert (out, code) == ("", 130)
     assert f"interrupted; run {Run.objects.get().pk} goes on" in err

@@ -23,7 +23,7 @@ from testproject.celery import app
 from testproject.shop import tasks
 from trigger_celery import send_event
 from trigger_celery.errors import UsageError
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
 
 pytestmark = [

@@ -19,7 +19,7 @@ from testproject.shop.tasks import (
     tagged_sum,
     total,
 )
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 
 pytestmark = [
     pytest.mark.requires("redis"),

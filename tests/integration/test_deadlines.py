@@ -9,7 +9,7 @@ from support.waiting import eventually
 from support.workers import Site, Worker
 from testproject.shop.tasks import linear, tagged_error, waiter, with_hold
 from trigger_celery.errors import RunExpired, RunTimedOut
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 
 pytestmark = [
     pytest.mark.requires("redis"),

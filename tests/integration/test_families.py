@@ -12,12 +12,12 @@ from support.waiting import eventually
 from support.workers import Site
 from testproject.shop.tasks import patient_parent, squares
 from trigger_celery import send_event
-from trigger_celery.engine import manage
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.fan_out import child_id
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.execution.fan_out import child_id
+from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import ChildRunFailed
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 
 PLACE = ("redis", "redis")
 pytestmark = [pytest.mark.requires("redis"), pytest.mark.usefixtures("worker")]
@@ -27,7 +27,7 @@ def children(result: AsyncResult[object], task: str, count: int) -> list[Run]:
     """Return the runs that a run started."""
     parent = UUID(str(result.id))
     ids = [child_id(parent, task, index) for index in range(count)]
-    return [manage.get(installed_engine(), run_id) for run_id in ids]
+    return [run_control.get(installed_engine(), run_id) for run_id in ids]
 
 
 def test_a_parent_gets_the_results_of_twenty_children_in_order(place: Site) -> None:
@@ -57,7 +57,7 @@ def test_children_without_results_in_celery_wake_their_parent() -> None:
 def test_cancel_reaches_the_children() -> None:
     result = patient_parent.delay([201, 202, 203])
     wait_for_run(result, RunState.SUSPENDED)
-    manage.cancel(installed_engine(), UUID(str(result.id)), "enough")
+    run_control.cancel(installed_engine(), UUID(str(result.id)), "enough")
 
     def all_over() -> bool:
         found = children(result, "patient-child", 3)

@@ -12,7 +12,7 @@ from support.waiting import eventually
 from support.workers import Site, Worker
 from testproject.shop.tasks import hooked
 from trigger_celery import cancel_run, send_event
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 
 pytestmark = [pytest.mark.requires("redis"), pytest.mark.usefixtures("worker")]
 PLACE = ("redis", "redis")

@@ -15,8 +15,8 @@ from support.waiting import eventually
 from support.workers import Site
 from testproject.shop.tasks import patient_parent
 from trigger_celery import send_event
-from trigger_celery.engine.fan_out import child_id
-from trigger_celery.states import RunState
+from trigger_celery.engine.execution.fan_out import child_id
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import History, Run
 
 PLACE = ("redis", "redis")

@@ -18,10 +18,10 @@ from support.workers import Site, Worker
 from testproject.celery import app
 from testproject.shop.tasks import linear, nap, waiter
 from trigger_celery import send_event
-from trigger_celery.binding.dispatcher import CeleryDispatcher
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.records import Nudge
-from trigger_celery.states import RunState
+from trigger_celery.celery.dispatcher import CeleryDispatcher
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.vocabulary.records import Nudge
+from trigger_celery.vocabulary.states import RunState
 
 PLACE = ("redis", "django-db")
 pytestmark = [pytest.mark.requires("redis"), pytest.mark.usefixtures("worker")]

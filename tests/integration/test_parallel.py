@@ -11,7 +11,7 @@ from support.workers import Site, Worker
 from testproject.shop.models import Effect
 from testproject.shop.tasks import beside, timed
 from trigger_celery import send_event
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import FailedAttempt, Wait
 
 PLACE = ("redis", "redis")

@@ -17,8 +17,8 @@ from support.workers import Site, site
 from testproject.shop import tasks
 from testproject.shop.models import Effect
 from trigger_celery import send_event
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.vocabulary.states import RunState
 
 PLACES = [
     pytest.param(("redis", "prefork"), marks=pytest.mark.requires("redis"), id="redis-prefork"),

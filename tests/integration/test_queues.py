@@ -20,11 +20,11 @@ from support.workers import Site, Worker
 from testproject.celery import app
 from testproject.shop.tasks import linear, waiter, with_hold, with_long_lease
 from trigger_celery import send_event
-from trigger_celery.engine import manage
-from trigger_celery.engine.declared import sync_declared
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 
 PLACE = ("redis", "redis")
@@ -152,7 +152,7 @@ def test_the_slot_of_a_canceled_run_is_free_while_its_body_is_still_there(
     results = enter_all(3, with_long_lease, "canceled")
     eventually(lambda: monitor.count(QUEUE).running == LIMIT)
     (victim, _) = executing(results)
-    manage.cancel(installed_engine(), victim.id)
+    run_control.cancel(installed_engine(), victim.id)
     eventually(lambda: monitor.count(QUEUE).begun == LIMIT + 1, what="its slot is taken")
     barrier.unlink()
     left = [result for result in results if result.id != str(victim.id)]

@@ -11,7 +11,7 @@ from support.celery_states import run_of, value_of, wait_for_run, wait_for_state
 from support.waiting import eventually
 from support.workers import Site, Worker
 from testproject.shop.tasks import linear, tagged_error, tagged_sum, waiter, with_hold
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 
 pytestmark = [
     # An app that is pointed at another backend in mid-process drops the control mailbox's socket.

@@ -11,7 +11,7 @@ from support.celery_states import run_of, value_of, wait_until_published
 from support.waiting import eventually
 from support.workers import Site
 from testproject.shop.tasks import limited, tagged, tagged_error, with_hold, with_long_lease
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 
 PLACE = ("redis", "redis")
 pytestmark = pytest.mark.requires("redis")

@@ -7,7 +7,7 @@ import pytest
 from support.celery_states import value_of, wait_until_published
 from support.workers import Site
 from testproject.shop.tasks import soft_limited, tagged, tagged_error
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import FailedAttempt
 
 PLACE = ("redis", "redis")

@@ -16,10 +16,10 @@ from support.waiting import eventually
 from support.workers import Site, queue
 from testproject.celery import app
 from testproject.shop.tasks import nap, plain_half_second
-from trigger_celery.binding.housekeeping import SWEEP
-from trigger_celery.binding.worker import ENTRY
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.states import RunState
+from trigger_celery.celery.housekeeping import SWEEP
+from trigger_celery.celery.worker import ENTRY
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.vocabulary.states import RunState
 
 PLACE = ("redis", "django-db")
 pytestmark = pytest.mark.requires("redis")

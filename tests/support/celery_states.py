@@ -8,10 +8,10 @@ from uuid import UUID
 from celery.result import AsyncResult
 
 from support.waiting import eventually
-from trigger_celery.engine import manage
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 
 LIMIT = 20
 
@@ -23,7 +23,7 @@ def value_of(result: Any) -> Any:
 
 def run_of(result: AsyncResult[Any]) -> Run:
     """Return the run behind a result."""
-    return manage.get(installed_engine(), UUID(str(result.id)))
+    return run_control.get(installed_engine(), UUID(str(result.id)))
 
 
 def wait_for_run(result: AsyncResult[Any], *states: RunState) -> Run:

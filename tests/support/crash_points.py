@@ -10,19 +10,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.authoring.definition import Registry, define
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.events import send_event
-from trigger_celery.engine.lease import LeaseKeeper
-from trigger_celery.engine.runner import execute, published
-from trigger_celery.engine.sweep import sweep
-from trigger_celery.engine.trigger import trigger
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute, published
+from trigger_celery.engine.process.leases import LeaseKeeper
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.engine.waking.events import send_event
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.identity import new_id
 from trigger_celery.ports import Store
-from trigger_celery.records import Nudge, Run
 from trigger_celery.testing import FaultStore, ManualClock, SimulatedCrash
 from trigger_celery.testing.faults import Plan
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Nudge, Run
 
 TICK = timedelta(seconds=20)
 PATIENCE = 200

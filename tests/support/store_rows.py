@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from trigger_celery_django.store.hot import (
-    postgresql,
-    postgresql_admissions,
-    postgresql_claims,
-    sending,
-)
+from trigger_celery_django.store.postgresql import admissions, claims, verbs
+from trigger_celery_django.store.postgresql import connection as sending
 
 
 @contextmanager
@@ -37,7 +33,7 @@ def sent(alias: str) -> Iterator[list[str]]:
         return execute(sql, params, many, context)
 
     with pytest.MonkeyPatch.context() as patch, connections[alias].execute_wrapper(wrapped):
-        for module in (postgresql, postgresql_admissions, postgresql_claims):
+        for module in (verbs, admissions, claims):
             patch.setattr(module, "execute", raw)
         yield statements
 

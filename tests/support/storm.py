@@ -17,14 +17,25 @@ from uuid import UUID
 from django.db import connections
 
 from support.waiting import eventually
-from trigger_celery.engine import manage, managing_queues, queues
-from trigger_celery.engine.app import Engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import admission
+from trigger_celery.engine.queues import control as queue_control
+from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import LeaseLost
-from trigger_celery.identity import new_token
 from trigger_celery.ports import Clock
-from trigger_celery.records import Claim, Claimed, Ending, NewRun, NewWait, Nudge, StepKind, Suspend
-from trigger_celery.states import TERMINAL, RunState
 from trigger_celery.testing.alarm import ManualAlarm
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import (
+    Claim,
+    Claimed,
+    Ending,
+    NewRun,
+    NewWait,
+    Nudge,
+    StepKind,
+    Suspend,
+)
+from trigger_celery.vocabulary.states import TERMINAL, RunState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store import DjangoStore
@@ -100,7 +111,7 @@ class Storm:
         """Create runs, and let in who may begin, as a trigger does."""
         created = self.store.runs.create(runs)
         self._runs += runs
-        queues.announce(self.engine, runs, created)
+        admission.announce(self.engine, runs, created)
 
     @contextmanager
     def raging(self) -> Iterator[None]:
@@ -143,19 +154,19 @@ class Storm:
     def cancel(self, number: int, dice: random.Random) -> None:
         """Cancel so many runs, whatever they do."""
         for run in dice.sample(self._runs, number):
-            manage.cancel(self.engine, run.id, "the storm")
+            run_control.cancel(self.engine, run.id, "the storm")
 
     def limit(self, name: str, concurrency: int) -> None:
         """Let people change a limit."""
-        managing_queues.limit(self.engine, name, {"concurrency_limit": concurrency})
+        queue_control.limit(self.engine, name, {"concurrency_limit": concurrency})
 
     def pause(self, name: str) -> None:
         """Let people pause a queue."""
-        assert managing_queues.pause(self.engine, name)
+        assert queue_control.pause(self.engine, name)
 
     def resume(self, name: str) -> None:
         """Let people resume it."""
-        assert managing_queues.resume(self.engine, name)
+        assert queue_control.resume(self.engine, name)
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         try:
@@ -198,7 +209,7 @@ class Storm:
             with suppress(LeaseLost):  # it was canceled
                 self._leave(claimed, worker, dice)
         finally:
-            queues.left(self.engine, claimed, since=sent_at)
+            admission.left(self.engine, claimed, since=sent_at)
 
     def _leave(self, claimed: Claimed, worker: str, dice: random.Random) -> None:
         lease, token = claimed.lease, new_token()

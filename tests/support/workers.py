@@ -24,13 +24,13 @@ from support.databases import child_environment
 from support.services import SERVICES
 from support.waiting import eventually
 from testproject.celery import app
-from trigger_celery.binding.dispatcher import CeleryDispatcher
-from trigger_celery.binding.housekeeping import own_queue
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.celery.dispatcher import CeleryDispatcher
+from trigger_celery.celery.housekeeping import own_queue
+from trigger_celery.client.installed import installed_engine
 
 FOLDER = Path(os.environ["TC_TMP"])
 PREFIX = os.environ["TC_PREFIX"]
-FILES = "trigger_celery.binding.files:Transport"
+FILES = "trigger_celery.celery.file_transport:Transport"
 """Our own transport for brokers in a folder."""
 QUICK = {"SWEEP_INTERVAL": 0.2, "NUDGE_INTERVAL": 1}
 """Settings under which tests do not wait long for the sweep."""

@@ -25,11 +25,13 @@ from django_celery_results.backends import DatabaseBackend
 from testproject.shop.models import Effect
 from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
 from trigger_celery import current_run, durable_task, sleep, step, wait_for_event
-from trigger_celery.binding.housekeeping import SWEEP
-from trigger_celery.engine import children, fan_out, matching, settle
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.celery.housekeeping import SWEEP
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.execution import fan_out, settle
+from trigger_celery.engine.runs import children
+from trigger_celery.engine.waking import matching
 from trigger_celery.ports import Dispatcher
-from trigger_celery.records import Nudge
+from trigger_celery.vocabulary.records import Nudge
 
 SEED = 20261122
 

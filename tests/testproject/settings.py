@@ -72,7 +72,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_BROKER_URL = brokers.url()
 CELERY_BROKER_TRANSPORT_OPTIONS = brokers.transport_options(TMP)
 if brokers.CHOSEN == "filesystem":  # kombu's own reads messages that are half written
-    CELERY_BROKER_TRANSPORT = "trigger_celery.binding.files:Transport"
+    CELERY_BROKER_TRANSPORT = "trigger_celery.celery.file_transport:Transport"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = f"{PREFIX}.default"
 CELERY_TASK_QUEUES = [

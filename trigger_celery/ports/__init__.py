@@ -4,7 +4,7 @@ Laws every :class:`Store` keeps, checked by ``trigger_celery.testing.StoreContra
 
 * Each verb is one short transaction of its own, except where it says *in the caller's
   transaction*. It never joins a transaction of user code otherwise.
-* A verb that takes a :class:`~trigger_celery.records.Lease` writes only while the run is
+* A verb that takes a :class:`~trigger_celery.vocabulary.records.Lease` writes only while the run is
   executing under exactly this fence and token of its claim, tested in the same statement or
   transaction as the write; else it raises :exc:`~trigger_celery.errors.LeaseLost` and
   writes nothing.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records import ChildEnd, Created, Lease, NewRun, Nudge
+from trigger_celery.vocabulary.records import ChildEnd, Created, Lease, NewRun, Nudge
 
 
 class Children(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records import HeldKey, KeyPurpose, NewKey, PushBack
+from trigger_celery.vocabulary.records import HeldKey, KeyPurpose, NewKey, PushBack
 
 
 class Keys(Protocol):

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records.managing import Place
-from trigger_celery.records.runs import Nudge
+from trigger_celery.vocabulary.records.managing import Place
+from trigger_celery.vocabulary.records.runs import Nudge
 
 
 class Managing(Protocol):

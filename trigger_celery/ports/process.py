@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from trigger_celery.records import Nudge
+from trigger_celery.vocabulary.records import Nudge
 
 
 class Dispatcher(Protocol):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records.queues import (
+from trigger_celery.vocabulary.records.queues import (
     Admitted,
     Holder,
     Limits,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records import (
+from trigger_celery.vocabulary.records import (
     Checkpoint,
     Claim,
     Claimed,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from trigger_celery.records import Schedule, ScheduleChange
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.records import Schedule, ScheduleChange
+from trigger_celery.vocabulary.states import RunState
 
 Decide: TypeAlias = Callable[[Schedule, RunState | None, datetime], ScheduleChange | None]
 """From a locked schedule, the state of its last run (None without one) and the time now: the

@@ -16,7 +16,7 @@ from trigger_celery.ports.schedules import Schedules
 from trigger_celery.ports.subscriptions import Subscriptions
 from trigger_celery.ports.tokens import OpenWaits, Tokens
 from trigger_celery.ports.waits import Events, Sweeps, Waits
-from trigger_celery.records import TaskVersion
+from trigger_celery.vocabulary.records import TaskVersion
 
 
 class Store(Protocol):

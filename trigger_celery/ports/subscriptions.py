@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from trigger_celery.records import Subscription
+from trigger_celery.vocabulary.records import Subscription
 
 
 class Subscriptions(Protocol):

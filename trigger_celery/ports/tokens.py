@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records import NewToken, Nudge, OpenWait, StoredToken
-from trigger_celery.states import TokenState, WaitState
+from trigger_celery.vocabulary.records import NewToken, Nudge, OpenWait, StoredToken
+from trigger_celery.vocabulary.states import TokenState, WaitState
 
 
 class Tokens(Protocol):

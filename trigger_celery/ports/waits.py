@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.records import (
+from trigger_celery.vocabulary.records import (
     Audience,
     Candidate,
     Due,
@@ -17,7 +17,7 @@ from trigger_celery.records import (
     Nudge,
     Suspend,
 )
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.vocabulary.states import RunState, WaitState
 
 
 class Waits(Protocol):

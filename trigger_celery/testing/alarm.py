@@ -9,7 +9,7 @@ from trigger_celery.ports import Clock
 
 
 class ManualAlarm:
-    """Implements :class:`trigger_celery.engine.alarm.Alarm`; :meth:`ring` makes the due calls."""
+    """An :class:`~trigger_celery.engine.process.alarm.Alarm` whose due calls :meth:`ring` makes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.authoring.definition import TaskDefinition
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.outcome import Executed
-from trigger_celery.engine.runner import execute, published
-from trigger_celery.engine.sweep import sweep
+from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute, published
+from trigger_celery.engine.segment.outcome import Executed
+from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.errors import UnknownTask
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 
 YEAR = timedelta(days=365)
 _SHORTEST = timedelta(milliseconds=1)

@@ -30,7 +30,7 @@ from trigger_celery.ports import (
     Tokens,
     Waits,
 )
-from trigger_celery.records import TaskVersion
+from trigger_celery.vocabulary.records import TaskVersion
 
 T = TypeVar("T")
 

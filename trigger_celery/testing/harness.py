@@ -20,25 +20,25 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from trigger_celery.authoring.definition import Registry, TaskDefinition, define
-from trigger_celery.authoring.runtime import Verbs, uninstall
+from trigger_celery.body.runtime import Verbs, uninstall
+from trigger_celery.client.installed import install_engine
 from trigger_celery.config import Config
-from trigger_celery.engine import manage
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.events import send_event
-from trigger_celery.engine.facade import install_engine
-from trigger_celery.engine.outcome import Executed, stored_error
-from trigger_celery.engine.subscribing import synchronize
-from trigger_celery.engine.sweep import sweep
-from trigger_celery.engine.trigger import trigger
+from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.segment.outcome import Executed, stored_error
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.engine.waking.events import send_event
+from trigger_celery.engine.waking.subscriptions import synchronize
 from trigger_celery.errors import RunError
 from trigger_celery.ports import Store
-from trigger_celery.records import Nudge, Outcome, Run
-from trigger_celery.states import RunState, WaitState
 from trigger_celery.testing.alarm import ManualAlarm
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.drain import YEAR, drain, execute_declared
-from trigger_celery.testing.memory import MemoryStore
+from trigger_celery.testing.memory.store import MemoryStore
+from trigger_celery.vocabulary.records import Nudge, Outcome, Run
+from trigger_celery.vocabulary.states import RunState, WaitState
 
 
 class RecordingDispatcher:
@@ -125,11 +125,11 @@ class Harness:
 
     def cancel(self, run_id: UUID, reason: str = "") -> bool:
         """Cancel a run; False if it had ended already."""
-        return manage.cancel(self.engine, run_id, reason)
+        return run_control.cancel(self.engine, run_id, reason)
 
     def retry(self, run_id: UUID) -> None:
         """Queue a failed run again."""
-        manage.retry(self.engine, run_id)
+        run_control.retry(self.engine, run_id)
 
     def advance(self, delta: timedelta) -> None:
         """Let time pass; nothing else happens before something is executed or swept."""
@@ -159,7 +159,7 @@ class Harness:
 
     def run(self, run_id: UUID) -> Run:
         """Return the run as it is stored. Raises ``RunNotFound``."""
-        return manage.get(self.engine, run_id)
+        return run_control.get(self.engine, run_id)
 
     def result(self, run_id: UUID) -> Any:
         """Return what a completed run returned.

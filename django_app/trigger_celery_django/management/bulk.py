@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Max, Min
 
 from trigger_celery.errors import TriggerError
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.asking import confirm
 from trigger_celery_django.management.choosing import add_filters, chosen, has_filter
 from trigger_celery_django.management.printing import as_json, cell, count

@@ -9,13 +9,13 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import router
 
-from trigger_celery.authoring.managing import as_run_id
+from trigger_celery.body.managing_runs import as_run_id
 from trigger_celery.errors import RunNotFound
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.printing import length
 from trigger_celery_django.models import DeadLetter, Run, RunTag
 from trigger_celery_django.querysets import RunQuerySet
-from trigger_celery_django.store.times import DatabaseNow
+from trigger_celery_django.store.common.times import DatabaseNow
 
 FILTERS = ("state", "task", "tag", "since", "dead_letters")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trigger_celery.authoring.run_info import RunInfo
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.info import AS_STORED, info
+from trigger_celery.body.run_info import RunInfo
+from trigger_celery.client.run_info import AS_STORED, info
+from trigger_celery.engine.core import Engine
 from trigger_celery.errors import TriggerError
-from trigger_celery.records import Run as RunRecord
-from trigger_celery.records import in_line_of
-from trigger_celery.states import RunState
 from trigger_celery.values.failures import Failure, from_text
+from trigger_celery.vocabulary.records import Run as RunRecord
+from trigger_celery.vocabulary.records import in_line_of
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
 
 COLUMNS = ("id", "task", "state", "attempt", "created_at", "finished_at", "error")

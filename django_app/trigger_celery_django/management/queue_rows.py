@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
-from trigger_celery.authoring.limits import ARGUMENTS, RateLimit
-from trigger_celery.authoring.queue_info import QueueInfo
+from trigger_celery.body.queue_info import QueueInfo
+from trigger_celery.declare.limits import ARGUMENTS, RateLimit
 from trigger_celery.errors import TriggerError
-from trigger_celery.records import Holder, Limits, Rate
+from trigger_celery.vocabulary.records import Holder, Limits, Rate
 from trigger_celery_django.management.printing import length
 
 COLUMNS = (

@@ -8,7 +8,7 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-import trigger_celery.identity
+import trigger_celery.vocabulary.identity
 import trigger_celery_django.fields
 
 
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=trigger_celery.identity.new_id,
+                        default=trigger_celery.vocabulary.identity.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -380,7 +380,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=trigger_celery.identity.new_id,
+                        default=trigger_celery.vocabulary.identity.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -433,7 +433,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=trigger_celery.identity.new_id,
+                        default=trigger_celery.vocabulary.identity.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,

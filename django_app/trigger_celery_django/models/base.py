@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from trigger_celery.records import Overlap, StepKind
-from trigger_celery.states import RunState, TokenState, WaitState
+from trigger_celery.vocabulary.records import Overlap, StepKind
+from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django.fields import PayloadField
 
 NAME_LENGTH = 255

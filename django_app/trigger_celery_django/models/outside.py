@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from trigger_celery.identity import new_id
-from trigger_celery.states import TokenState
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.fields import PartialIndex, PayloadField
 from trigger_celery_django.models.base import NAME_LENGTH, choices
 from trigger_celery_django.models.runs import Run

@@ -7,9 +7,9 @@ from datetime import timedelta
 from django.db import models
 from django.db.models import Q
 
-from trigger_celery.identity import new_id
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, Measured, choices
 from trigger_celery_django.querysets import DeadLetterQuerySet, RunQuerySet

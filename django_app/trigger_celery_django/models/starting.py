@@ -7,8 +7,8 @@ from datetime import timedelta
 from django.db import models
 from django.utils.timezone import now
 
-from trigger_celery.identity import new_id
-from trigger_celery.records import Overlap
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Overlap
 from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import NAME_LENGTH, choices
 from trigger_celery_django.models.runs import Run

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from trigger_celery.records import StepKind
-from trigger_celery.states import WaitState
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, choices
 from trigger_celery_django.models.runs import Run

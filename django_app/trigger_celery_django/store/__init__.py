@@ -9,23 +9,23 @@ from datetime import datetime
 
 from django.db import connections, router, transaction
 
-from trigger_celery.records import TaskVersion
+from trigger_celery.vocabulary.records import TaskVersion
 from trigger_celery_django import models
-from trigger_celery_django.store import counting, transactions
 from trigger_celery_django.store.checkpoints import DjangoCheckpoints
 from trigger_celery_django.store.children import DjangoChildren
+from trigger_celery_django.store.choice import hot_verbs
+from trigger_celery_django.store.common import statement_counts, transactions
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.events import DjangoEvents
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.hot.choice import hot_verbs
 from trigger_celery_django.store.keys import DjangoKeys
 from trigger_celery_django.store.managing import DjangoManaging
 from trigger_celery_django.store.open_waits import DjangoOpenWaits
-from trigger_celery_django.store.queues import DjangoQueues
+from trigger_celery_django.store.queues.store import DjangoQueues
 from trigger_celery_django.store.runs import DjangoRuns
 from trigger_celery_django.store.schedules import DjangoSchedules
 from trigger_celery_django.store.subscriptions import DjangoSubscriptions
 from trigger_celery_django.store.sweeps import DjangoSweeps
-from trigger_celery_django.store.times import DatabaseNow, read_now
 from trigger_celery_django.store.tokens import DjangoTokens
 from trigger_celery_django.store.waits import DjangoWaits
 
@@ -56,7 +56,7 @@ class DjangoStore:
         self.open_waits = DjangoOpenWaits(self._guard)
         self.schedules = DjangoSchedules(self._guard, self.runs)
         self.queues = DjangoQueues(self._guard)
-        counting.install()
+        statement_counts.install()
 
     def remember_version(self, version: TaskVersion) -> None:
         """Keep the source of a task under its digest; nothing happens if it is there."""
@@ -107,7 +107,7 @@ class DjangoStore:
 
     def query_count(self) -> int:
         """Return how many statements user code sent in this thread so far."""
-        return counting.statements()
+        return statement_counts.statements()
 
     def release(self) -> None:
         """Close what this thread holds of any database: user code may have used others."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from trigger_celery.records import Checkpoint, FailedAttempt, Lease, Outcomes
-from trigger_celery_django.store.guard import Guard
+from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Lease, Outcomes
+from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.hot import Hot
 
 

@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
-from trigger_celery.records import ChildEnd, Created, Lease, NewRun, Nudge
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.vocabulary.records import ChildEnd, Created, Lease, NewRun, Nudge
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
-from trigger_celery_django.store.guard import Guard, lost
+from trigger_celery_django.store.common.guard import Guard, lost
+from trigger_celery_django.store.common.rows import check_length, noted, nudge
+from trigger_celery_django.store.common.tags import add_tags
+from trigger_celery_django.store.common.times import DatabaseNow
 from trigger_celery_django.store.hot import Hot
-from trigger_celery_django.store.rows import check_length, noted, nudge
-from trigger_celery_django.store.tags import add_tags
-from trigger_celery_django.store.times import DatabaseNow
 
 _LIVE = sorted(state for state in RunState if not state.terminal)
 _SHOWN = 10

@@ -7,13 +7,13 @@ from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
-from trigger_celery.records import Audience, Event, NewEvent
+from trigger_celery.vocabulary.records import Audience, Event, NewEvent
 from trigger_celery_django import models
-from trigger_celery_django.store import counting
-from trigger_celery_django.store.guard import Guard
+from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import check_length, event_record
+from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.hot import Hot
-from trigger_celery_django.store.rows import check_length, event_record
-from trigger_celery_django.store.times import DatabaseNow, read_now
 
 
 class DjangoEvents:
@@ -32,7 +32,7 @@ class DjangoEvents:
         check_length("event id", event.id)
         check_length("event name", event.name)
         check_length("event source", event.source)
-        with counting.paused:
+        with statement_counts.paused:
             inserted = self._hot.add_event(event)
         if inserted is None:
             return None

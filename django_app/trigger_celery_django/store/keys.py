@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.admission import line_at
-from trigger_celery.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store import counting
-from trigger_celery_django.store.bulk import upsert
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.rows import noted, tags_text
-from trigger_celery_django.store.tags import replace_tags
-from trigger_celery_django.store.times import read_now
+from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common.bulk import upsert
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import noted, tags_text
+from trigger_celery_django.store.common.tags import replace_tags
+from trigger_celery_django.store.common.times import read_now
 
 _BATCH = 500
 _PUSHED = ("available_at", "line_at", "due_at", "deadline_at", "input", "tags", "metadata")
@@ -35,7 +35,7 @@ class DjangoKeys:
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
         """Return who holds these keys, in their order; a free one is given to who asks."""
         held: list[HeldKey] = []
-        with counting.paused:
+        with statement_counts.paused:
             now = read_now(self._guard.connection)
             for start in range(0, len(keys), _BATCH):
                 held += self._hold(keys[start : start + _BATCH], now)
@@ -43,26 +43,26 @@ class DjangoKeys:
 
     def take(self, key: NewKey) -> None:
         """Give a key that was asked for to who asks, whoever holds it."""
-        with counting.paused:
+        with statement_counts.paused:
             held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
             held.update(**_holder(key, read_now(self._guard.connection)))
 
     def drop(self, run_ids: Collection[UUID]) -> None:
         """Free the keys that these runs hold."""
         ids = list(run_ids)
-        with counting.paused:
+        with statement_counts.paused:
             for start in range(0, len(ids), _BATCH):
                 self._keys().filter(run__in=ids[start : start + _BATCH]).delete()
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
         """Free a key; return False if nobody held it."""
-        with counting.paused:
+        with statement_counts.paused:
             key = self._keys().filter(purpose=purpose, task=task, digest=digest)
             return bool(key.delete()[0])
 
     def push_back(self, push: PushBack) -> bool:
         """Put off a run that is queued and was never started; return False for any other."""
-        with counting.paused:
+        with statement_counts.paused:
             locked = models.Run.objects.using(self._alias).select_for_update()
             run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()
             if run is None:

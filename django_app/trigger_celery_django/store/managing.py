@@ -9,14 +9,14 @@ from uuid import UUID
 
 from django.db.models import Min, Model
 
-from trigger_celery.admission import line_at
 from trigger_celery.errors import IllegalTransition, RunNotFound
-from trigger_celery.records import Nudge, Place, StepKind
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary.records import Nudge, Place, StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.store import changes, counting
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.rows import first_nudge, noted, nudge
+from trigger_celery_django.store.common import changes, statement_counts
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import first_nudge, noted, nudge
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class DjangoManaging:
 
         The values never leave the database.
         """
-        with counting.paused:
+        with statement_counts.paused:
             # A claim of a run that had a fence loads what is to be replayed.
             models.Run.objects.using(self._alias).filter(pk=run_id).update(fence=1)
             for start in range(0, len(keys), _BATCH):

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from trigger_celery.errors import InvalidTime, WaitNotFound
-from trigger_celery.records import Nudge, OpenWait, StepKind
-from trigger_celery.states import RunState, TokenState, WaitState
+from trigger_celery.vocabulary.records import Nudge, OpenWait, StepKind
+from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.hot import portable_waits
-from trigger_celery_django.store.rows import noted
-from trigger_celery_django.store.times import aware
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import noted
+from trigger_celery_django.store.common.times import aware
+from trigger_celery_django.store.portable import waits as portable_waits
 
 
 class DjangoOpenWaits:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from trigger_celery.errors import IllegalTransition, RunNotFound
-from trigger_celery.records import (
+from trigger_celery.vocabulary.records import (
     Claim,
     Claimed,
     Created,
@@ -19,15 +19,27 @@ from trigger_celery.records import (
     Nudge,
     Run,
 )
-from trigger_celery.states import TERMINAL, UNSUCCESSFUL, RunState, WaitState, check_transition
+from trigger_celery.vocabulary.states import (
+    TERMINAL,
+    UNSUCCESSFUL,
+    RunState,
+    WaitState,
+    check_transition,
+)
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store import changes, counting
-from trigger_celery_django.store.guard import Guard, in_transaction, lost
+from trigger_celery_django.store.common import changes, statement_counts
+from trigger_celery_django.store.common.dead_letters import close_letter
+from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
+from trigger_celery_django.store.common.rows import (
+    check_length,
+    history_record,
+    noted,
+    nudge,
+    run_record,
+)
+from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.hot import Hot
-from trigger_celery_django.store.letters import close_letter
-from trigger_celery_django.store.rows import check_length, history_record, noted, nudge, run_record
-from trigger_celery_django.store.tags import add_tags
 
 T = TypeVar("T")
 
@@ -61,7 +73,7 @@ class DjangoRuns:
             return Created(ids, lines)
 
         if in_transaction(self._guard.connection):
-            with counting.paused:
+            with statement_counts.paused:
                 return insert()
         return self._guard.read(insert)
 

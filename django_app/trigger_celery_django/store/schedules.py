@@ -11,14 +11,14 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from trigger_celery.ports.schedules import Decide
-from trigger_celery.records import Created, Overlap, Schedule, ScheduleChange
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.records import Created, Overlap, Schedule, ScheduleChange
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store import counting
-from trigger_celery_django.store.guard import Guard, in_transaction
-from trigger_celery_django.store.rows import check_length
+from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common.guard import Guard, in_transaction
+from trigger_celery_django.store.common.rows import check_length
+from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.runs import DjangoRuns
-from trigger_celery_django.store.times import DatabaseNow, read_now
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class DjangoSchedules:
     def _write(self, work: Callable[[], T]) -> T:
         """Do the work in the caller's transaction, or in one of its own."""
         if in_transaction(self._guard.connection):
-            with counting.paused:
+            with statement_counts.paused:
                 return work()
         return self._guard.transaction(work)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from trigger_celery.records import Subscription
+from trigger_celery.vocabulary.records import Subscription
 from trigger_celery_django import models
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.hot import portable_audience
-from trigger_celery_django.store.rows import check_length
-from trigger_celery_django.store.times import DatabaseNow
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import check_length
+from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.portable import audience
 
 
 class DjangoSubscriptions:
@@ -49,7 +49,7 @@ class DjangoSubscriptions:
 
     def of(self, name: str, *, after: str, limit: int) -> Sequence[Subscription]:
         """Return subscriptions to this event name of tasks after ``after``, by task."""
-        return portable_audience.subscriptions(self._guard, name, after=after, limit=limit)
+        return audience.subscriptions(self._guard, name, after=after, limit=limit)
 
 
 def _record(row: models.Subscription) -> Subscription:

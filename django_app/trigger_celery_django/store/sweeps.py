@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.records import Due, Lease, Nudge
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.vocabulary.records import Due, Lease, Nudge
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.querysets import RunQuerySet
-from trigger_celery_django.store import changes, deadlines
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.rows import noted, nudge
-from trigger_celery_django.store.times import DatabaseNow, read_now
+from trigger_celery_django.store.common import changes, deadlines
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import noted, nudge
+from trigger_celery_django.store.common.times import DatabaseNow, read_now
 
 
 class DjangoSweeps:

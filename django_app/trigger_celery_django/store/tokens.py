@@ -8,13 +8,13 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from trigger_celery.records import NewToken, StoredToken
-from trigger_celery.states import TokenState
+from trigger_celery.vocabulary.records import NewToken, StoredToken
+from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django import models
-from trigger_celery_django.store import counting
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.rows import tags_text
-from trigger_celery_django.store.times import DatabaseNow, aware, read_now
+from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import tags_text
+from trigger_celery_django.store.common.times import DatabaseNow, aware, read_now
 
 
 class DjangoTokens:
@@ -39,7 +39,7 @@ class DjangoTokens:
             expires_at=None if new.timeout is None else DatabaseNow() + new.timeout,
         )
         tokens = models.Token.objects.using(self._alias)
-        with counting.paused:
+        with statement_counts.paused:
             tokens.bulk_create([row], ignore_conflicts=True)
             return self._record(tokens.get(pk=new.id))
 
@@ -61,7 +61,7 @@ class DjangoTokens:
         tokens = models.Token.objects.using(self._alias).filter(
             alive, pk=token_id, state=TokenState.WAITING
         )
-        with counting.paused:
+        with statement_counts.paused:
             return bool(
                 tokens.update(state=state, value=value, closed_at=DatabaseNow(), closed_by=by)
             )

@@ -6,21 +6,16 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from trigger_celery.records import (
-    LOOKED_FOR,
-    Candidate,
-    Event,
-    Lease,
-    Nudge,
-    Suspend,
-)
-from trigger_celery.states import RunState, WaitState
+from trigger_celery.vocabulary.records import LOOKED_FOR, Candidate, Event, Lease, Nudge, Suspend
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.guard import Guard
-from trigger_celery_django.store.hot import Hot, portable_audience, portable_waits
-from trigger_celery_django.store.rows import event_record
-from trigger_celery_django.store.times import DatabaseNow
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import event_record
+from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.portable import audience
+from trigger_celery_django.store.portable import waits as portable_waits
 
 
 class DjangoWaits:
@@ -64,17 +59,17 @@ class DjangoWaits:
         )
         if key is not None:
             waits = waits.filter(key=key)
-        return portable_audience.read(self._guard, waits.order_by("pk"))
+        return audience.read(self._guard, waits.order_by("pk"))
 
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""
-        return portable_audience.shapes(self._guard, name)
+        return audience.shapes(self._guard, name)
 
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:
         """Return open waits with one of these hashes whose id is over ``after``, by id."""
-        return portable_audience.candidates(self._guard, name, hashes, after=after, limit=limit)
+        return audience.candidates(self._guard, name, hashes, after=after, limit=limit)
 
     def resolve(
         self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False

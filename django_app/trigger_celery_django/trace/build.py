@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from trigger_celery.records import StepKind
-from trigger_celery.states import RunState, WaitState
 from trigger_celery.values.failures import from_text
+from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Wait
 from trigger_celery_django.trace.rows import Rows, read
 from trigger_celery_django.trace.spans import SpanKind, TraceSpan

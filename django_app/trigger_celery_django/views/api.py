@@ -11,11 +11,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from trigger_celery.authoring.events import send_event
-from trigger_celery.engine import manage, tokens
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.starting import find_task, start_one
-from trigger_celery.engine.trigger import Request
+from trigger_celery.body.events import send_event
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.starting import find_task, start_one
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.trigger import Request
+from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import (
     CodecError,
     IdempotencyConflict,
@@ -98,7 +99,7 @@ def trigger_task(request: HttpRequest, *, task: str, by: str) -> HttpResponse:
 def show_run(request: HttpRequest, *, run_id: UUID, by: str) -> HttpResponse:
     """Show a run: its state, times, output and error."""
     engine = installed_engine()
-    return JsonResponse(run_fields(manage.get(engine, run_id)))
+    return JsonResponse(run_fields(run_control.get(engine, run_id)))
 
 
 @endpoint("POST", "cancel")
@@ -106,8 +107,8 @@ def cancel_run(request: HttpRequest, *, run_id: UUID, by: str) -> HttpResponse:
     """Cancel a run: ``{"reason": "..."}``; ``canceled`` is false if it had ended already."""
     given = taken(json_of(request), reason=str)
     engine = installed_engine()
-    manage.get(engine, run_id)
-    canceled = manage.cancel(engine, run_id, given["reason"], by=by)
+    run_control.get(engine, run_id)
+    canceled = run_control.cancel(engine, run_id, given["reason"], by=by)
     return JsonResponse({"id": str(run_id), "canceled": canceled})
 
 

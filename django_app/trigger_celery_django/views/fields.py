@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from trigger_celery.authoring.options import Debounce, TriggerOptions
 from trigger_celery.config import suggest
+from trigger_celery.declare.options import Debounce, TriggerOptions
 from trigger_celery.errors import RequestRefused, UnknownOption
-from trigger_celery.records import Run
 from trigger_celery.values.failures import from_text
+from trigger_celery.vocabulary.records import Run
 
 _TIMES = ("created_at", "available_at", "started_at", "finished_at", "deadline_at", "paused_at")
 

@@ -12,9 +12,9 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from trigger_celery.engine import tokens
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import (
     CodecError,
     DecodeError,
@@ -25,9 +25,9 @@ from trigger_celery.errors import (
     TokenClosed,
     TokenNotFound,
 )
-from trigger_celery.records import StoredToken
-from trigger_celery.states import TokenState
 from trigger_celery.values.foreign import parse
+from trigger_celery.vocabulary.records import StoredToken
+from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.links import is_secret
 from trigger_celery_django.views.reading import body_of
 

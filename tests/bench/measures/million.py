@@ -9,8 +9,8 @@ from statistics import median
 
 from bench.contest import Bench, Comparison, alternate
 from bench.crowd import NAME, Crowd, crowd
-from trigger_celery.engine.events import send_event
-from trigger_celery.engine.sweep import sweep
+from trigger_celery.engine.upkeep.sweep import sweep
+from trigger_celery.engine.waking.events import send_event
 from trigger_celery_django.models import Run
 
 BAR = 1.5

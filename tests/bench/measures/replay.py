@@ -16,7 +16,7 @@ from bench.bench_tasks import steps_and_wait
 from bench.contest import Bench, Comparison, Side, alternate
 from bench.inprocess import create, timed
 from trigger_celery import send_event
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint
 
 BAR = 1.0

@@ -13,7 +13,7 @@ from bench.bench_tasks import plain_last, wait
 from bench.contest import Bench, Comparison, Side, alternate
 from bench.counters import TIMEOUT, Stalled, counters
 from trigger_celery import send_event
-from trigger_celery.states import RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run, Wait
 
 BAR = 0.6

@@ -11,12 +11,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from trigger_celery.authoring.names import valid_name
-from trigger_celery.engine.events import emit
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.preview import preview_event
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.waking.events import emit
+from trigger_celery.engine.waking.preview import preview_event
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.foreign import parse
+from trigger_celery.vocabulary.checks import valid_name
 from trigger_celery_django.management.describing import cut
 from trigger_celery_django.management.printing import as_json, count, table
 from trigger_celery_django.models import Event

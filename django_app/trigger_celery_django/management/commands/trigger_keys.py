@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.authoring.durations import LONGEST
 from trigger_celery.errors import UsageError
+from trigger_celery.vocabulary.checks import LONGEST
 from trigger_celery_django.apikeys import PERMISSIONS, create_key, listed_keys, revoke_key
 from trigger_celery_django.management.printing import as_json, cell
 

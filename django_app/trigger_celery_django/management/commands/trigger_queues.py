@@ -9,14 +9,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.authoring.limits import ARGUMENTS
-from trigger_celery.authoring.managing_queues import UNCHANGED
-from trigger_celery.engine import managing_queues
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.known_queues import known
+from trigger_celery.body.managing_queues import UNCHANGED
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.declare.limits import ARGUMENTS
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import control as queue_control
+from trigger_celery.engine.queues.known import known
 from trigger_celery.errors import InvalidOption, TriggerError
-from trigger_celery.records import EVERYTHING
+from trigger_celery.vocabulary.records import EVERYTHING
 from trigger_celery_django.management import queue_rows
 from trigger_celery_django.management.asking import confirm, user
 from trigger_celery_django.management.choosing import run_id
@@ -87,7 +87,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _list(self, engine: Engine, options: dict[str, Any]) -> None:
-        found = managing_queues.all_of(engine)
+        found = queue_control.all_of(engine)
         if not found:
             self.stderr.write("no queues")
         show = queue_rows.row if options["format"] == "table" else queue_rows.data
@@ -96,7 +96,7 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def _show(self, engine: Engine, options: dict[str, Any]) -> None:
-        queue = managing_queues.get(engine, options["name"])
+        queue = queue_control.get(engine, options["name"])
         if options["json"]:
             told = {name: plain(value) for name, value in queue_rows.data(queue).items()}
             self.stdout.write(as_json({"queue": told}))
@@ -107,7 +107,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
 
     def _holders(self, engine: Engine, options: dict[str, Any]) -> None:
-        found = managing_queues.holders(engine, options["name"], limit=options["limit"])
+        found = queue_control.holders(engine, options["name"], limit=options["limit"])
         if not found:
             self.stderr.write("no run holds a slot")
         rows = [queue_rows.holder(each) for each in found]
@@ -122,7 +122,7 @@ class Command(BaseCommand):
         asked = _asked(options)
 
         def act(name: str) -> str:
-            new = managing_queues.pause(engine, name, **asked)
+            new = queue_control.pause(engine, name, **asked)
             return "paused" if new else "was paused already"
 
         self._each(engine, names, act, options)
@@ -131,7 +131,7 @@ class Command(BaseCommand):
         asked = _asked(options)
 
         def act(name: str) -> str:
-            was = managing_queues.resume(engine, name, **asked)
+            was = queue_control.resume(engine, name, **asked)
             return "resumed" if was else "was not paused"
 
         self._each(engine, _chosen(options), act, options)
@@ -139,13 +139,13 @@ class Command(BaseCommand):
     def _limit(self, engine: Engine, options: dict[str, Any]) -> None:
         given = {name: options[name] for name in ARGUMENTS if options[name] is not UNCHANGED}
         try:
-            managing_queues.checked_limits(options["name"], given)
+            queue_control.checked_limits(options["name"], given)
         except InvalidOption as error:
             raise CommandError(str(error), returncode=WRONG_OPTIONS) from error
 
         def act(name: str) -> str:
-            changed = managing_queues.limit(engine, name, given)
-            queue = managing_queues.get(engine, name)
+            changed = queue_control.limit(engine, name, given)
+            queue = queue_control.get(engine, name)
             told = f"{queue_rows.limits_of(queue)}{'' if changed else ', as before'}"
             return f"{told}; {queue_rows.state(queue)}" if queue.stopped else told
 
@@ -153,20 +153,20 @@ class Command(BaseCommand):
 
     def _reset(self, engine: Engine, options: dict[str, Any]) -> None:
         def act(name: str) -> str:
-            changed = managing_queues.reset(engine, name)
-            told = queue_rows.limits_of(managing_queues.get(engine, name))
+            changed = queue_control.reset(engine, name)
+            told = queue_rows.limits_of(queue_control.get(engine, name))
             return told if changed else f"{told}, as before"
 
         self._each(engine, options["names"], act, options)
 
     def _release(self, engine: Engine, options: dict[str, Any]) -> None:
-        run = managing_queues.held_by(engine, run_id(options["run"]))
+        run = queue_control.held_by(engine, run_id(options["run"]))
         self.stderr.write(f"run {run.id} of task {cell(run.task)} is executed by {run.worker}")
         told = "would release"
         if not options["dry_run"]:
             if not options["yes"]:
                 confirm(self, "release", to="take its slot", meant="its worker has died")
-            managing_queues.release(engine, run.id, **_asked(options))
+            queue_control.release(engine, run.id, **_asked(options))
             told = "released"
         self._tell({str(run.id): told}, {}, options)
 

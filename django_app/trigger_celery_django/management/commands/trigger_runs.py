@@ -12,11 +12,12 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
 
-from trigger_celery.engine import copies, manage, pausing
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs import copies
 from trigger_celery.errors import TriggerError
-from trigger_celery.states import TERMINAL, UNSUCCESSFUL, RunState
+from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
 from trigger_celery_django.management import describing
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
 from trigger_celery_django.management.choosing import add_filters, alias, chosen, run_id
@@ -132,7 +133,7 @@ class Command(BaseCommand):
                     raise CommandError(f"run {run.id} is still {run.state}", returncode=4)
                 pause = min(1.0, pause * 1.5)
                 time.sleep(pause if left is None else min(pause, left))
-                run = manage.get(engine, run.id)
+                run = run_control.get(engine, run.id)
         except KeyboardInterrupt:
             raise CommandError(f"run {run.id} is {run.state}", returncode=130) from None
         self._show(engine, {**options, "full": False})
@@ -140,22 +141,22 @@ class Command(BaseCommand):
             raise CommandError(f"run {run.id} ended as {run.state}", returncode=3)
 
     def _cancel(self, engine: Engine, options: dict[str, Any]) -> None:
-        verb = partial(manage.cancel, engine, **self._by)
+        verb = partial(run_control.cancel, engine, **self._by)
         act = partial(_told, verb, DONE["cancel"])
         Bulk(self, "cancel", options).run(act, states=LIVE)
 
     def _retry(self, engine: Engine, options: dict[str, Any]) -> None:
         def act(run_id: UUID) -> str:
-            manage.retry(engine, run_id, **self._by)
+            run_control.retry(engine, run_id, **self._by)
             return "queued again"
 
         Bulk(self, "retry", options).run(act, states=list(UNSUCCESSFUL), unasked=UNASKED)
 
     def _pause(self, engine: Engine, options: dict[str, Any]) -> None:
-        self._each(partial(pausing.pause, engine, **self._by), options)
+        self._each(partial(run_control.pause, engine, **self._by), options)
 
     def _resume(self, engine: Engine, options: dict[str, Any]) -> None:
-        self._each(partial(pausing.resume, engine, **self._by), options)
+        self._each(partial(run_control.resume, engine, **self._by), options)
 
     def _each(self, verb: Any, options: dict[str, Any]) -> None:
         named = {**options, **dict.fromkeys(_NO_FILTERS)}
@@ -175,8 +176,8 @@ class Command(BaseCommand):
 
     def _reschedule(self, engine: Engine, options: dict[str, Any]) -> None:
         run = _found(engine, options)
-        pausing.reschedule(engine, run.id, options["start"], **self._by)
-        start = manage.get(engine, run.id).available_at
+        run_control.reschedule(engine, run.id, options["start"], **self._by)
+        start = run_control.get(engine, run.id).available_at
         told = {"id": str(run.id), "available_at": plain(start)}
         self.stdout.write(as_json(told) if self._json else f"{run.id}  starts {start.isoformat()}")
 
@@ -210,7 +211,7 @@ def _edits(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _found(engine: Engine, options: dict[str, Any]) -> Any:
-    return manage.get(engine, run_id(options["id"]))
+    return run_control.get(engine, run_id(options["id"]))
 
 
 def _told(verb: Any, said: tuple[str, str], run_id: UUID) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.authoring.rules import upcoming, zone
-from trigger_celery.engine import schedules
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.firing import rule_of
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.declare.schedule_rules import upcoming, zone
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.schedules import control as schedule_control
+from trigger_celery.engine.schedules.firing import rule_of
 from trigger_celery.errors import TriggerError
-from trigger_celery.records import Schedule
+from trigger_celery.vocabulary.records import Schedule
 from trigger_celery_django.management.printing import as_json, cell, count, table
 
 COLUMNS = ("key", "task", "rule", "overlap", "state", "last", "next")
@@ -90,9 +90,9 @@ class Command(BaseCommand):
     def _backfill(self, engine: Engine, options: dict[str, Any]) -> None:
         key, dry_run = options["key"], options["dry_run"]
         try:
-            local = zone(schedules.get(engine, key).timezone)
+            local = zone(schedule_control.get(engine, key).timezone)
             start, end = (_moment(options[name], local) for name in ("start", "end"))
-            found = schedules.backfill(engine, key, start, end, dry_run=dry_run)
+            found = schedule_control.backfill(engine, key, start, end, dry_run=dry_run)
         except TriggerError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -106,15 +106,15 @@ class Command(BaseCommand):
 
 
 def _pause(engine: Engine, key: str) -> str:
-    return "paused" if schedules.pause(engine, key) else "was paused already"
+    return "paused" if schedule_control.pause(engine, key) else "was paused already"
 
 
 def _resume(engine: Engine, key: str) -> str:
-    return "resumed" if schedules.resume(engine, key) else "was not paused"
+    return "resumed" if schedule_control.resume(engine, key) else "was not paused"
 
 
 def _run(engine: Engine, key: str) -> str:
-    return str(schedules.run_now(engine, key))
+    return str(schedule_control.run_now(engine, key))
 
 
 VERBS: dict[str, Callable[[Engine, str], str]] = {"pause": _pause, "resume": _resume, "run": _run}

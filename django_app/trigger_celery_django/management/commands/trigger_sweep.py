@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.sweep import sweep
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.errors import StoreUnavailable
 
 

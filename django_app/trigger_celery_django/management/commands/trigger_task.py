@@ -10,19 +10,19 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.authoring.durations import duration
-from trigger_celery.authoring.options import Debounce, TriggerOptions
-from trigger_celery.binding.triggering import ConfiguredTask
-from trigger_celery.engine import manage
-from trigger_celery.engine.facade import installed_engine
-from trigger_celery.engine.handles import RunHandle, wait_for_end
-from trigger_celery.engine.outcome import stored_error
-from trigger_celery.engine.starting import find_task
+from trigger_celery.client.handles import RunHandle, wait_for_end
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.starting import find_task
+from trigger_celery.client.triggering import ConfiguredTask
+from trigger_celery.declare.options import Debounce, TriggerOptions
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.segment.outcome import stored_error
 from trigger_celery.errors import DecodeError, TriggerError
-from trigger_celery.records import Run
-from trigger_celery.states import RunState
 from trigger_celery.values.failures import from_text
 from trigger_celery.values.foreign import parse
+from trigger_celery.vocabulary.checks import duration
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.terminal import visible
 
 SCHEMA = 1
@@ -94,7 +94,7 @@ class Command(BaseCommand):
             if options["wait"]:
                 self._wait(handle, limit, as_json=options["json"])
             elif options["json"]:
-                self._print(handle, manage.get(engine, handle.id))
+                self._print(handle, run_control.get(engine, handle.id))
             else:
                 self.stdout.write(str(handle.id))
         except TriggerError as error:  # the run is there: "refused" would be wrong

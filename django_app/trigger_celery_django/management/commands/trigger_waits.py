@@ -9,12 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.engine import waiting
-from trigger_celery.engine.app import Engine
-from trigger_celery.engine.facade import installed_engine
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.waking import open_waits
 from trigger_celery.errors import DecodeError, TriggerError
-from trigger_celery.records import LOOKED_FOR, OpenWait, StepKind
 from trigger_celery.values.foreign import parse
+from trigger_celery.vocabulary.records import LOOKED_FOR, OpenWait, StepKind
 from trigger_celery_django.management.asking import user
 from trigger_celery_django.management.choosing import run_id
 from trigger_celery_django.management.printing import (
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             self._each(engine, options)
 
     def _list(self, engine: Engine, options: Mapping[str, Any]) -> None:
-        found = waiting.open_waits(
+        found = open_waits.open_waits(
             engine,
             run_id=run_id(options["run"]) if options["run"] else None,
             kind=options["kind"],
@@ -86,8 +86,8 @@ class Command(BaseCommand):
         failed: dict[str, str] = {}
         for wait_id in options["ids"]:
             try:
-                wait = waiting.open_wait(engine, wait_id)
-                waiting.check_verb(wait, options["verb"])
+                wait = open_waits.open_wait(engine, wait_id)
+                open_waits.check_verb(wait, options["verb"])
                 would = f"would {options['verb']} {wait.kind} {wait.key!r} of run {wait.run_id}"
                 done[str(wait_id)] = would if options["dry_run"] else act(engine, wait, by)
             except TriggerError as error:
@@ -105,7 +105,7 @@ class Command(BaseCommand):
 
 def _complete(options: Mapping[str, Any]) -> Act:
     def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        waiting.complete_wait(engine, wait.id, options["value"], by=by)
+        open_waits.complete_wait(engine, wait.id, options["value"], by=by)
         return "completed"
 
     return act
@@ -113,7 +113,7 @@ def _complete(options: Mapping[str, Any]) -> Act:
 
 def _skip(options: Mapping[str, Any]) -> Act:
     def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        waiting.skip_wait(engine, wait.id, by=by)
+        open_waits.skip_wait(engine, wait.id, by=by)
         return "skipped"
 
     return act
@@ -121,7 +121,7 @@ def _skip(options: Mapping[str, Any]) -> Act:
 
 def _extend(options: Mapping[str, Any]) -> Act:
     def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        later = waiting.extend_wait(engine, wait.id, options["by"], by=by)
+        later = open_waits.extend_wait(engine, wait.id, options["by"], by=by)
         return f"waits until {cell(later.due_at)} UTC"
 
     return act

@@ -1,0 +1,1 @@
+"""What the verbs of the store share, on any database."""

@@ -1,0 +1,132 @@
+"""How every verb reaches the database: in a transaction of its own, with errors told apart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic
+
+from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
+from trigger_celery.vocabulary.records import Lease
+from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common.faults import Fault, drop_if_lost, fault_of
+
+T = TypeVar("T")
+
+_TRIES = 3
+
+
+class _Step(threading.local):
+    block: Atomic | None = None
+
+
+class Guard:
+    """Runs the verbs of a store on one database alias.
+
+    Errors of the connection, of lock waits and the like become ``StoreUnavailable``; they
+    are told apart here, where only statements of this library run, so that an equal error
+    of a step's body stays what it is. All other errors pass.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self._step = _Step()
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """This thread's connection."""
+        return connections[self.alias]
+
+    def read(self, work: Callable[[], T]) -> T:
+        """Run queries; the caller may be in a transaction."""
+        return self._run(work)
+
+    def statement(self, work: Callable[[BaseDatabaseWrapper], T], *, joins: bool = False) -> T:
+        """Run one raw statement that commits by itself, or as part of :meth:`step` if it joins."""
+        connection = self._own_connection(joins=joins)
+
+        def attempt() -> T:
+            connection.ensure_connection()
+            # Raw cursors do not ask; a transaction marked for rollback would commit nothing.
+            connection.validate_no_broken_transaction()
+            with connection.wrap_database_errors:
+                return work(connection)
+
+        return self._run(attempt)
+
+    def transaction(self, work: Callable[[], T], *, joins: bool = False) -> T:
+        """Run the work in a short transaction, or as part of :meth:`step` if it joins."""
+        connection = self._own_connection(joins=joins)
+        if joins and self._step.block in connection.atomic_blocks:
+            return self._run(work)
+
+        def attempt() -> T:
+            with transaction.atomic(using=self.alias, durable=True):
+                return work()
+
+        return self._run(attempt)
+
+    def enter_step(self) -> Atomic:
+        """Open the transaction that a step's body and its checkpoint share."""
+        self._own_connection(joins=False)
+        block = transaction.atomic(using=self.alias, durable=True)
+        self._run(block.__enter__)
+        self._step.block = block
+        return block
+
+    def leave_step(self, block: Atomic) -> None:
+        """Commit it. The body's own errors do not come this way."""
+        self._step.block = None
+        self._run(lambda: block.__exit__(None, None, None), tries=1)
+
+    def abandon_step(self, block: Atomic, error: BaseException) -> None:
+        """Roll it back."""
+        self._step.block = None
+        with statement_counts.paused:
+            block.__exit__(type(error), error, error.__traceback__)
+
+    def _own_connection(self, *, joins: bool) -> BaseDatabaseWrapper:
+        connection = connections[self.alias]
+        if in_transaction(connection) and not (
+            joins and self._step.block in connection.atomic_blocks
+        ):
+            raise TransactionOpen(
+                f"a verb of the store was called inside a transaction on the database "
+                f"{self.alias!r}: end that transaction first, or use transaction.on_commit()"
+            )
+        return connection
+
+    def _run(self, work: Callable[[], T], *, tries: int = _TRIES) -> T:
+        for left in reversed(range(tries)):
+            try:
+                with statement_counts.paused:
+                    return work()
+            except Error as error:
+                connection = connections[self.alias]
+                fault = fault_of(error, connection)
+                if fault is None:
+                    raise
+                drop_if_lost(connection)
+                # Inside somebody's transaction all of it has to be repeated, not this verb.
+                if fault is Fault.AWAY or not left or connection.in_atomic_block:
+                    raise StoreUnavailable(
+                        f"the database {self.alias!r} did not do what was asked: {error}"
+                    ) from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether code other than a Django test case holds a transaction open."""
+    if connection.in_atomic_block:
+        blocks = connection.atomic_blocks
+        return not blocks or not all(getattr(block, "_from_testcase", False) for block in blocks)
+    return connection.connection is not None and not connection.autocommit
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """Return the error of a write whose lease no longer holds."""
+    return LeaseLost(f"run {lease.run_id} is no longer executing under fence {lease.fence}")

@@ -1,0 +1,184 @@
+"""Rows into records, and records into the columns of rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from trigger_celery.errors import InvalidName
+from trigger_celery.vocabulary import records
+from trigger_celery.vocabulary.states import RunState
+from trigger_celery_django import models
+from trigger_celery_django.conf import config
+from trigger_celery_django.store.common.times import DatabaseNow, aware
+
+RUN_COLUMNS = (
+    "id",
+    "task",
+    "state",
+    "input",
+    "output",
+    "error",
+    "canvas",
+    "version",
+    "attempt",
+    "crashes",
+    "max_crashes",
+    "fence",
+    "worker",
+    "created_at",
+    "available_at",
+    "line_at",
+    "started_at",
+    "finished_at",
+    "published_at",
+    "due_at",
+    "deadline_at",
+    "paused_at",
+    "max_duration",
+    "max_attempts",
+    "priority",
+    "queue",
+    "concurrency_key",
+    "tags",
+    "metadata",
+    "parent_id",
+    "parent_key",
+    "closes_with_parent",
+    "origin",
+    "copied_from_id",
+)
+"""The fields of ``records.Run``, which are columns of the table too."""
+
+
+class SpanColumns(TypedDict):
+    """The columns of a span."""
+
+    started_at: object
+    ended_at: object
+    cpu_us: int
+    peak_memory: int
+    queries: int
+    worker: str
+    source: str
+
+
+def run_record(row: models.Run) -> records.Run:
+    """Return the record of a row."""
+    return run_of({column: getattr(row, column) for column in RUN_COLUMNS})
+
+
+def run_of(columns: Mapping[str, Any]) -> records.Run:
+    """Return the record of the columns of a row."""
+    tags = columns["tags"]
+    return records.Run(
+        **{
+            **columns,
+            "state": RunState(columns["state"]),
+            "tags": tuple(json.loads(tags)) if tags else (),
+        }
+    )
+
+
+def tags_text(tags: Sequence[str]) -> str:
+    """Return the text of a row's tags."""
+    return json.dumps(tags) if tags else ""
+
+
+def event_record(row: models.Event) -> records.Event:
+    """Return the record of a row."""
+    return records.Event(
+        sequence=row.sequence,
+        id=row.event_id,
+        name=row.name,
+        payload=row.payload,
+        received_at=aware(row.received_at),
+        source=row.source,
+    )
+
+
+def nudge(run: models.Run | records.Run) -> records.Nudge:
+    """Return the hint that this run may be claimed."""
+    return records.Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+
+
+def history_record(row: models.History) -> records.HistoryEntry:
+    """Return the record of a row."""
+    return records.HistoryEntry(
+        run_id=row.run_id,
+        sequence=row.sequence,
+        at=row.at,
+        verb=row.verb,
+        state=RunState(row.state),
+        fence=row.fence,
+        worker=row.worker,
+        data=row.data,
+    )
+
+
+def noted(run: models.Run | records.Run, verb: str, **data: object) -> models.History:
+    """Return the unsaved history entry of a transition; the run is as it is afterwards."""
+    return models.History(
+        run_id=run.id,
+        at=DatabaseNow(),
+        verb=verb,
+        state=run.state,
+        fence=run.fence,
+        worker=run.worker,
+        data=json.dumps(data),
+    )
+
+
+def span_columns(span: records.Span) -> SpanColumns:
+    """Return the columns of a span."""
+    return SpanColumns(
+        started_at=span.started_at,
+        ended_at=span.ended_at,
+        cpu_us=span.cpu // timedelta(microseconds=1),
+        peak_memory=span.peak_memory,
+        queries=span.queries,
+        worker=span.worker,
+        source=span.source,
+    )
+
+
+def add_failure(alias: str, lease: records.Lease, failed: records.FailedAttempt) -> None:
+    """Store a failed attempt, once; the caller holds the run's lock."""
+    row = models.FailedAttempt(run_id=lease.run_id, fence=lease.fence, **failure_columns(failed))
+    models.FailedAttempt.objects.using(alias).bulk_create([row], ignore_conflicts=True)
+
+
+def failure_columns(failed: records.FailedAttempt) -> dict[str, object]:
+    """Return the columns of a failed attempt, but for its run and fence."""
+    return {
+        "key": failed.key,
+        "run_attempt": failed.run_attempt,
+        "number": failed.number,
+        "error": failed.error,
+        **span_columns(failed.span),
+    }
+
+
+def first_nudge(available_at: datetime, now: datetime) -> datetime:
+    """Return when the sweep looks at a queued run: when it becomes available, if that is later.
+
+    A run that is available now is nudged by whoever queued it, and then needs patience.
+    """
+    return available_at if available_at > now else now + config().nudge_interval
+
+
+def check_length(what: str, name: str) -> None:
+    """Raise ``InvalidName`` for a name that does not fit: no database may cut it silently."""
+    if len(name) > models.NAME_LENGTH:
+        raise InvalidName(
+            f"expected the {what} to have at most {models.NAME_LENGTH} characters, "
+            f"got {len(name)}: {name[:40]!r}..."
+        )
+
+
+def shape_digest(name: str, paths: str) -> str:
+    """Return the primary key of a wait shape."""
+    return hashlib.sha256(f"{name}\0{paths}".encode()).hexdigest()

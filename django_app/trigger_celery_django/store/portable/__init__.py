@@ -1,0 +1,1 @@
+"""The hot verbs on MariaDB, MySQL and SQLite, and on PostgreSQL without psycopg 3."""

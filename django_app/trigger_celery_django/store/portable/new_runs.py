@@ -1,0 +1,102 @@
+"""The rows of new runs, where no statement of ours makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from trigger_celery.vocabulary.admission import gates_of, line_at
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import Created, NewRun, Standing, line_of
+from trigger_celery.vocabulary.states import RunState
+from trigger_celery_django import models
+from trigger_celery_django.store.common.bulk import insert
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.rows import first_nudge, noted, tags_text
+from trigger_celery_django.store.common.times import aware, clock_sql
+from trigger_celery_django.store.queues import slots
+
+_QUEUE = models.DurableQueue._meta.db_table
+
+
+def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
+    """Insert queued runs in the caller's transaction; return the ids that were new."""
+    if not runs:
+        return Created()
+    alias, token = guard.alias, new_token()
+    news = {run.id: run for run in runs}
+    gates = {run.id: gates_of(_standing(run)) for run in news.values()}
+    now, limited = _now_and_limited(
+        guard.connection, {name for at in gates.values() for name in at}
+    )
+    rows = [_queued_row(run, token, now) for run in news.values()]
+    for row in rows:
+        if row.available_at <= now and not limited.isdisjoint(gates[row.pk]):
+            row.due_at = None  # the first nudge is left to who admits it
+    insert(alias, rows, ignore_conflicts=True)
+    # Not every database tells which rows it inserted: they are those with our token.
+    mine = models.Run.objects.using(alias).filter(pk__in=[run.id for run in runs], token=token)
+    created = set(mine.values_list("pk", flat=True))
+    insert(alias, [noted(row, "trigger") for row in rows if row.pk in created])
+    new = [row for row in rows if row.pk in created and row.due_at is None]
+    placed = [slots.slot_of(row, fence=None) for row in new]
+    insert(alias, placed)
+    return Created(created, {slot.run_id: slot.queue for slot in placed})
+
+
+def _now_and_limited(
+    connection: BaseDatabaseWrapper, names: Collection[str]
+) -> tuple[datetime, set[str]]:
+    """Return the time, and which of these queues are limited, in one statement."""
+    clock, parameters = clock_sql(connection)
+    marks = ", ".join(["%s"] * len(names))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {clock}, gate.name FROM (SELECT 1 AS one) AS always "
+            f"LEFT JOIN {_QUEUE} AS gate ON gate.limited AND gate.name IN ({marks})",
+            [*parameters, *names],
+        )
+        rows = cursor.fetchall()
+    return aware(rows[0][0]), {name for _, name in rows if name is not None}
+
+
+def _standing(run: NewRun) -> Standing:
+    return Standing(
+        run_id=run.id,
+        queue=line_of(run.queue, run.task),
+        key=run.concurrency_key,
+        task=run.task,
+        starts=True,
+    )
+
+
+def _queued_row(run: NewRun, token: str, now: datetime) -> models.Run:
+    available_at = run.available_at or now + run.delay
+    return models.Run(
+        id=run.id,
+        task=run.task,
+        state=RunState.QUEUED,
+        input=run.input,
+        canvas=run.canvas,
+        max_crashes=run.max_crashes,
+        token=token,
+        created_at=now,
+        available_at=available_at,
+        line_at=line_at(available_at, run.priority),
+        due_at=first_nudge(available_at, now),
+        deadline_at=None if run.ttl is None else max(available_at, now) + run.ttl,
+        max_duration=run.max_duration,
+        max_attempts=run.max_attempts,
+        priority=run.priority,
+        queue=run.queue,
+        concurrency_key=run.concurrency_key,
+        tags=tags_text(run.tags),
+        metadata=run.metadata,
+        parent_id=run.parent_id,
+        parent_key=run.parent_key,
+        closes_with_parent=run.closes_with_parent,
+        origin=run.origin,
+        copied_from_id=run.copied_from_id,
+    )

@@ -1,0 +1,1 @@
+"""The hot verbs on PostgreSQL: compiled statements on psycopg's own cursor."""

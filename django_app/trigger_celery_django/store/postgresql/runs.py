@@ -1,0 +1,189 @@
+"""The PostgreSQL statements of runs and checkpoints, one round trip and one commit each.
+
+A common table expression does not see what another one wrote, so rows travel between
+them by RETURNING.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from trigger_celery.vocabulary.admission import EARLIEST, LATEST
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
+from trigger_celery.vocabulary.states import TERMINAL
+from trigger_celery_django import models
+from trigger_celery_django.store.common.rows import RUN_COLUMNS
+
+RUN = models.Run._meta.db_table
+HISTORY = models.History._meta.db_table
+CHECKPOINT = models.Checkpoint._meta.db_table
+FAILED = models.FailedAttempt._meta.db_table
+WAIT = models.Wait._meta.db_table
+SHAPE = models.WaitShape._meta.db_table
+LETTER = models.DeadLetter._meta.db_table
+QUEUE = models.DurableQueue._meta.db_table
+SLOT = models.Slot._meta.db_table
+
+COLUMNS = ", ".join(RUN_COLUMNS)
+TERMINAL_STATES = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
+HELD = "id = %(run_id)s AND fence = %(fence)s AND token = %(holder)s AND state = 'executing'"
+NOTE = f"INSERT INTO {HISTORY} (run_id, at, verb, state, fence, worker, data)"
+_SPAN = "started_at, ended_at, cpu_us, peak_memory, queries, worker, source"
+_SPAN_VALUES = (
+    "%(started_at)s::timestamptz, %(ended_at)s::timestamptz, %(cpu_us)s, "
+    "%(peak_memory)s, %(queries)s, %(worker)s, %(source)s"
+)
+
+
+def line_of(run: str) -> str:
+    """Return the expression for the queue that a run stands in line for."""
+    return f"coalesce(nullif({run}.queue, ''), '{OF_TASK}' || {run}.task)"
+
+
+def limited(run: str, task: str) -> str:
+    """Return the source of the names of limited queues that a run of the task meets."""
+    return f"""{QUEUE} AS gate WHERE gate.limited
+            AND gate.name IN ('{EVERYTHING}', '{OF_TASK}' || {task}, {run}.queue)"""
+
+
+CREATE = f"""
+WITH given AS (
+    SELECT n.*, coalesce(n.start, clock.now + n.delay) AS available, clock.now
+    FROM unnest(
+        %(ids)s::uuid[], %(tasks)s::text[], %(inputs)s::text[], %(canvases)s::text[],
+        %(delays)s::interval[], %(starts)s::timestamptz[], %(max_crashes)s::int[],
+        %(ttls)s::interval[], %(max_durations)s::interval[], %(max_attempts)s::int[],
+        %(priorities)s::int[], %(queues)s::text[], %(concurrency_keys)s::text[],
+        %(tags)s::text[], %(metadata)s::text[], %(parents)s::uuid[], %(parent_keys)s::text[],
+        %(closings)s::bool[], %(origins)s::text[], %(sources)s::uuid[]
+    ) AS n(
+        id, task, input, canvas, delay, start, max_crashes, ttl, max_duration, max_attempts,
+        priority, queue, concurrency_key, tags, metadata, parent_id, parent_key,
+        closes_with_parent, origin, copied_from_id
+    ),
+    (SELECT clock_timestamp() AS now OFFSET 0) AS clock
+), created AS (
+    INSERT INTO {RUN} (
+        id, task, state, input, canvas, version, attempt, crashes, max_crashes, fence,
+        attempts_after_fence, worker, token, lease_length, created_at, available_at, line_at,
+        due_at, deadline_at, max_duration, max_attempts, priority, queue, concurrency_key, tags,
+        metadata, parent_id, parent_key, closes_with_parent, origin, copied_from_id
+    )
+    SELECT id, task, 'queued', input, canvas, '', 1, 0, max_crashes, 0,
+        0, '', '', interval '0', now, available,
+        least(greatest(
+            available - priority * interval '1 second', '{EARLIEST}'::timestamptz
+        ), '{LATEST}'::timestamptz),
+        CASE
+            WHEN available > now THEN available
+            WHEN EXISTS (SELECT 1 FROM {limited("given", "given.task")}) THEN NULL
+            ELSE now + %(nudge_interval)s::interval END,
+        greatest(available, now) + ttl, max_duration, max_attempts, priority, queue,
+        concurrency_key, tags, metadata, parent_id, parent_key, closes_with_parent, origin,
+        copied_from_id
+    FROM given
+    ON CONFLICT DO NOTHING
+    RETURNING id, task, queue, concurrency_key, line_at, due_at
+), placed AS (
+    INSERT INTO {SLOT} (run_id, queue, key, task, line_at)
+    SELECT id, {line_of("created")}, concurrency_key, task, line_at FROM created
+    WHERE due_at IS NULL
+), noted AS (
+    {NOTE}
+    SELECT id, clock_timestamp(), 'trigger', 'queued', 0, '', '{{}}' FROM created
+)
+SELECT id, CASE WHEN due_at IS NULL THEN {line_of("created")} END FROM created
+"""
+"""Its rows are the ids of runs that were new, and the queues of those that stand in line."""
+
+RENEW = f"""
+UPDATE {RUN} AS run SET due_at = clock_timestamp() + run.lease_length
+FROM unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(holders)s::text[])
+    AS held(id, fence, token)
+WHERE run.id = held.id AND run.fence = held.fence AND run.token = held.token
+    AND run.state = 'executing'
+RETURNING run.id, run.fence, run.token, run.paused_at IS NOT NULL
+"""
+
+PUBLISHED = f"""
+UPDATE {RUN} SET published_at = clock_timestamp(), due_at = NULL
+WHERE id = %(run_id)s AND fence = %(fence)s
+    AND state IN ({TERMINAL_STATES}) AND published_at IS NULL
+"""
+
+RECORD = f"""
+INSERT INTO {CHECKPOINT} (
+    run_id, key, kind, value, position, attempt, {_SPAN}, token, fence, recorded_at
+)
+SELECT id, %s, %s, %s, %s, %s, %s::timestamptz, %s::timestamptz, %s, %s, %s, %s, %s,
+    %s, fence, clock_timestamp()
+FROM {RUN} WHERE id = %s AND fence = %s AND token = %s AND state = 'executing'
+FOR NO KEY UPDATE
+ON CONFLICT DO NOTHING
+"""
+
+RECORDED = f"SELECT 1 FROM {CHECKPOINT} WHERE run_id = %s AND key = %s AND token = %s"
+
+
+def insert_failed(source: str) -> str:
+    """Return the start of the statement that stores a failed attempt of the run in ``source``."""
+    return f"""
+    INSERT INTO {FAILED} (run_id, key, run_attempt, number, error, fence, {_SPAN})
+    SELECT id, %(key)s, %(run_attempt)s, %(number)s, %(failure)s, fence, {_SPAN_VALUES}
+    FROM {source}
+    """
+
+
+RECORD_FAILURE = f"""
+{insert_failed(f"{RUN} WHERE {HELD} FOR NO KEY UPDATE")}
+ON CONFLICT DO NOTHING
+"""
+
+FAILURE_RECORDED = f"""
+SELECT 1 FROM {FAILED}
+WHERE run_id = %(run_id)s AND fence = %(fence)s AND key = %(key)s AND number = %(number)s
+"""
+
+SETTLED = f"""
+SELECT state FROM {RUN} WHERE id = %(run_id)s AND fence = %(fence)s AND token = %(token)s
+"""
+
+
+@cache
+def end(*, letter: bool, failed: bool) -> str:
+    """Return the statement that ends a run, with a dead letter and a last failed attempt."""
+    parts = [
+        f"""
+    WITH moved AS (
+        UPDATE {RUN} SET
+            state = %(state)s, output = %(output)s, error = %(error)s, token = %(token)s,
+            finished_at = clock_timestamp(),
+            published_at = CASE WHEN NOT %(publish)s THEN clock_timestamp() END,
+            due_at = CASE WHEN %(publish)s THEN clock_timestamp() + %(within)s::interval END,
+            deadline_at = NULL
+        WHERE {HELD}
+        RETURNING id, state, fence, worker
+    )""",
+        f"""
+    canceled AS (
+        UPDATE {WAIT} AS w SET state = 'canceled', resolved_at = clock_timestamp()
+        FROM moved WHERE w.run_id = moved.id AND w.state = 'waiting'
+    )""",
+    ]
+    if letter:
+        parts.append(f"""
+    letter AS (
+        INSERT INTO {LETTER} (run_id, state, fingerprint, created_at)
+        SELECT id, 'open', %(fingerprint)s, clock_timestamp() FROM moved
+        ON CONFLICT (run_id) DO UPDATE SET state = 'open', resolved_at = NULL,
+            fingerprint = excluded.fingerprint, created_at = excluded.created_at
+    )""")
+    if failed:
+        parts.append(f"attempt AS ({insert_failed('moved')} ON CONFLICT DO NOTHING)")
+    return (
+        ",".join(parts)
+        + f"""
+    {NOTE}
+    SELECT id, clock_timestamp(), %(verb)s, state, fence, worker, '{{}}' FROM moved
+    """
+    )

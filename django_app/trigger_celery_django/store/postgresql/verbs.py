@@ -1,0 +1,210 @@
+"""The hot verbs on PostgreSQL: compiled statements on psycopg's own cursor.
+
+Django's cursor wrapper costs more than the server needs for a recorded step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import IntegrityError
+from psycopg import Cursor
+
+from trigger_celery.vocabulary.records import (
+    Audience,
+    Checkpoint,
+    Claim,
+    Claimed,
+    Created,
+    Ending,
+    FailedAttempt,
+    Lease,
+    NewEvent,
+    NewRun,
+    Nudge,
+    Outcomes,
+    Suspend,
+)
+from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState
+from trigger_celery_django.conf import config
+from trigger_celery_django.store.common.guard import Guard, lost
+from trigger_celery_django.store.common.outcomes import LOAD, outcomes_of
+from trigger_celery_django.store.postgresql import events as event_statements
+from trigger_celery_django.store.postgresql import runs as run_statements
+from trigger_celery_django.store.postgresql import waits as wait_statements
+from trigger_celery_django.store.postgresql.claims import PostgresClaims
+from trigger_celery_django.store.postgresql.connection import Parameters, Row, execute
+from trigger_celery_django.store.postgresql.events import audience_of
+from trigger_celery_django.store.postgresql.parameters import (
+    failure_parameters,
+    run_parameters,
+    step_parameters,
+    wait_parameters,
+)
+
+
+class PostgresHot:
+    """Implements :class:`~trigger_celery_django.store.hot.Hot`."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._claims = PostgresClaims(guard)
+
+    def create(self, runs: Sequence[NewRun]) -> Created:
+        """Insert queued runs in the caller's transaction; return the ids that were new."""
+        rows = self._caller(run_statements.CREATE, run_parameters(runs)).fetchall()
+        lines: dict[UUID, str | None] = dict(rows)  # type: ignore[arg-type]
+        return Created(lines, {run: line for run, line in lines.items() if line is not None})
+
+    def claim(self, claim: Claim) -> Claimed | None:
+        """Own the run with the next fence, or None."""
+        return self._claims.claim(claim)
+
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
+        # In the order in which every verb that locks several runs locks them.
+        ordered = sorted(leases, key=lambda lease: lease.run_id)
+        parameters = {
+            "ids": [lease.run_id for lease in ordered],
+            "fences": [lease.fence for lease in ordered],
+            "holders": [lease.token for lease in ordered],
+        }
+        rows = self._all(run_statements.RENEW, parameters, prepare=False)
+        return {Lease(*row): bool(paused) for *row, paused in rows}  # type: ignore[arg-type]
+
+    def end(self, lease: Lease, ending: Ending) -> None:
+        """End the run; repeated with the same token it changes nothing."""
+        letter = ending.state in UNSUCCESSFUL
+        parameters = {
+            **_held(lease),
+            "state": ending.state.value,
+            "verb": TRANSITIONS[RunState.EXECUTING][ending.state],
+            "output": ending.output,
+            "error": ending.error,
+            "token": ending.token,
+            "publish": ending.publish,
+            "within": ending.publish_within,
+            "fingerprint": ending.fingerprint,
+            **failure_parameters(ending.failed),
+        }
+        statement = run_statements.end(letter=letter, failed=ending.failed is not None)
+        if not self._count(statement, parameters):
+            self._settled(lease, ending.token)
+
+    def published(self, lease: Lease) -> None:
+        """Note that result and callbacks of an ended run are out."""
+        self._count(run_statements.PUBLISHED, {"run_id": lease.run_id, "fence": lease.fence})
+
+    def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
+        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        parameters = (run_id, run_id, run_id, run_attempt)
+        return outcomes_of(self._caller(LOAD, parameters).fetchall())
+
+    def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        """Store a step's success, once for all."""
+        if self._count(run_statements.RECORD, step_parameters(lease, checkpoint), joins=True):
+            return
+        mine = (lease.run_id, checkpoint.key, checkpoint.token)
+        if not self._count(run_statements.RECORDED, mine, joins=True):
+            raise lost(lease)
+
+    def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
+        """Store a failed attempt that is followed by another in the same segment."""
+        parameters = {
+            **_held(lease),
+            **failure_parameters(failed),
+        }
+        if self._count(run_statements.RECORD_FAILURE, parameters):
+            return
+        if not self._count(run_statements.FAILURE_RECORDED, parameters):
+            raise lost(lease)
+
+    def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
+        """Add the waits and suspend the run; return its new state."""
+        parameters = {
+            **_held(lease),
+            "token": suspend.token,
+            "next_attempt": suspend.next_attempt,
+            "awaited": list(suspend.keys),
+            "nudge_interval": config().nudge_interval,
+            "look_within": look_within,
+            **wait_parameters(suspend.waits),
+            **failure_parameters(suspend.failed),
+        }
+        statement = wait_statements.suspend(failed=suspend.failed is not None)
+        row = self._first(statement, parameters)
+        return self._settled(lease, suspend.token) if row is None else RunState(str(row[0]))
+
+    def looked(self, run_id: UUID, *, fence: int) -> None:
+        """Note that stored events were compared with all open waits of the run."""
+        self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
+
+    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        asked = sorted(set(hashes))
+        parameters = (name, name, *asked, name) if asked else (name, name)
+        statement = event_statements.audience(len(asked), limit)
+        return audience_of(name, self._all(statement, parameters))
+
+    def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:
+        """Let the event end those of the waits that are open; queue their suspended runs."""
+        parameters = {
+            "ids": list(wait_ids),
+            "event": sequence,
+            "nudge_interval": config().nudge_interval,
+        }
+        try:
+            # A plan that was kept from when the tables were small reads all of them for each row.
+            rows = self._all(
+                event_statements.resolve(matched=matched), parameters, prepare=len(wait_ids) == 1
+            )
+        except IntegrityError:
+            # After this statement began, a rival gave the event to another wait of a run.
+            return self.resolve(sequence, wait_ids, matched=matched)
+        return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c, _ in rows)  # type: ignore[arg-type]
+
+    def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
+        """Insert it in the caller's transaction; return its sequence number and time, if new."""
+        parameters = (event.source, event.id, event.name, event.payload)
+        return self._caller(event_statements.ADD, parameters).fetchone()  # type: ignore[return-value]
+
+    def matched(self, sequence: int) -> None:
+        """Note that all waits open so far were compared with this event."""
+        self._count(event_statements.MATCHED, {"event": sequence})
+
+    def _settled(self, lease: Lease, token: str) -> RunState:
+        """Return the state of a run whose last write was ours already; else the lease is lost."""
+        parameters = {"run_id": lease.run_id, "fence": lease.fence, "token": token}
+        row = self._first(run_statements.SETTLED, parameters)
+        if row is None:
+            raise lost(lease)
+        return RunState(str(row[0]))
+
+    def _caller(self, statement: str, parameters: Parameters) -> Cursor[Row]:
+        """Send a statement in the caller's transaction, with its errors as Django's."""
+        connection = self._guard.connection
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()
+        with connection.wrap_database_errors:
+            return execute(connection, statement, parameters)
+
+    def _count(self, statement: str, parameters: Parameters, *, joins: bool = False) -> int:
+        return self._guard.statement(
+            lambda connection: execute(connection, statement, parameters).rowcount, joins=joins
+        )
+
+    def _first(self, statement: str, parameters: Parameters) -> Row | None:
+        return self._guard.statement(
+            lambda connection: execute(connection, statement, parameters).fetchone()
+        )
+
+    def _all(self, statement: str, parameters: Parameters, *, prepare: bool = True) -> list[Row]:
+        return self._guard.statement(
+            lambda connection: execute(connection, statement, parameters, prepare).fetchall()
+        )
+
+
+def _held(lease: Lease) -> dict[str, object]:
+    return {"run_id": lease.run_id, "fence": lease.fence, "holder": lease.token}

@@ -1,0 +1,311 @@
+"""``@durable_task``: what it takes, what it refuses, and calls that are plain calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Task, _state, current_app
+
+from trigger_celery import DurableTask, NonRetryableError, RetryPolicy, durable_task, step
+from trigger_celery.backoff import RetryPolicy as Policy
+from trigger_celery.declare.definition import TaskDefinition, registry
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.segment.outcome import Finished
+from trigger_celery.errors import (
+    DeclarationError,
+    DuplicateTask,
+    RetryAfter,
+    SourceUnavailable,
+    UnknownOption,
+    UsageError,
+)
+from trigger_celery.testing import MemoryStore
+
+Declare = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def forgets_tasks() -> Iterator[None]:
+    """Forget the tasks that a test declared, here and in Celery."""
+    state: Any = _state
+    before, finalizers = {task.name for task in registry}, set(state._on_app_finalizers)
+    yield
+    for name in {task.name for task in registry} - before:
+        registry.remove(name)
+        current_app.tasks.pop(name, None)
+    state._on_app_finalizers.intersection_update(finalizers)
+
+
+def declared(**options: Any) -> TaskDefinition:
+    """Return the definition of a small task with these options."""
+
+    @durable_task(name=options.pop("name", "under-test"), **options)
+    def under_test(value: int = 0) -> int:
+        return value
+
+    definition: TaskDefinition = under_test.durable
+    return definition
+
+
+def test_the_bare_decorator_names_the_task_after_its_function() -> None:
+    @durable_task
+    def plainly() -> None: ...
+
+    assert plainly.name == f"{__name__}.plainly"
+    assert registry.get(plainly.name) is plainly.durable
+    assert isinstance(plainly, DurableTask)
+
+
+def test_an_unknown_option_is_refused_with_the_closest_name() -> None:
+    with pytest.raises(UnknownOption, match=r"task 'under-test'.*'max_crash'.*'max_crashes'"):
+        declared(max_crash=5)
+    with pytest.raises(UnknownOption, match="durable_task has no option 'pydantic'"):
+        declared(pydantic=True)
+    assert registry.get("under-test") is None
+
+
+def test_options_of_ours_reach_the_definition() -> None:
+    policy = RetryPolicy(max_attempts=7)
+    definition = declared(retry=policy, heartbeat_timeout=5, max_crashes=9)
+    assert (definition.retry, definition.max_crashes) == (policy, 9)
+    assert definition.heartbeat_timeout == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "policy"),
+    [
+        ({}, Policy()),
+        ({"autoretry_for": (OSError,)}, Policy()),
+        (
+            {"max_retries": 4},
+            Policy(max_attempts=5, factor=1, min_delay=180, max_delay=180, jitter=False),
+        ),
+        (
+            {"max_retries": 0, "default_retry_delay": 5},
+            Policy(max_attempts=1, factor=1, min_delay=5, max_delay=5, jitter=False),
+        ),
+        (
+            {"max_retries": None, "default_retry_delay": 1},
+            Policy(max_attempts=1_000_000, factor=1, min_delay=1, max_delay=1, jitter=False),
+        ),
+        (
+            {"retry_kwargs": {"max_retries": 2, "countdown": 3}},
+            Policy(max_attempts=3, factor=1, min_delay=3, max_delay=3, jitter=False),
+        ),
+        (
+            {"retry_backoff": True},
+            Policy(max_attempts=4, factor=2, min_delay=1, max_delay=600, jitter=True),
+        ),
+        (
+            {"retry_backoff": 5, "retry_backoff_max": 30, "retry_jitter": False},
+            Policy(max_attempts=4, factor=2, min_delay=5, max_delay=30, jitter=False),
+        ),
+    ],
+)
+def test_retry_options_of_celery_are_translated(options: dict[str, Any], policy: Policy) -> None:
+    assert declared(**options).retry == policy
+
+
+def test_exceptions_of_celerys_options_narrow_down_what_is_retried() -> None:
+    narrow = declared(name="narrow", autoretry_for=(OSError, KeyError))
+    assert [narrow.retries(e) for e in (OSError(), KeyError(), ValueError())] == [True, True, False]
+    spared = declared(name="spared", dont_autoretry_for=ValueError)
+    assert [spared.retries(e) for e in (OSError(), ValueError())] == [True, False]
+
+
+def test_two_ways_to_say_how_to_retry_are_one_too_many() -> None:
+    with pytest.raises(DeclarationError, match="both retry= and max_retries="):
+        declared(retry=RetryPolicy(), max_retries=3)
+
+
+def test_two_functions_cannot_share_a_name() -> None:
+    @durable_task(name="twice")
+    def one() -> None: ...
+
+    with pytest.raises(DuplicateTask, match=r"'twice'.*one.*other"):
+
+        @durable_task(name="twice")
+        def other() -> None: ...
+
+
+def test_the_base_must_be_a_durable_task() -> None:
+    class Own(DurableTask[Any, Any]):
+        abstract = True
+
+    @durable_task(name="own-base", base=Own)
+    def own_base() -> None: ...
+
+    assert isinstance(own_base, Own)
+    with pytest.raises(DeclarationError, match="expected base of task 'under-test'"):
+        declared(base=Task)
+
+
+@pytest.mark.parametrize("thing", [3, "text", int, len, object()])
+def test_only_functions_can_be_tasks(thing: Any) -> None:
+    with pytest.raises(DeclarationError, match="expected a durable task to be a def"):
+        durable_task(thing, name="not-a-function")
+
+
+def test_generators_cannot_be_tasks() -> None:
+    def counts() -> Iterator[int]:
+        yield 1
+
+    async def counts_slowly() -> Any:
+        yield 1
+
+    for generator in (counts, counts_slowly):
+        with pytest.raises(DeclarationError, match="yields"):
+            durable_task(generator, name="yields")
+
+
+def test_an_async_body_without_source_is_refused_unless_it_checkpoints_itself() -> None:
+    names: dict[str, Any] = {"__name__": "nowhere"}
+    exec("async def hidden(): return await other()", names)
+    with pytest.raises(SourceUnavailable):
+        durable_task(names["hidden"], name="hidden")
+    task = durable_task(names["hidden"], name="hidden", checkpoint="explicit")
+    assert task.durable.is_async
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"checkpoint": "never"}, "expected checkpoint of task 'under-test'"),
+        ({"retry": 3}, "expected retry of task 'under-test' to be a RetryPolicy"),
+        ({"max_crashes": 0}, "expected max_crashes of task 'under-test' to be at least 1"),
+        ({"heartbeat_timeout": 0.1}, "at least one second"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(DeclarationError, match=text):
+        declared(**options)
+
+
+def test_options_for_acknowledgement_are_taken_and_mean_nothing() -> None:
+    @durable_task(name="late", acks_late=True, reject_on_worker_lost=True, expires=5, typing=True)
+    def late() -> None: ...
+
+    assert (late.acks_late, late.expires, late.typing) == (False, None, False)
+
+
+def test_started_is_left_to_us_because_celery_would_overwrite_results() -> None:
+    @durable_task(name="tracks", track_started=True)
+    def tracks() -> None: ...
+
+    assert (tracks.track_started, tracks.tracks_started) == (False, True)
+
+
+@step
+def double(value: int) -> int:
+    return value * 2
+
+
+def test_a_direct_call_is_a_plain_call() -> None:
+    @durable_task(name="direct")
+    def direct(value: int) -> int:
+        return double(value) + 1
+
+    @durable_task(name="direct-bound", bind=True)
+    def bound(self: Any, value: int) -> list[Any]:
+        return [self.name, value]
+
+    assert direct(2) == 5
+    assert bound(1) == ["direct-bound", 1]
+
+
+def test_a_direct_call_of_an_async_task_is_awaited() -> None:
+    async def fetch() -> int:
+        return 3
+
+    @durable_task(name="direct-async")
+    async def direct() -> int:
+        return await fetch() + 1
+
+    async def caller() -> int:
+        return int(await direct())
+
+    assert asyncio.run(caller()) == 4
+
+
+def test_apply_runs_plainly_in_this_process() -> None:
+    @durable_task(name="applied")
+    def applied(value: int) -> list[int]:
+        return [double(value), os.getpid()]
+
+    @durable_task(name="applied-async")
+    async def slowly(value: int) -> int:
+        return value + 1
+
+    assert applied.apply((4,)).get() == [8, os.getpid()]
+    value: Any = slowly.apply((4,)).get()
+    assert value == 5
+
+
+def test_a_task_that_calls_itself_inside_a_run_makes_a_plain_call() -> None:
+    @durable_task(name="countdown")
+    def down(value: int) -> int:
+        return value if value == 0 else down(double(value) - value - 1)
+
+    engine = Engine(store=MemoryStore())
+    run_id = trigger(engine, down.durable, (2,))
+    executed = execute(engine, run_id, down.durable, body=down)
+    assert isinstance(executed, Finished)
+    assert executed.value == 0
+    assert len(engine.store.checkpoints.load(run_id, run_attempt=1).recorded) == 2
+
+
+def test_a_durable_task_cannot_be_replaced() -> None:
+    @durable_task(name="replaced", bind=True)
+    def replaced(self: Any) -> None:
+        self.replace(self.s())
+
+    with pytest.raises(UsageError, match="cannot be replaced"):
+        replaced()
+
+
+def test_retry_raises_what_it_was_given_or_asks_for_a_time() -> None:
+    @durable_task(name="retried", bind=True)
+    def retried(self: Any, /, **options: Any) -> None:
+        self.retry(**options)
+
+    with pytest.raises(NonRetryableError):
+        retried(exc=NonRetryableError("no"))
+    with pytest.raises(RetryAfter) as caught:
+        retried(countdown=5)
+    assert caught.value.delay == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"expires": 5}, "takes no expires="),
+        ({"colour": "red"}, "does not know the option colour="),
+        ({"task_id": "mine"}, "to be a UUID"),
+        ({"countdown": -1}, "countdown"),
+    ],
+)
+def test_options_of_a_call_that_cannot_be_honoured_are_refused(
+    options: dict[str, Any], text: str
+) -> None:
+    @durable_task(name="called")
+    def called() -> None: ...
+
+    with pytest.raises(UsageError, match=text):
+        called.apply_async(**options)
+
+
+def test_arguments_are_checked_before_anything_is_written() -> None:
+    @durable_task(name="checked", bind=True)
+    def checked(self: Any, value: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"task 'checked'.*value"):
+        checked.apply_async()
+    with pytest.raises(TypeError, match="expected args of task 'checked' to be a list"):
+        checked.apply_async("ab")

@@ -1,0 +1,187 @@
+"""Which times a rule names: across time zones, leap days and the ends of years."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSim
+
+from trigger_celery import cron, every
+from trigger_celery.declare.schedule_rules import instants, rule, upcoming
+from trigger_celery.errors import InvalidSchedule
+
+PARIS, NEW_YORK = "Europe/Paris", "America/New_York"
+
+
+def local_times(expression: str, zone: str, start: str, count: int) -> list[str]:
+    found = rule(cron=expression, timezone=zone)
+    begin = datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))
+    times = [each.astimezone(ZoneInfo(zone)) for each in upcoming(found, begin, count)]
+    return [each.isoformat(timespec="minutes") for each in times]
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "start", "times"),
+    [
+        # 02:00 to 03:00 does not exist on 29 March 2026 in Paris, on 8 March in New York.
+        (
+            "30 2 * * *",
+            PARIS,
+            "2026-03-28T03:00",
+            ["2026-03-29T03:00+02:00", "2026-03-30T02:30+02:00"],
+        ),
+        (
+            "30 2 * * *",
+            NEW_YORK,
+            "2026-03-07T03:00",
+            ["2026-03-08T03:00-04:00", "2026-03-09T02:30-04:00"],
+        ),
+        (
+            "*/30 * * * *",
+            PARIS,
+            "2026-03-29T01:00",
+            ["2026-03-29T01:30+01:00", "2026-03-29T03:00+02:00"],
+        ),
+        # 02:00 to 03:00 comes twice on 25 October 2026 in Paris, 01:00 to 02:00 on 1 November
+        # in New York: a job of a certain hour runs in the first pass only.
+        (
+            "30 2 * * *",
+            PARIS,
+            "2026-10-24T03:00",
+            ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"],
+        ),
+        (
+            "30 1 * * *",
+            NEW_YORK,
+            "2026-10-31T03:00",
+            ["2026-11-01T01:30-04:00", "2026-11-02T01:30-05:00"],
+        ),
+        # One of every hour runs in both.
+        (
+            "30 * * * *",
+            PARIS,
+            "2026-10-25T01:45",
+            ["2026-10-25T02:30+02:00", "2026-10-25T02:30+01:00", "2026-10-25T03:30+01:00"],
+        ),
+        ("0 9 29 2 *", PARIS, "2026-01-01T00:00", ["2028-02-29T09:00+01:00"]),
+        ("0 0 1 1 *", NEW_YORK, "2026-12-31T23:59", ["2027-01-01T00:00-05:00"]),
+        ("59 23 31 12 *", PARIS, "2026-12-31T23:59", ["2027-12-31T23:59+01:00"]),
+        (
+            "0 9 * * MON-FRI",
+            PARIS,
+            "2026-11-20T10:00",
+            ["2026-11-23T09:00+01:00", "2026-11-24T09:00+01:00"],
+        ),
+        ("0 12 L * *", PARIS, "2026-02-01T00:00", ["2026-02-28T12:00+01:00"]),
+    ],
+)
+def test_a_cron_rule_names_local_times(
+    expression: str, zone: str, start: str, times: list[str]
+) -> None:
+    assert local_times(expression, zone, start, len(times)) == times
+
+
+@pytest.mark.parametrize("zone", [PARIS, NEW_YORK, "Australia/Lord_Howe", "UTC"])
+@pytest.mark.parametrize(
+    "expression", ["30 2 * * *", "*/20 1-3 * * *", "0 */2 * * *", "15 1,2,3 * * SUN", "7 * * * *"]
+)
+def test_going_on_from_any_time_gives_the_times_of_one_walk(expression: str, zone: str) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    walk = CronSim(expression, start.astimezone(ZoneInfo(zone)))
+    wanted: list[datetime] = []
+    while not wanted or wanted[-1] < start + timedelta(days=365):
+        instant = next(walk).astimezone(UTC)
+        if not wanted or instant > wanted[-1]:  # two nominal times may fall on one instant
+            wanted.append(instant)
+    found = rule(cron=expression, timezone=zone)
+    assert list(upcoming(found, start, len(wanted))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("zone", "around"),
+    [(PARIS, datetime(2026, 10, 25, tzinfo=UTC)), (NEW_YORK, datetime(2026, 11, 1, 5, tzinfo=UTC))],
+)
+@pytest.mark.parametrize("expression", ["30 2 * * *", "30 1 * * *", "*/10 * * * *", "0 1,2 * * *"])
+def test_the_next_time_is_always_later_though_an_hour_comes_twice(
+    expression: str, zone: str, around: datetime
+) -> None:
+    found = rule(cron=expression, timezone=zone)
+    for minutes in range(-60, 240, 5):
+        moment = around + timedelta(minutes=minutes, microseconds=1)
+        following = found.after(moment)
+        assert following is not None
+        assert following > moment
+        assert found.after(following - timedelta(microseconds=1)) == following
+
+
+def test_an_interval_fires_at_its_multiples_whoever_asks() -> None:
+    found = rule(every=timedelta(minutes=5))
+    moment = datetime(2026, 12, 31, 23, 57, 3, 7, tzinfo=UTC)
+    assert [each.isoformat() for each in upcoming(found, moment, 2)] == [
+        "2027-01-01T00:00:00+00:00",
+        "2027-01-01T00:05:00+00:00",
+    ]
+    assert found.after(datetime(2027, 1, 1, tzinfo=UTC)) == datetime(2027, 1, 1, 0, 5, tzinfo=UTC)
+    assert found.after(datetime(1960, 1, 1, 0, 1, tzinfo=UTC)) == datetime(
+        1960, 1, 1, 0, 5, tzinfo=UTC
+    )
+
+
+def test_times_end_where_a_rule_ends() -> None:
+    once = rule(every=timedelta(days=1))
+    assert (
+        len(list(zip(range(3), instants(once, datetime(2026, 1, 1, tzinfo=UTC)), strict=False)))
+        == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("0 0 30 2 *", "fires some day"),
+        ("0 0 31 4,6,9,11 *", "fires some day"),
+        ("0 9 * *", "five fields"),
+        ("61 * * * *", "Bad minute"),
+        ("@daily", "five fields"),
+        ("", "either cron or every"),
+        ("0 0 * * *" + " " * 250 + ",", "at most 255"),
+    ],
+)
+def test_a_cron_that_never_fires_or_cannot_be_read_is_refused(expression: str, says: str) -> None:
+    with pytest.raises(InvalidSchedule, match=says):
+        cron(expression)
+
+
+def test_a_cron_that_never_fires_though_it_reads_well_is_refused() -> None:
+    with pytest.raises(InvalidSchedule, match="never fires"):
+        cron("0 0 LW * */7")  # the last weekday of a month, and a Sunday
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "../etc/passwd", "", "x" * 65, None, 3])
+def test_an_unknown_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(InvalidSchedule, match="time zone"):
+        cron("0 9 * * *", tz=zone)
+
+
+@pytest.mark.parametrize(
+    "interval", [timedelta(0), timedelta(seconds=-5), timedelta(days=99999), 5]
+)
+def test_an_interval_that_makes_no_sense_is_refused(interval: timedelta) -> None:
+    with pytest.raises(InvalidSchedule, match="interval"):
+        every(interval)
+
+
+def test_a_zone_may_be_given_as_an_object() -> None:
+    assert cron("0 9 * * *", tz=ZoneInfo(PARIS)).timezone == PARIS
+
+
+def test_without_the_library_cron_names_the_extra_and_every_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+    with pytest.raises(InvalidSchedule, match=r"trigger-celery\[schedules\]"):
+        cron("0 9 * * *")
+    assert every(timedelta(hours=1)).every == timedelta(hours=1)

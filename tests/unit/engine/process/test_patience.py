@@ -1,0 +1,193 @@
+"""The database goes away and comes back: what is repeated, for how long, and what is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from trigger_celery.body.steps import step
+from trigger_celery.body.waits import sleep
+from trigger_celery.config import Config
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.process.patience import persist
+from trigger_celery.engine.segment.outcome import Left
+from trigger_celery.errors import PayloadTooLarge, StoreUnavailable
+from trigger_celery.testing import Fault, FaultStore, Harness, ManualClock
+from trigger_celery.values import JsonCodec
+from trigger_celery.vocabulary.states import RunState
+
+PATIENCE = timedelta(seconds=10)
+LOG: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _empty_log() -> None:
+    LOG.clear()
+
+
+class Away:
+    """A verb that fails so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise StoreUnavailable("away")
+        return "answer"
+
+
+def test_a_verb_is_repeated_with_growing_pauses() -> None:
+    clock, verb = ManualClock(), Away(4)
+    assert persist(verb, clock=clock, patience=PATIENCE) == "answer"
+    assert clock.monotonic() == pytest.approx(0.05 + 0.1 + 0.2 + 0.4)
+
+
+def test_pauses_do_not_grow_for_ever() -> None:
+    clock, verb = ManualClock(), Away(20)
+    persist(verb, clock=clock, patience=timedelta(minutes=5))
+    assert clock.monotonic() == pytest.approx(0.05 * (2**7 - 1) + 13 * 5)
+
+
+def test_patience_ends() -> None:
+    clock, verb = ManualClock(), Away(99)
+    with pytest.raises(StoreUnavailable, match="away"):
+        persist(verb, clock=clock, patience=PATIENCE)
+    assert 5 < clock.monotonic() <= 10
+
+
+def test_other_errors_are_not_repeated() -> None:
+    calls: list[int] = []
+
+    def verb() -> None:
+        calls.append(1)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        persist(verb, clock=ManualClock(), patience=PATIENCE)
+    assert calls == [1]
+
+
+@step
+def charge() -> str:
+    LOG.append("charge")
+    return "receipt"
+
+
+@step(atomic=True)
+def write() -> str:
+    LOG.append("write")
+    return "receipt"
+
+
+def task() -> str:
+    return charge()
+
+
+def atomic_task() -> str:
+    return write()
+
+
+def flow() -> str:
+    charge()
+    sleep(5)
+    return charge()
+
+
+def calls_of(body: Callable[[], object]) -> list[tuple[int, str]]:
+    stores: list[FaultStore] = []
+
+    def wrap(store: Any) -> FaultStore:
+        stores.append(FaultStore(store))
+        return stores[0]
+
+    with Harness(wrap=wrap) as harness:
+        _execute(harness, harness.trigger(harness.task(body)))
+    LOG.clear()
+    return stores[0].calls
+
+
+@pytest.mark.parametrize(
+    ("body", "verb"),
+    [
+        (task, "checkpoints.record"),
+        (atomic_task, "commit"),
+        (flow, "waits.suspend"),
+        (task, "runs.end"),
+    ],
+)
+def test_a_database_that_stays_away_leaves_the_run_to_its_lease(
+    body: Callable[[], object], verb: str
+) -> None:
+    first = next(number for number, name in calls_of(body) if name == verb)
+    plan = dict.fromkeys(range(first, 500), Fault.REFUSED)
+    config = Config(database_patience=PATIENCE)
+    with Harness(config=config, wrap=lambda store: FaultStore(store, plan)) as harness:
+        run_id = harness.trigger(harness.task(body))
+        left = _execute(harness, run_id)
+        assert isinstance(left, Left)
+        assert left.reason == "lease lost"
+        assert harness.memory.runs.get(run_id).state is RunState.EXECUTING  # type: ignore[union-attr]
+        assert harness.memory.dead_letters() == ()
+
+
+def _execute(harness: Harness, run_id: Any) -> Any:
+    [definition] = harness.engine.tasks
+    return execute(harness.engine, run_id, definition)
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.LOST_ACK])
+def test_a_checkpoint_is_repeated_until_it_is_stored_once(fault: Fault) -> None:
+    first = next(n for n, name in calls_of(task) if name == "checkpoints.record")
+    plan = dict.fromkeys(range(first, first + 3), fault)
+    with Harness(wrap=lambda store: FaultStore(store, plan)) as harness:
+        run_id = harness.trigger(harness.task(task))
+        _execute(harness, run_id)
+        assert harness.result(run_id) == "receipt"
+    assert LOG == ["charge"]
+
+
+def test_arguments_that_do_not_fit_store_nothing(harness: Harness) -> None:
+    def body(order: str, *, shop: str = "s") -> None: ...
+
+    definition = harness.task(body)
+    for args, kwargs in (((), {}), (("o", 1), {}), (("o",), {"shpo": 1})):
+        with pytest.raises(TypeError, match="task 'body': "):
+            harness.trigger(definition, *args, **kwargs)
+    with pytest.raises(ValueError, match=r"\$\[0\]\[0\]"):
+        harness.trigger(definition, object())
+    assert harness.memory.open_runs() == []
+    assert harness.dispatcher.nudges == []
+
+
+def test_arguments_keep_their_types(harness: Harness) -> None:
+    def body(*args: object, **kwargs: object) -> list[object]:
+        return [args, kwargs]
+
+    run_id = harness.trigger(harness.task(body), (1, 2), name={3}, _=b"x")
+    harness.run_until_idle()
+    assert harness.result(run_id) == [((1, 2),), {"name": {3}, "_": b"x"}]
+
+
+def test_a_value_over_the_limit_fails_the_step_once(harness: Harness) -> None:
+    @step
+    def big() -> str:
+        LOG.append("big")
+        return "x" * 200
+
+    harness.engine.codec = JsonCodec(limit=100)
+    definition = harness.task(lambda *args: big(), name="task")
+    run_id = harness.trigger(definition)
+    harness.run_until_idle()
+    assert "PayloadTooLarge" in (harness.run(run_id).error or "")
+    assert "the result of step 'big' is 202 bytes" in (harness.run(run_id).error or "")
+    assert LOG == ["big"]
+    with pytest.raises(PayloadTooLarge, match="the arguments of task 'task'"):
+        harness.trigger(definition, "x" * 100)
+    with pytest.raises(PayloadTooLarge, match="the payload of event 'e'"):
+        harness.send_event("e", "x" * 100)

@@ -1,0 +1,793 @@
+"""Durable queues: never more runs than slots, and the next one starts with the end of another."""
+
+from __future__ import annotations
+
+import queue as queues_of_threads
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from trigger_celery.body.children import Together
+from trigger_celery.body.steps import primitive, step
+from trigger_celery.body.waits import Event, sleep
+from trigger_celery.client.child_runs import run_together
+from trigger_celery.config import Config
+from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.declare.limits import RateLimit
+from trigger_celery.declare.options import TriggerOptions
+from trigger_celery.declare.queue import Queue, queues
+from trigger_celery.declare.schedule import every
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs.control import recover
+from trigger_celery.engine.runs.copies import rerun
+from trigger_celery.engine.runs.trigger import Request, start, trigger
+from trigger_celery.engine.segment.outcome import NOT_CLAIMED, Finished, Left
+from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.errors import StoreUnavailable
+from trigger_celery.testing import (
+    Fault,
+    FaultStore,
+    Harness,
+    ManualAlarm,
+    RecordingDispatcher,
+    SimulatedCrash,
+)
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import EVERYTHING, NO_LIMITS, Limits, Nudge
+from trigger_celery.vocabulary.states import RunState
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+NAP = 30
+
+
+@pytest.fixture(autouse=True)
+def _declarations() -> Iterator[None]:
+    """Forget the queues that a test declares."""
+    before = {queue.name for queue in queues}
+    yield
+    for queue in queues:
+        if queue.name not in before:
+            queues.remove(queue.name)
+
+
+def body(value: object = None) -> object:
+    return value
+
+
+@step
+def once() -> None:
+    pass
+
+
+def nap() -> None:
+    sleep(NAP)
+
+
+def limited(harness: Harness, fn: Callable[..., Any] = body, **limits: Any) -> TaskDefinition:
+    """Return a task in a queue with these limits, that the store knows."""
+    task = harness.task(fn, queue=Queue("emails", **limits))
+    sync_declared(harness.engine)
+    return task
+
+
+def nudged(harness: Harness) -> list[UUID]:
+    """Return whom the dispatcher was told of since the last time this was asked."""
+    found = [nudge.run_id for nudge in harness.dispatcher.nudges]
+    harness.dispatcher.nudges.clear()
+    return found
+
+
+def work(harness: Harness) -> None:
+    """Be a worker: execute who was nudged, until nobody is. Time stands still, nobody sweeps."""
+    while harness.dispatcher.nudges:
+        harness.execute(harness.dispatcher.nudges.pop(0).run_id)
+
+
+def states(harness: Harness, runs: Sequence[UUID]) -> set[RunState]:
+    return {harness.run(run_id).state for run_id in runs}
+
+
+class Crowd:
+    """A dispatcher whose nudges are executed by many threads."""
+
+    def __init__(self, harness: Harness, runs: int) -> None:
+        self.nudges: list[UUID] = []
+        self.left = threading.Semaphore(0)
+        self._runs = runs
+        self._harness = harness
+        self._inbox: queues_of_threads.Queue[UUID | None] = queues_of_threads.Queue()
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        for nudge in nudges:
+            self.nudges.append(nudge.run_id)
+            self._inbox.put(nudge.run_id)
+
+    def work(self, threads: int) -> None:
+        workers = [threading.Thread(target=self._work) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        try:
+            for _ in range(self._runs):
+                assert self.left.acquire(timeout=30)
+        finally:
+            for _ in workers:
+                self._inbox.put(None)
+            for worker in workers:
+                worker.join(30)
+
+    def _work(self) -> None:
+        while (run_id := self._inbox.get(timeout=60)) is not None:
+            if isinstance(self._harness.execute(run_id), Finished):
+                self.left.release()
+
+
+def test_threads_never_execute_more_than_the_limit(harness: Harness) -> None:
+    lock, full = threading.Lock(), threading.Event()
+    executing, most = 0, 0
+
+    def send() -> None:
+        nonlocal executing, most
+        with lock:
+            executing += 1
+            most = max(most, executing)
+            if executing == 10:
+                full.set()
+        full.wait(30)
+        with lock:
+            executing -= 1
+
+    task = limited(harness, send, concurrency_limit=10)
+    crowd = harness.engine.dispatcher = Crowd(harness, runs=25)
+    runs = [harness.trigger(task) for _ in range(25)]
+    crowd.work(threads=14)
+    assert most == 10
+    assert states(harness, runs) == {RunState.COMPLETED}
+    assert sorted(crowd.nudges) == sorted(runs)  # each of them once
+
+
+def test_a_trigger_nudges_as_many_as_there_are_slots(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=3)
+    runs = [harness.trigger(task) for _ in range(5)]
+    assert nudged(harness) == runs[:3]
+    assert harness.run(runs[4]).due_at is None
+
+
+def test_the_end_of_one_starts_the_next_without_a_sweep(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    first, second, third = (harness.trigger(task) for _ in range(3))
+    assert nudged(harness) == [first]
+    assert isinstance(harness.execute(first), Finished)
+    assert nudged(harness) == [second]
+    assert harness.execute(third) is NOT_CLAIMED
+    work(harness)
+    assert nudged(harness) == []
+    harness.execute(second)
+    work(harness)
+    assert states(harness, [first, second, third]) == {RunState.COMPLETED}
+
+
+def test_a_failed_run_leaves_its_slot(harness: Harness) -> None:
+    def fail() -> None:
+        raise LookupError("gone")
+
+    task = limited(harness, fail, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    nudged(harness)
+    harness.execute(first)  # it is to be tried again, later
+    assert nudged(harness) == [second]
+
+
+def test_the_next_is_told_before_the_end_is_published(harness: Harness) -> None:
+    told: list[list[UUID]] = []
+    task = harness.task(
+        body,
+        queue=Queue("emails", concurrency_limit=1),
+        on_success=lambda run, output: told.append(nudged(harness)),
+    )
+    sync_declared(harness.engine)
+    first, second = harness.trigger(task), harness.trigger(task)
+    nudged(harness)
+    harness.execute(first)
+    assert told == [[second]]
+
+
+def test_a_suspended_run_leaves_its_slot_and_keeps_its_place(harness: Harness) -> None:
+    def rouse() -> None:
+        harness.advance(timedelta(seconds=NAP / 2))
+        harness.trigger(waker)  # to be behind the first although it asks before it
+        harness.advance(timedelta(seconds=NAP / 2))
+        harness.sweep()
+        assert nudged(harness) == [first]
+        assert harness.execute(first) is NOT_CLAIMED
+
+    task = limited(harness, nap, concurrency_limit=1)
+    waker = harness.task(body, queue=Queue("emails", concurrency_limit=1))
+    rouser = harness.task(rouse, queue=Queue("emails", concurrency_limit=1))
+    first, second = harness.trigger(task), harness.trigger(rouser)
+    assert nudged(harness) == [first]
+    assert isinstance(harness.execute(first), Left)
+    assert nudged(harness) == [second]
+    harness.execute(second)
+    assert nudged(harness) == [first]
+    assert isinstance(harness.execute(first), Finished)
+    (third,) = nudged(harness)
+    assert harness.run(third).task == "body"
+
+
+def test_a_lost_lease_ends_the_segment_as_ever(harness: Harness) -> None:
+    def lose() -> None:
+        harness.advance(MINUTE)
+        once()
+
+    task = limited(harness, lose, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    nudged(harness)
+    left = harness.execute(first)
+    assert isinstance(left, Left)
+    assert left.reason == "lease lost"
+    assert nudged(harness) == []  # nobody took it over so far: it holds its slot
+    harness.sweep()
+    assert nudged(harness) == [first, second]
+
+
+def test_an_interrupt_is_not_masked_by_an_admission_that_fails(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a bug")
+
+    task = limited(harness, interrupt, concurrency_limit=1)
+    run_id = harness.trigger(task)
+    monkeypatch.setattr(harness.memory.queues, "admit", fail)
+    with pytest.raises(KeyboardInterrupt):
+        harness.execute(run_id)
+    assert "queue 'emails': who waits could not be let in, the sweep will" in caplog.text
+
+
+def test_a_database_that_is_away_costs_the_outcome_nothing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise StoreUnavailable("away")
+
+    task = limited(harness, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    nudged(harness)
+    start = harness.clock.now
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.memory.queues, "admit", away)
+        assert isinstance(harness.execute(first), Finished)
+        third = harness.trigger(task)
+    assert harness.clock.now - start <= 2 * SECOND
+    assert nudged(harness) == []
+    assert "the sweep will: the database is away" in caplog.text
+    harness.sweep()
+    assert nudged(harness) == [second]
+    assert harness.run(third).state is RunState.QUEUED
+
+
+def test_a_lost_answer_is_made_up_for(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    harness.engine.store = store = FaultStore(harness.memory, {1: Fault.LOST_ACK})
+    first, second = harness.trigger(task), harness.trigger(task)
+    verbs = ["runs.create", "queues.admit", "queues.admit", "runs.create", "queues.admit"]
+    assert [verb for _, verb in store.calls] == verbs
+    assert nudged(harness) == []  # the slot is promised to the first, which nobody told
+    harness.advance(harness.config.nudge_interval)
+    harness.sweep()
+    work(harness)
+    assert states(harness, [first, second]) == {RunState.COMPLETED}
+
+
+def test_a_dispatcher_that_fails_stops_nobody(harness: Harness) -> None:
+    class Broken:
+        def nudge(self, nudges: Sequence[Nudge]) -> None:
+            if nudges:
+                raise RuntimeError("no broker")
+
+    task = limited(harness, concurrency_limit=1)
+    harness.engine.dispatcher = Broken()
+    first, second = harness.trigger(task), harness.trigger(task)
+    assert isinstance(harness.execute(first), Finished)
+    harness.engine.dispatcher = harness.dispatcher
+    harness.sweep()
+    assert nudged(harness) == []  # it was promised a slot, and had to be told
+    harness.advance(harness.config.nudge_interval)
+    harness.sweep()
+    assert second in nudged(harness)
+
+
+def test_what_is_rolled_back_is_not_let_in(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    harness.engine.store = store = FaultStore(harness.memory)
+
+    def roll_back() -> None:
+        with harness.memory.transaction():
+            harness.trigger(task)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        roll_back()
+    assert "queues.admit" not in [verb for _, verb in store.calls]
+    assert nudged(harness) == []
+
+
+def test_runs_are_let_in_after_the_callers_commit(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    with harness.memory.transaction():
+        runs = [harness.trigger(task), harness.trigger(task)]
+        assert nudged(harness) == []
+    assert nudged(harness) == runs[:1]
+
+
+def test_a_batch_asks_each_line_once(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=2)
+    free = harness.task(nap)
+    harness.engine.store = store = FaultStore(harness.memory)
+    asked = [Request(definition=each) for each in (task, free, task, task)]
+    runs = [each.id for each in start(harness.engine, asked)]
+    assert [verb for _, verb in store.calls] == ["runs.create", "queues.admit"]
+    assert nudged(harness) == [runs[1], runs[0], runs[2]]
+
+
+def test_a_rerun_stands_in_line_too(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    first = harness.trigger(task)
+    again = rerun(harness.engine, first)
+    assert nudged(harness) == [first]
+    work(harness)
+    harness.execute(first)
+    assert nudged(harness) == [again]
+
+
+def test_a_delayed_run_asks_when_its_time_has_come(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    first = harness.trigger(task)
+    late = trigger(harness.engine, task, options=TriggerOptions(delay=MINUTE))
+    assert nudged(harness) == [first]
+    harness.advance(MINUTE)
+    harness.sweep()
+    assert late in nudged(harness)
+    harness.execute(first)
+    assert harness.execute(late) is not NOT_CLAIMED
+
+
+def test_a_parent_and_its_children_share_a_slot(harness: Harness) -> None:
+    @primitive
+    def start_child(number: int) -> Any:
+        request = Request(definition=child, args=(number,))
+        return run_together(
+            harness.engine, "child", [request] * 3, Together(), frame=sys._getframe()
+        )
+
+    def parent() -> object:
+        return start_child(7)
+
+    emails = Queue("emails", concurrency_limit=1)
+    child = harness.task(body, name="child", queue=emails)
+    task = harness.task(parent, queue=emails)
+    sync_declared(harness.engine)
+    run_id = harness.trigger(task)
+    work(harness)
+    assert harness.run(run_id).state is RunState.COMPLETED
+    assert harness.result(run_id) == [7, 7, 7]
+
+
+def test_a_schedule_starts_no_more_than_the_limit(harness: Harness) -> None:
+    task = harness.task(
+        body, queue=Queue("emails", concurrency_limit=1), schedule=every(MINUTE, overlap="allow")
+    )
+    harness.sweep()
+    harness.advance(MINUTE)
+    harness.sweep()
+    (first,) = nudged(harness)
+    harness.advance(harness.config.nudge_interval / 2)
+    second = harness.trigger(task)
+    assert nudged(harness) == []
+    harness.execute(first)
+    assert nudged(harness) == [second]
+
+
+def test_an_event_starts_no_more_than_the_limit(harness: Harness) -> None:
+    def paid(event: Event) -> object:
+        return event.payload
+
+    harness.task(paid, queue=Queue("emails", concurrency_limit=1), on_event="paid")
+    sync_declared(harness.engine)
+    harness.send_event("paid", 1)
+    harness.send_event("paid", 2)
+    (first,) = nudged(harness)
+    harness.execute(first)
+    (second,) = nudged(harness)
+    harness.execute(second)
+    assert {harness.result(first), harness.result(second)} == {1, 2}
+
+
+def test_canceling_an_executing_run_lets_the_next_in_at_once(harness: Harness) -> None:
+    told: list[UUID] = []
+
+    def stop() -> None:
+        nudged(harness)
+        harness.cancel(first)
+        told.extend(nudged(harness))
+
+    task = limited(harness, stop, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    harness.execute(first)
+    assert told == [first, second]  # the first is to be published
+
+
+def test_a_recovered_run_lets_the_next_in_at_once(harness: Harness) -> None:
+    told: list[UUID] = []
+
+    def die() -> None:
+        nudged(harness)
+        recover(harness.engine, first, harness.run(first).worker)
+        told.extend(nudged(harness))
+
+    task = limited(harness, die, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    harness.execute(first)
+    assert told == [first, second]
+
+
+def test_canceling_a_run_that_was_promised_a_slot_lets_the_next_in(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    first, second = harness.trigger(task), harness.trigger(task)
+    assert nudged(harness) == [first]
+    harness.cancel(first)
+    assert nudged(harness) == [first, second]
+
+
+def test_a_run_that_timed_out_lets_the_next_in_with_the_same_sweep(harness: Harness) -> None:
+    told: list[UUID] = []
+
+    def hang() -> None:
+        nudged(harness)
+        harness.advance(MINUTE)
+        harness.sweep()
+        told.extend(nudged(harness))
+
+    task = limited(harness, hang, concurrency_limit=1)
+    options = TriggerOptions(max_duration=MINUTE)
+    first = trigger(harness.engine, task, options=options)
+    second = harness.trigger(task)
+    harness.execute(first)
+    assert harness.run(first).state is RunState.TIMED_OUT
+    assert told == [first, second]
+
+
+def test_lines_take_turns_at_the_slots_of_the_deployment() -> None:
+    order: list[str] = []
+    with Harness(config=Config(concurrency_limit=1)) as harness:
+        tasks = [harness.task(lambda name: order.append(name), name=name) for name in "abc"]
+        sync_declared(harness.engine)
+        for task in tasks:
+            for _ in range(3):
+                harness.trigger(task, task.name)
+        work(harness)
+    assert order == [*"abcabcabc"]
+
+
+def test_a_slot_of_a_task_lets_in_its_runs_of_other_queues(harness: Harness) -> None:
+    task = harness.task(body, concurrency_limit=1, queue=Queue("emails", concurrency_limit=5))
+    Queue("letters")
+    sync_declared(harness.engine)
+    first = harness.trigger(task)
+    second = trigger(harness.engine, task, options=TriggerOptions(queue="letters"))
+    assert nudged(harness) == [first]
+    harness.execute(first)
+    assert nudged(harness) == [second]
+
+
+def test_who_joined_another_line_meanwhile_is_seen(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = harness.task(body, concurrency_limit=1, queue=Queue("emails", concurrency_limit=5))
+    Queue("letters")
+    sync_declared(harness.engine)
+    first = harness.trigger(task)
+    second = trigger(harness.engine, task, options=TriggerOptions(queue="letters"))
+    nudged(harness)
+    asked = iter([(), ("letters",)])  # its transaction was open at the first look
+    monkeypatch.setattr(harness.memory.queues, "lines", lambda: next(asked))
+    harness.execute(first)
+    assert nudged(harness) == [second]
+
+
+def test_a_rate_is_kept_by_the_alarm_without_a_sweep(harness: Harness) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    first, second, third = (harness.trigger(task) for _ in range(3))
+    assert nudged(harness) == [first]
+    harness.execute(first)
+    for next_run in (second, third):
+        pause = harness.alarm.next_in()
+        assert pause is not None
+        assert timedelta(0) < pause <= timedelta(seconds=10)
+        harness.advance(timedelta(seconds=10))
+        assert harness.alarm.ring() == 1
+        assert nudged(harness) == [next_run]
+        harness.execute(next_run)
+    harness.advance(MINUTE)
+    harness.alarm.ring()
+    assert harness.alarm.next_in() is None
+
+
+def test_a_delayed_run_that_only_a_rate_refuses_waits_for_one_sweep_at_most(
+    harness: Harness,
+) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    late = trigger(harness.engine, task, options=TriggerOptions(delay=MINUTE))
+    harness.advance(MINUTE)
+    harness.execute(harness.trigger(task))
+    harness.sweep()
+    assert harness.execute(late) is NOT_CLAIMED
+    nudged(harness)
+    harness.advance(SECOND)
+    harness.sweep()
+    assert nudged(harness) == []
+    assert harness.alarm.next_in() == 9 * SECOND
+    harness.advance(9 * SECOND)
+    harness.alarm.ring()
+    assert nudged(harness) == [late]
+
+
+def test_a_rate_goes_on_although_a_run_starts_later_than_it_was_let_in(harness: Harness) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    first, second = harness.trigger(task), harness.trigger(task)
+    assert nudged(harness) == [first]
+    harness.advance(4 * SECOND)
+    harness.execute(first)  # only now the time of the next start is known
+    harness.advance(6 * SECOND)
+    assert harness.alarm.ring() == 1
+    assert nudged(harness) == []
+    assert harness.alarm.next_in() == 4 * SECOND
+    harness.advance(4 * SECOND)
+    harness.alarm.ring()
+    assert nudged(harness) == [second]
+
+
+def test_of_many_processes_that_wake_those_that_find_nobody_give_up(harness: Harness) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    for _ in range(9):
+        harness.trigger(task)
+    work(harness)
+    for _ in range(2):
+        assert harness.alarm.next_in() == 10 * SECOND
+        harness.advance(10 * SECOND)
+        _be_faster(harness)
+        harness.alarm.ring()
+    assert harness.alarm.next_in() is None
+
+
+def _be_faster(harness: Harness) -> None:
+    """Do in another process what the alarm of this one was to do."""
+    ours, harness.engine.alarm = harness.engine.alarm, ManualAlarm(harness.clock)
+    harness.sweep()
+    work(harness)
+    harness.engine.alarm = ours
+
+
+def test_time_passes_for_the_harness_until_a_rate_allows_the_next(harness: Harness) -> None:
+    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
+    runs = [harness.trigger(task) for _ in range(4)]
+    harness.run_until_idle()
+    started = sorted(at for run_id in runs if (at := harness.run(run_id).started_at))
+    assert len(started) == 4
+    pauses = [after - before for before, after in zip(started, started[1:], strict=False)]
+    assert all(pause >= timedelta(seconds=10) for pause in pauses)
+    assert harness.engine.alarm is harness.alarm
+
+
+def test_a_limit_of_zero_starts_nothing(harness: Harness) -> None:
+    run_id = harness.trigger(limited(harness, concurrency_limit=0))
+    harness.run_until_idle()
+    assert harness.run(run_id).state is RunState.QUEUED
+    assert nudged(harness) == []
+
+
+def test_limits_hold_from_the_first_claim_of_a_process(harness: Harness) -> None:
+    task = harness.task(body, queue=Queue("emails", concurrency_limit=0))
+    run_id = harness.trigger(task)  # nothing is known of the queue so far
+    assert nudged(harness) == [run_id]
+    assert harness.execute(run_id) is NOT_CLAIMED
+    assert harness.memory.queues.get("emails") is not None
+
+
+def test_the_limits_of_a_task_are_told_before_its_first_claim(harness: Harness) -> None:
+    sync_declared(harness.engine)
+    task = harness.task(body, concurrency_limit=0)
+    assert harness.execute(harness.trigger(task)) is NOT_CLAIMED
+
+
+def test_changes_in_settings_are_told_and_let_others_in(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    runs = [harness.trigger(task) for _ in range(3)]
+    assert nudged(harness) == runs[:1]
+    harness.config = Config(queues={"emails": {"concurrency_limit": 2}})
+    assert sync_declared(harness.engine) == 1
+    assert nudged(harness) == runs[1:2]
+    assert sync_declared(harness.engine) == 0
+    harness.config = Config()
+    assert sync_declared(harness.engine) == 1
+    assert stored_limits(harness, "emails") == Limits(concurrency=1)
+
+
+def test_a_queue_that_leaves_the_settings_has_no_limits(harness: Harness) -> None:
+    harness.config = Config(queues={"calls": {"concurrency_limit": 2}}, concurrency_limit=9)
+    sync_declared(harness.engine)
+    assert stored_limits(harness, "calls") == Limits(concurrency=2)
+    assert stored_limits(harness, EVERYTHING) == Limits(concurrency=9)
+    harness.config = Config()
+    sync_declared(harness.engine)
+    assert stored_limits(harness, "calls") == NO_LIMITS
+    assert stored_limits(harness, EVERYTHING) == NO_LIMITS
+
+
+def test_a_limit_that_leaves_the_code_of_a_task_is_taken_away(harness: Harness) -> None:
+    declared = {"task/body": Limits(concurrency=1), "task/unknown": Limits(concurrency=1)}
+    harness.memory.queues.declare(declared)
+    harness.task(body)
+    sync_declared(harness.engine)
+    assert stored_limits(harness, "task/body") == NO_LIMITS
+    assert stored_limits(harness, "task/unknown") == Limits(concurrency=1)
+
+
+def test_settings_that_make_no_sense_leave_the_limits_of_before(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = limited(harness, concurrency_limit=1)
+    harness.config = Config(queues={"emails": {"concurrency_limit": -1}})
+    assert sync_declared(harness.engine) == 0
+    assert "the limits of durable queues could not be read" in caplog.text
+    assert stored_limits(harness, "emails") == Limits(concurrency=1)
+    assert harness.cancel(harness.trigger(task))
+
+
+def stored_limits(harness: Harness, name: str) -> Limits:
+    queue = harness.memory.queues.get(name)
+    assert queue is not None
+    return queue.limits
+
+
+def test_unlimited_runs_ask_nothing_of_queues(harness: Harness) -> None:
+    task = harness.task(body)
+    harness.engine.store = store = FaultStore(harness.memory)
+    run_id = harness.trigger(task)
+    execute(harness.engine, run_id, task)
+    harness.cancel(harness.trigger(task))
+    assert [verb for _, verb in store.calls] == [
+        "runs.create",
+        "remember_version",
+        "runs.claim",
+        "runs.end",
+        "runs.create",
+        "runs.cancel",
+        "children.close",
+    ]
+
+
+def test_runs_without_limits_beside_a_limited_queue_ask_nothing_of_it(harness: Harness) -> None:
+    limited(harness, concurrency_limit=1)
+    task = harness.task(nap)
+    execute(harness.engine, harness.trigger(task), task)
+    harness.engine.store = store = FaultStore(harness.memory)
+    execute(harness.engine, harness.trigger(task), task)
+    assert not [verb for _, verb in store.calls if verb.startswith("queues.")]
+
+
+def test_a_sweep_asks_one_question_where_nobody_waits(harness: Harness) -> None:
+    limited(harness, concurrency_limit=1)
+    harness.engine.store = store = FaultStore(harness.memory)
+    harness.sweep()
+    tidied = [verb for _, verb in store.calls if verb.startswith("queues.")]
+    assert tidied == ["queues.lines", "queues.tidy"]
+    store.calls.clear()
+    harness.advance(59 * SECOND)
+    harness.sweep()
+    assert [verb for _, verb in store.calls if verb.startswith("queues.")] == ["queues.lines"]
+    harness.advance(SECOND)
+    harness.sweep()
+    assert store.calls[-1][1] != "queues.lines"
+    assert "queues.tidy" in [verb for _, verb in store.calls]
+
+
+def test_one_bad_line_holds_up_no_other_in_a_sweep(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("emails", "letters")
+    tasks = [
+        harness.task(body, name=name, queue=Queue(name, concurrency_limit=1)) for name in names
+    ]
+    sync_declared(harness.engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.memory.queues, "admit", _fails_for(set(names), harness))
+        runs = [harness.trigger(task) for task in tasks]
+    assert nudged(harness) == []
+    monkeypatch.setattr(harness.memory.queues, "admit", _fails_for({"emails"}, harness))
+    harness.sweep()
+    assert nudged(harness) == runs[1:]
+    assert "queue 'emails': who waits could not be let in" in caplog.text
+
+
+def _fails_for(names: set[str], harness: Harness) -> Callable[..., Any]:
+    admit = type(harness.memory.queues).admit
+
+    def fail(queue: str, **options: Any) -> Any:
+        if queue in names:
+            raise RuntimeError("a bug")
+        return admit(harness.memory.queues, queue, **options)
+
+    return fail
+
+
+def test_many_are_let_in_batch_by_batch() -> None:
+    with Harness(config=Config(sweep_batch=3)) as harness:
+        task = limited(harness, concurrency_limit=0)
+        runs = [harness.trigger(task) for _ in range(10)]
+        harness.config = Config(sweep_batch=3, queues={"emails": {"concurrency_limit": 8}})
+        harness.sweep()
+        assert nudged(harness) == runs[:8]
+
+
+def test_a_dispatcher_is_told_of_each_promise_once(harness: Harness) -> None:
+    task = limited(harness, concurrency_limit=1)
+    harness.engine.dispatcher = dispatcher = RecordingDispatcher()
+    first, second = harness.trigger(task), harness.trigger(task)
+    harness.sweep()
+    harness.execute(first)
+    harness.sweep()
+    assert [nudge.run_id for nudge in dispatcher.nudges] == [first, second]
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_no_slot_is_lost_to_a_fault_at_any_call_of_the_store(fault: Fault) -> None:
+    for number in range(_carry(None, 0)):
+        _carry(fault, number)
+
+
+def _carry(fault: Fault | None, number: int) -> int:
+    """Carry limited runs to their end with a fault at one call; return how many calls it was."""
+    plan = {} if fault is None else {number: fault}
+    with Harness(wrap=lambda store: FaultStore(store, plan)) as harness:
+        store = harness.engine.store
+        assert isinstance(store, FaultStore)
+        harness.memory.queues.declare({"emails": Limits(concurrency=1)})
+        task = harness.task(_step_and_nap, queue=Queue("emails", concurrency_limit=1))
+        runs = [new_id() for _ in range(3)]
+        for run_id in runs:
+            _try(store, partial(trigger, harness.engine, task, id=run_id))
+        while harness.dispatcher.nudges:
+            nudge = harness.dispatcher.nudges.pop(0)
+            _try(store, partial(harness.execute, nudge.run_id))
+        calls = len(store.calls)
+        harness.run_until_idle()
+        assert states(harness, runs) == {RunState.COMPLETED}
+        assert harness.memory.queues.lines() == []
+        assert harness.memory.queues.holders("emails", limit=9) == []
+        return calls
+
+
+def _step_and_nap() -> None:
+    once()
+    nap()
+
+
+def _try(store: FaultStore, call: Callable[[], object]) -> None:
+    """Do it, again after a refusal, as a message that was not acknowledged comes again."""
+    for _ in range(2):
+        try:
+            call()
+        except (SimulatedCrash, StoreUnavailable):
+            store.restart()
+        else:
+            return

@@ -1,0 +1,1 @@
+"""What the body of a task may call: steps, waits, tokens, branches, child runs."""

@@ -1,0 +1,216 @@
+"""Tokens: what one outside party is handed, and a run waits for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid5
+
+from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
+from trigger_celery.body.runtime import installed
+from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.waits import MISSING, session_for
+from trigger_celery.errors import InvalidOption, WaitTimeout
+from trigger_celery.values import register
+from trigger_celery.values.schemas import schema_text
+from trigger_celery.vocabulary.checks import duration, valid_name
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewToken, NewWait, Outcome, StepKind, StoredToken
+from trigger_celery.vocabulary.states import WaitState
+
+TAGS = 10
+
+
+@register(name="trigger_celery.Token")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token to hand out. ``expires_at`` is when it can no longer be completed, or None.
+
+    It may be stored and passed on like any value: its secret is only in :attr:`url`, which is
+    computed where it is asked for.
+    """
+
+    id: UUID
+    expires_at: datetime | None
+
+    @property
+    def url(self) -> str:
+        """The URL that completes the token: whoever has it may do so, once."""
+        return installed().token_url(self.id)
+
+
+@primitive
+def create_token(
+    *,
+    timeout: timedelta | float | None = None,
+    tags: Iterable[str] = (),
+    schema: Any = None,
+    key: str | None = None,
+) -> Any:
+    """Create a token in the caller's transaction and return a :class:`Token`.
+
+    It can be completed once, within ``timeout`` (``timedelta`` or seconds; None: for ever).
+    ``schema`` is a JSON Schema as a dict, or a pydantic model class; a value that it does not
+    allow is refused and the token stays open. ``tags`` are up to ten names for people. In a
+    task's body the call is a step, called ``key`` if given, and every replay gets the same
+    token; await it in an ``async def`` body.
+
+    Raises :exc:`InvalidOption`, :exc:`InvalidTime`, :exc:`InvalidName`, and ``UsageError``
+    for a schema without the extra ``schema``.
+    """
+    length = None if timeout is None else duration(timeout, "a token's timeout")
+    names, text = _tags(tags), schema_text(schema)
+    verbs, session = installed(), current_session()
+
+    def create(id: UUID, run_id: UUID | None = None) -> Token:
+        new = NewToken(id=id, timeout=length, schema=text, tags=names, run_id=run_id)
+        stored = verbs.create_token(new)
+        return Token(id=stored.id, expires_at=stored.expires_at)
+
+    if session is None:
+        return create(new_id())
+    run = session.describe()
+    if session.in_step:
+        return create(new_id(), run.id)
+
+    def step() -> Token:
+        return create(uuid5(run.id, session.describe().idempotency_key), run.id)
+
+    return _step(session, "create_token", step, sys._getframe(1), key=key)
+
+
+@primitive
+def wait_for_token(
+    token: Token | UUID | str,
+    *,
+    timeout: timedelta | float | None = None,
+    default: Any = MISSING,
+    key: str | None = None,
+) -> Any:
+    """Suspend the run until the token, or the one with this id, is completed.
+
+    Returns the value that it was completed with, at once if that happened before. When the
+    token's time or ``timeout`` is over, or the token is canceled, returns ``default`` if one
+    is given, else raises :exc:`WaitTimeout`. Any number of runs may wait for one token.
+
+    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidTime`,
+    ``TokenNotFound``.
+    """
+    session = session_for("wait_for_token()")
+    token_id = id_of(token)
+    length = None if timeout is None else duration(timeout, "wait_for_token's timeout")
+    wait = NewWait(
+        key="",
+        kind=StepKind.TOKEN,
+        position=0,
+        token_id=token_id,
+        source=line_of(sys._getframe(1)),
+    )
+    return session.wait(
+        WaitCall(
+            name="wait_for_token",
+            kind=StepKind.TOKEN,
+            build=partial(_placed, wait, token_id, length),
+            conclude=partial(_concluded, session, token_id, default),
+            key=key,
+            build_reads=True,
+        )
+    )
+
+
+@primitive
+def complete_token(token: Token | UUID | str, value: object = None, *, by: str = "") -> Any:
+    """Complete a token in the caller's transaction: who waits for it resumes with ``value``.
+
+    The first completion wins. ``by`` names who completes it, for the record. In a task's body
+    the call is a step; await it in an ``async def`` body.
+
+    Raises ``TokenNotFound``, ``TokenClosed``, ``InvalidPayload`` for what its schema does not
+    allow, ``EncodeError`` and ``PayloadTooLarge``; then nothing has happened.
+    """
+    token_id, verbs, session = id_of(token), installed(), current_session()
+    if session is None or session.in_step:
+        return verbs.complete_token(token_id, value, by=by)
+
+    def complete() -> None:
+        verbs.complete_token(token_id, value, by=_in_step(session, by), repeatable=True)
+
+    return _step(session, "complete_token", complete, sys._getframe(1))
+
+
+@primitive
+def cancel_token(token: Token | UUID | str, *, by: str = "") -> Any:
+    """Cancel a token in the caller's transaction: who waits for it gets a timeout at once.
+
+    Returns False if it was closed before or its time was over. Raises ``TokenNotFound``. In a
+    task's body the call is a step; await it in an ``async def`` body.
+    """
+    token_id, verbs, session = id_of(token), installed(), current_session()
+    if session is None or session.in_step:
+        return verbs.cancel_token(token_id, by=by)
+
+    def cancel() -> bool:
+        return verbs.cancel_token(token_id, by=_in_step(session, by), repeatable=True)
+
+    return _step(session, "cancel_token", cancel, sys._getframe(1))
+
+
+def id_of(token: object) -> UUID:
+    """Return the id of a token that is given itself, or by its id as ``UUID`` or text.
+
+    Raises :exc:`InvalidOption` for anything else.
+    """
+    try:
+        return token.id if isinstance(token, Token) else UUID(str(token))
+    except ValueError:
+        raise InvalidOption(f"expected a token, or its id, got: {token!r}") from None
+
+
+def _step(
+    session: Session, name: str, fn: Callable[[], object], frame: Any, key: str | None = None
+) -> Any:
+    source = line_of(frame)
+    return session.step(
+        StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, key=key, source=source)
+    )
+
+
+def _in_step(session: Session, by: str) -> str:
+    """Name the step that closes a token: a crash before its checkpoint repeats it, no other."""
+    run = session.describe()
+    who = f"run {run.id}, step {run.step_key}"
+    return f"{by[:100]} in {who}" if by else who
+
+
+def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidOption(f"expected a token's tags to be a list of names, got: {tags!r}")
+    names = tuple(valid_name(tag, "a token's tag") for tag in tags)
+    if len(names) > TAGS:
+        raise InvalidOption(f"expected a token to have at most {TAGS} tags, got: {len(names)}")
+    return names
+
+
+def _placed(
+    wait: NewWait, token_id: UUID, own: timedelta | None, key: str, position: int
+) -> NewWait:
+    until = _end(installed().get_token(token_id), own)
+    return replace(wait, key=key, position=position, until=until)
+
+
+def _end(token: StoredToken, own: timedelta | None) -> datetime | None:
+    """Return when a wait for the token ends: with its time or the wait's own, the earlier."""
+    ends = (token.expires_at, None if own is None else token.read_at + own)
+    return min((at for at in ends if at is not None), default=None)
+
+
+def _concluded(session: Session, token_id: UUID, default: object, outcome: Outcome) -> object:
+    if outcome.wait is WaitState.COMPLETED and outcome.value is not None:
+        return session.decode(outcome.value)
+    if default is not MISSING:
+        return default
+    raise WaitTimeout(f"token {token_id} was not completed in time, or was canceled")

@@ -1,0 +1,174 @@
+"""``sleep``, ``sleep_until`` and ``wait_for_event``: a run that waits and holds nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from trigger_celery.body.context import Session, WaitCall, current_session, require_session
+from trigger_celery.body.runtime import installed
+from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.errors import NestedStep, WaitTimeout
+from trigger_celery.values import register
+from trigger_celery.values.filters import Filter
+from trigger_celery.vocabulary.checks import duration, instant, valid_name
+from trigger_celery.vocabulary.records import Event as StoredEvent
+from trigger_celery.vocabulary.records import NewWait, Outcome, StepKind
+from trigger_celery.vocabulary.states import WaitState
+
+
+@register(name="trigger_celery.Event")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event that a wait received, or that started the run.
+
+    ``payload`` is the decoded value that was sent, ``source`` says who sent it ("" for this
+    application). A step or task may return an event as it is.
+    """
+
+    id: str
+    name: str
+    payload: Any
+    received_at: datetime
+    source: str = ""
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "<no default>"
+
+
+MISSING: Any = _Missing()
+
+
+@primitive
+def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
+    """Suspend the run for so long (``timedelta`` or seconds); nothing is held meanwhile.
+
+    The end is fixed when the run suspends, by the database's clock: crashes and restarts
+    do not move it, and it is never early. In an ``async def`` body write ``await sleep(...)``.
+
+    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidTime`.
+    """
+    session = session_for("sleep()")
+    length = duration(length, "sleep's length")
+    source = line_of(sys._getframe(1))
+
+    def build(at: str, position: int) -> NewWait:
+        return NewWait(key=at, kind=StepKind.SLEEP, position=position, delay=length, source=source)
+
+    return session.wait(
+        WaitCall(name="sleep", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
+    )
+
+
+@primitive
+def sleep_until(when: datetime, *, key: str | None = None) -> Any:
+    """Suspend the run until an aware ``datetime``; see :func:`sleep`.
+
+    A time that passed while the run was under way is over at once; one from before the
+    run existed is a mistake and raises :exc:`InvalidTime`, as a naive one does.
+    """
+    session = session_for("sleep_until()")
+    instant(when, "sleep_until's time")
+    source = line_of(sys._getframe(1))
+
+    def build(at: str, position: int) -> NewWait:
+        instant(when, "sleep_until's time", not_before=session.describe().created_at)
+        return NewWait(key=at, kind=StepKind.SLEEP, position=position, until=when, source=source)
+
+    return session.wait(
+        WaitCall(name="sleep_until", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
+    )
+
+
+@primitive
+def wait_for_event(
+    name: str,
+    filter: Mapping[str, object] | None = None,
+    *,
+    timeout: timedelta | float | None = None,
+    default: Any = MISSING,
+    key: str | None = None,
+) -> Any:
+    """Suspend the run until an event of this name arrives that matches ``filter``.
+
+    ``filter`` maps key paths of the payload to conditions, all of which must hold: a scalar
+    (equal and of the same type), a list of scalars, operators as ``{"$gte": 10}``. Events
+    count from the run's start, so one that came before the wait is not missed; each event is
+    taken by a run once, of several stored ones the oldest first.
+    Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for
+    ever) returns ``default`` if one is given, else raises :exc:`WaitTimeout`.
+
+    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidName`,
+    :exc:`InvalidFilter`, :exc:`InvalidTime`.
+    """
+    session = session_for("wait_for_event()")
+    valid_name(name, "an event's name")
+    wanted = Filter(name, filter, installed().codec)
+    wait = NewWait(
+        key="",
+        kind=StepKind.EVENT,
+        position=0,
+        delay=None if timeout is None else duration(timeout, "wait_for_event's timeout"),
+        name=name,
+        filter=wanted.text,
+        paths=wanted.paths,
+        match_hash=wanted.match_hash,
+        source=line_of(sys._getframe(1)),
+    )
+    build = partial(_placed, wait)
+    conclude = partial(_concluded, session, wait, default)
+    return session.wait(
+        WaitCall(name=name, kind=StepKind.EVENT, build=build, conclude=conclude, key=key)
+    )
+
+
+def _placed(wait: NewWait, key: str, position: int) -> NewWait:
+    return replace(wait, key=key, position=position)
+
+
+def _concluded(session: Session, wait: NewWait, default: object, outcome: Outcome) -> object:
+    if outcome.wait is WaitState.EVENT and outcome.event is not None:
+        return _event(session, outcome.event)
+    if outcome.wait is WaitState.COMPLETED and outcome.value is not None:
+        return session.decode(outcome.value)  # a person completed it, with an Event of its own
+    if default is not MISSING:
+        return default
+    raise WaitTimeout(f"no event {wait.name!r} matched within {wait.delay}")
+
+
+def _event(session: Session, event: StoredEvent) -> Event:
+    return Event(
+        id=event.id,
+        name=event.name,
+        payload=session.decode(event.payload),
+        received_at=event.received_at,
+        source=event.source,
+    )
+
+
+def _nothing(outcome: Outcome) -> None:
+    return None
+
+
+def session_for(what: str) -> Session:
+    """Return the session for a wait called ``what``.
+
+    Raises :exc:`NotInRun`, and :exc:`NestedStep` inside a step.
+    """
+    """Return the session of the body that ``what`` suspends.
+
+    Raises :exc:`NotInRun` outside of any run and :exc:`NestedStep` inside a step.
+    """
+    session = current_session()
+    if session is not None and session.in_step:
+        raise NestedStep(
+            f"{what} was called inside step {session.describe().step_key!r}: a step runs in one "
+            "go and cannot wait. Wait in the task's body, before or after the step."
+        )
+    return require_session(what)

@@ -1,0 +1,165 @@
+"""``@durable_task``: declares a function as a Celery task whose runs are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from celery import current_app, shared_task
+
+from trigger_celery.backoff import RetryPolicy
+from trigger_celery.celery.task import DurableTask
+from trigger_celery.celery.task_options import (
+    DEFAULTS,
+    RETRIES,
+    check_options,
+    for_definition,
+    passed_on,
+)
+from trigger_celery.declare.definition import TaskDefinition, define, registry
+from trigger_celery.declare.options import TriggerOptions
+from trigger_celery.declare.schedule import Timetable
+from trigger_celery.errors import DeclarationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def durable_task(fn: Callable[P, R], /, **options: Any) -> DurableTask[P, R]: ...
+
+
+@overload
+def durable_task(
+    *, bind: Literal[True], **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], DurableTask[P, R]]: ...
+
+
+@overload
+def durable_task(
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    heartbeat_timeout: timedelta | float | None = None,
+    max_crashes: int | None = None,
+    checkpoint: str = "auto",
+    schedule: Timetable | Sequence[Timetable] = (),
+    on_event: str | None = None,
+    filter: Mapping[str, object] | None = None,
+    **options: Any,
+) -> Callable[[Callable[P, R]], DurableTask[P, R]]: ...
+
+
+def durable_task(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    heartbeat_timeout: timedelta | float | None = None,
+    max_crashes: int | None = None,
+    checkpoint: str = "auto",
+    **options: Any,
+) -> Any:
+    """Declare a durable task; a superset of ``shared_task``.
+
+    ``retry`` says how a failed run is tried again (default: :class:`RetryPolicy`'s).
+    ``heartbeat_timeout`` (``timedelta`` or seconds, default 60 s) is how long a worker may be
+    silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
+    ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``schedule`` (``cron()``,
+    ``every()``) starts runs, as each event ``on_event`` does that passes ``filter``. A trigger's
+    options, as ``ttl``, hold for every run. ``queue`` (a ``Queue``), ``concurrency_limit``,
+    ``rate_limit`` (a ``RateLimit``) and ``concurrency_key`` limit them. Celery's options keep
+    their meaning, but for acknowledgement: also a ``queue`` and a ``rate_limit`` that are texts.
+
+    Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
+    """
+    crashes: dict[str, Any] = {"heartbeat_timeout": heartbeat_timeout, "max_crashes": max_crashes}
+
+    def declare(fn: Callable[..., Any]) -> Any:
+        task_name = name or current_app.gen_task_name(_name(fn), fn.__module__)
+        check_options(task_name, options, retry)
+        definition = define(
+            fn,
+            name=task_name,
+            retry=retry or _translated(options),
+            checkpoint=checkpoint,
+            **crashes,
+            **_said(options),
+        )
+        return _register(fn, definition, options)
+
+    return declare if fn is None else declare(fn)
+
+
+def _register(fn: Callable[..., Any], definition: TaskDefinition, options: dict[str, Any]) -> Any:
+    """Make the function a Celery task with what is left of its options."""
+    passed = passed_on(options)
+    if "track_started" in passed:
+        passed["tracks_started"] = passed.pop("track_started")
+    base = passed.pop("base", DurableTask)
+    if not (isinstance(base, type) and issubclass(base, DurableTask)):
+        raise DeclarationError(
+            f"expected base of task {definition.name!r} to be a DurableTask, got: {base!r}"
+        )
+    registry.add(definition)
+    register: Any = shared_task(name=definition.name, base=base, durable=definition, **passed)
+    return register(fn)
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the options, Celery's and ours, say of the definition."""
+    return {
+        **for_definition(options),
+        "defaults": _defaults(options),
+        "bound": bool(options.get("bind")),
+        "retry_for": _classes(options, "autoretry_for"),
+        "no_retry_for": _classes(options, "dont_autoretry_for"),
+    }
+
+
+def _defaults(options: dict[str, Any]) -> TriggerOptions:
+    """Return what holds for each run of the task unless its trigger says otherwise."""
+    given = {name: options[name] for name in DEFAULTS if name in options}
+    return TriggerOptions(**given)
+
+
+def _name(fn: object) -> str:
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        raise DeclarationError(f"expected a durable task to be a def or an async def, got: {fn!r}")
+    return name
+
+
+def _translated(options: dict[str, Any]) -> RetryPolicy | None:
+    """Return the policy that Celery's retry options describe, None if there are none."""
+    if not (RETRIES - {"autoretry_for", "dont_autoretry_for"}) & options.keys():
+        return None
+    given = {**options, **(options.get("retry_kwargs") or {})}
+    retries = given.get("max_retries", 3)
+    backoff = given.get("retry_backoff", False)
+    if backoff:
+        longest = float(given.get("retry_backoff_max", 600))
+        return RetryPolicy(
+            max_attempts=_attempts(retries),
+            factor=2,
+            min_delay=min(float(backoff), longest),
+            max_delay=longest,
+            jitter=bool(given.get("retry_jitter", True)),
+        )
+    delay = float(given.get("countdown", given.get("default_retry_delay", 180)))
+    return RetryPolicy(
+        max_attempts=_attempts(retries), factor=1, min_delay=delay, max_delay=delay, jitter=False
+    )
+
+
+def _attempts(retries: int | None) -> int:
+    return 1_000_000 if retries is None else int(retries) + 1
+
+
+def _classes(options: dict[str, Any], name: str) -> tuple[type[BaseException], ...] | None:
+    given = options.get(name)
+    if given is None:
+        return None
+    return (given,) if isinstance(given, type) else tuple(given)

@@ -1,0 +1,154 @@
+"""Publishes nudges: small Celery messages that carry a run's id and decide nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.app import app_or_default
+from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
+
+from trigger_celery.celery import canvas
+from trigger_celery.vocabulary.records import Nudge
+
+logger = logging.getLogger("trigger_celery.dispatcher")
+
+NUDGE_HEADER = "trigger_nudge"
+"""The message header that tells a nudge from a task somebody published by hand."""
+RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
+"""Once more on a new connection: the old one may have died while it was idle."""
+SOCKETS = 10
+"""Connections to the broker that one process opens at most for nudges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owned:
+    """Producers of one process for one app and broker."""
+
+    pid: int
+    app: Celery
+    url: str
+    producers: Any
+
+
+class CeleryDispatcher:
+    """Publishes through the current Celery app, on connections with short timeouts.
+
+    A broker that is away or hangs costs the caller at most about twice ``timeout()``; the
+    sweep nudges again.
+    """
+
+    def __init__(self, timeout: Callable[[], timedelta]) -> None:
+        self._timeout = timeout
+        self._owned: _Owned | None = None
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        """Publish a hint for each run; what fails is logged.
+
+        A broker that is away ends it at once; one nudge that cannot be sent, as to a queue that
+        is not declared, holds up no other.
+        """
+        if not nudges:
+            return
+        sent, failure = 0, None
+        try:
+            app = app_or_default()
+            pool = self._producers(app)
+            with pool.acquire(block=True, timeout=self._timeout().total_seconds()) as producer:
+                for nudge in nudges:
+                    try:
+                        _publish(app, producer, nudge)
+                        sent += 1
+                    except (OperationalError, OSError):
+                        raise
+                    except Exception as error:
+                        failure = error
+        except Exception as error:
+            failure = error
+        if failure is not None:
+            logger.warning(
+                "%d of %d nudges could not be published, the sweep will: %s: %s",
+                len(nudges) - sent,
+                len(nudges),
+                type(failure).__name__,
+                failure,
+            )
+
+    def _producers(self, app: Celery) -> Any:
+        """Return this process's pool. A fork drops its parent's and leaves its sockets alone.
+
+        Celery's and kombu's own pools are emptied by forks of multiprocessing only, not by
+        those of a web server that loads the application first.
+        """
+        url = _url(app)
+        owned = self._owned
+        if owned is None or (owned.pid, owned.app, owned.url) != (os.getpid(), app, url):
+            _close(owned)  # not self.close(): another thread may have just opened one
+            seconds = self._timeout().total_seconds()
+            connection = app.connection_for_write(
+                connect_timeout=seconds, transport_options=_timeouts(url, seconds)
+            )
+            pool = ProducerPool(connection.Pool(limit=SOCKETS), limit=SOCKETS)
+            owned = self._owned = _Owned(pid=os.getpid(), app=app, url=url, producers=pool)
+        return owned.producers
+
+    def close(self) -> None:
+        """Close the connections of this process; the next nudge opens new ones."""
+        owned, self._owned = self._owned, None
+        _close(owned)
+
+
+def _close(owned: _Owned | None) -> None:
+    if owned is not None and owned.pid == os.getpid():
+        owned.producers.force_close_all()
+        owned.producers.connections.force_close_all()
+
+
+def _url(app: Celery) -> str:
+    return str(app.conf.broker_write_url or app.conf.broker_url or "")
+
+
+def _timeouts(url: str, seconds: float) -> dict[str, Any]:
+    """Return transport options under which a hung broker raises instead of blocking."""
+    if url.startswith(("redis", "rediss", "sentinel")):
+        return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    if url.startswith(("amqp", "pyamqp")):
+        return {"read_timeout": seconds, "write_timeout": seconds}
+    return {}
+
+
+def _publish(app: Celery, producer: Any, nudge: Nudge) -> None:
+    """Publish below ``send_task``, which would subscribe this process to the run's result.
+
+    And unsubscribe it afterwards, from under a thread that waits for that result.
+    """
+    saved = canvas.load(nudge.canvas)
+    run_id, amqp = str(nudge.run_id), app.amqp
+    options = canvas.routing(saved)
+    fields = {name: options.pop(name, None) for name in canvas.MESSAGE}
+    task: Any = app.tasks.get(nudge.task)
+    options = amqp.router.route(options, nudge.task, (), {}, task)
+    message = amqp.create_task_message(
+        run_id,
+        nudge.task,
+        (),
+        {},
+        root_id=saved.get("root_id") or run_id,
+        parent_id=saved.get("parent_id"),
+        **fields,
+    )
+    amqp.send_task_message(
+        producer,
+        nudge.task,
+        message,
+        headers={**saved.get("headers", {}), NUDGE_HEADER: True},
+        retry=True,
+        retry_policy=RETRY,
+        **options,
+    )

@@ -1,0 +1,138 @@
+"""What Celery's result backends learn of a run: started, suspended, retrying, how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery import Task, states
+from celery.states import FAILURE, SUCCESS
+from kombu.exceptions import EncodeError
+
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.segment.outcome import Left, stored_error
+from trigger_celery.errors import RunError
+from trigger_celery.vocabulary.states import RunState
+
+logger = logging.getLogger("trigger_celery.task")
+
+SUSPENDED = "SUSPENDED"
+"""The Celery state of a run that waits."""
+_ENDS = {RunState.COMPLETED: states.SUCCESS, RunState.CANCELED: states.REVOKED}
+
+
+def started(task: Task[Any, Any]) -> None:
+    """Show that a worker executes the run, for tasks that track it."""
+    request: Any = task.request
+    data = {"pid": os.getpid(), "hostname": request.hostname or socket.gethostname()}
+    try:
+        task.backend.store_result(request.id, data, states.STARTED, request=request)
+    except Exception as error:  # the run itself needs no result backend
+        logger.warning("run %s is not shown as started: %s", request.id, error)
+
+
+def left(task: Task[Any, Any], left: Left, engine: Engine) -> None:
+    """Show where a run is that goes on later or elsewhere."""
+    request: Any = task.request
+    if left.state is RunState.SUSPENDED and left.reason == "retrying":
+        waiting = RunError("waiting for its next attempt")
+        task.backend.mark_as_retry(request.id, waiting, request=request)
+    elif left.state is RunState.SUSPENDED:
+        task.backend.store_result(request.id, None, SUSPENDED, request=request)
+    _correct(task, engine)
+
+
+def _correct(task: Task[Any, Any], engine: Engine) -> None:
+    """Store the end of the run again if it has ended: ours may have been the later write."""
+    request: Any = task.request
+    run = engine.store.runs.get(UUID(request.id))
+    if run is None or not run.state.terminal:
+        return
+    state = _ENDS.get(run.state, states.FAILURE)
+    value: Any = stored_error(run)
+    if run.state is RunState.COMPLETED:
+        value = None if run.output is None else engine.codec.decode(run.output)
+    task.backend.store_result(request.id, value, state, request=request)
+
+
+PAUSES = (0.0, 0.2, 1.0)
+"""Seconds before each further try to store a result in the worker; after them the sweep helps."""
+
+
+class Teller:
+    """Stands in for a result backend while the end of one run is told.
+
+    ``forget`` is called when the end could not be told: it must not be confirmed then.
+    """
+
+    def __init__(self, backend: Any, engine: Engine, forget: Callable[[], None]) -> None:
+        self._backend = backend
+        self._engine = engine
+        self._forget = forget
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = SUCCESS,
+    ) -> None:
+        """Store a success, again when that fails: the callbacks are out already."""
+        try:
+            if store_result and not getattr(request, "ignore_result", False):
+                self._store(task_id, result, state, request)
+            # What is left is the part of a chord, which must not be counted twice.
+            self._backend.mark_as_done(task_id, result, request, False, state)
+        except EncodeError:
+            raise
+        except Exception as error:
+            self._give_up(task_id, error)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = FAILURE,
+    ) -> None:
+        """Store a failure; the errbacks go out after that, so the sweep may repeat all of it."""
+        try:
+            self._backend.mark_as_failure(
+                task_id, exc, traceback, request, store_result, call_errbacks, state
+            )
+        except Exception as error:
+            self._give_up(task_id, error)
+
+    def _store(self, task_id: str, result: Any, state: str, request: Any) -> None:
+        for pause in PAUSES:
+            try:
+                self._backend.store_result(task_id, result, state, request=request)
+            except EncodeError:
+                raise
+            except Exception as error:
+                logger.warning("the result of run %s was not stored: %s", task_id, error)
+                self._renew(pause)
+            else:
+                return
+        self._backend.store_result(task_id, result, state, request=request)
+
+    def _renew(self, pause: float) -> None:
+        # The backend may be the database: a connection that was cut stays so until it is closed.
+        self._engine.store.release()
+        self._engine.clock.sleep(pause)
+
+    def _give_up(self, task_id: str, error: Exception) -> None:
+        self._forget()
+        self._engine.store.release()
+        logger.warning("the end of run %s will be published later: %s", task_id, error)

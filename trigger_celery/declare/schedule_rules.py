@@ -1,0 +1,132 @@
+"""The rules that name the times of a schedule: a cron expression in a time zone, or an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from trigger_celery.errors import InvalidSchedule
+from trigger_celery.vocabulary.checks import LONGEST
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHORTEST = timedelta(seconds=1)
+ZONE_LENGTH = 64
+
+
+class Rule(Protocol):
+    """Names times without end, the same ones in every process."""
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the first time after ``moment``, in UTC; None if there is none any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronRule:
+    """The times of a cron expression in a time zone, as Debian's cron keeps them."""
+
+    expression: str
+    timezone: str
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the first time after ``moment``, in UTC; None if there is none any more."""
+        for found in _matches(self.expression, moment.astimezone(zone(self.timezone))):
+            # Where an hour comes twice the search begins at its first pass.
+            if (instant := found.astimezone(UTC)) > moment:
+                return instant
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EveryRule:
+    """All multiples of an interval since 1970, so that a deployment shifts nothing."""
+
+    interval: timedelta
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the first time after ``moment``, in UTC; None if there is none any more."""
+        passed = (moment - EPOCH) // self.interval
+        return EPOCH + (passed + 1) * self.interval
+
+
+def rule(*, cron: str = "", every: timedelta | None = None, timezone: str = "UTC") -> Rule:
+    """Return the checked rule of a schedule that has either ``cron`` or ``every``.
+
+    Raises :exc:`InvalidSchedule` for both or none, for what cannot be read, for what never
+    fires and for a time zone nobody knows.
+    """
+    if bool(cron) == (every is not None):
+        raise InvalidSchedule(
+            f"expected a schedule to have either cron or every, got: {cron!r} and {every!r}"
+        )
+    if every is not None:
+        return EveryRule(interval=_interval(every))
+    zone(timezone)
+    found = CronRule(expression=_expression(cron), timezone=timezone)
+    if found.after(EPOCH) is None:
+        raise InvalidSchedule(f"the schedule {cron!r} never fires: no date matches all its fields")
+    return found
+
+
+def upcoming(rule: Rule, moment: datetime, count: int) -> tuple[datetime, ...]:
+    """Return the next ``count`` times after ``moment``."""
+    return tuple(islice(instants(rule, moment), count))
+
+
+def instants(rule: Rule, moment: datetime) -> Iterator[datetime]:
+    """Yield all times after ``moment``, earliest first."""
+    found = rule.after(moment)
+    while found is not None:
+        yield found
+        found = rule.after(found)
+
+
+def zone(name: str) -> tzinfo:
+    """Return a time zone. Raises :exc:`InvalidSchedule` for a name that nobody knows."""
+    try:
+        if not 0 < len(name) <= ZONE_LENGTH:
+            raise ValueError(name)
+        return UTC if name == "UTC" else ZoneInfo(name)
+    # Besides a KeyError: a name may be a path outside, or a folder of zones.
+    except (KeyError, ValueError, OSError, TypeError):
+        raise InvalidSchedule(
+            f"expected the time zone of a schedule to be a name such as 'Europe/Paris', "
+            f"got: {name!r}. If that is one, this system has no time zones: pip install tzdata"
+        ) from None
+
+
+def _interval(value: timedelta) -> timedelta:
+    if not isinstance(value, timedelta) or not SHORTEST <= value <= LONGEST:
+        raise InvalidSchedule(
+            "expected the interval of a schedule to be a timedelta from one second to a hundred "
+            f"years, got: {value!r}"
+        )
+    return value
+
+
+def _expression(value: str) -> str:
+    if not isinstance(value, str) or len(value) > 255:
+        raise InvalidSchedule(
+            f"expected a cron expression to be text of at most 255 characters, got: {value!r}"
+        )
+    return " ".join(value.split())
+
+
+def _matches(expression: str, moment: datetime) -> Iterator[datetime]:
+    try:
+        from cronsim import CronSim, CronSimError
+    except ImportError:
+        raise InvalidSchedule(
+            "cron() needs the package cronsim: pip install 'trigger-celery[schedules]'. "
+            "every() works without it"
+        ) from None
+    try:
+        return CronSim(expression, moment)
+    except CronSimError as error:
+        raise InvalidSchedule(
+            f"expected a cron expression of five fields that fires some day, got: "
+            f"{expression!r} ({error})"
+        ) from None

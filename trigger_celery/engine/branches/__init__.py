@@ -1,0 +1,1 @@
+"""Parallel branches of one body: asyncio tasks, threads, and the race between them."""

@@ -1,0 +1,146 @@
+"""``wait_any``: the branch that is over first, recorded, and what becomes of the others.
+
+The record names what the others wait for. That is closed after it, and again by a replay
+that finds it open: so a worker may die in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from trigger_celery.body.awaitables import discard
+from trigger_celery.engine.branches import async_branches, thread_branches
+from trigger_celery.engine.runs.children import BATCH, awaited_key, close
+from trigger_celery.engine.segment.effects import Io, Routine, drive
+from trigger_celery.engine.segment.lines import Parked
+from trigger_celery.engine.segment.metering import Meter
+from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import Checkpoint, StepKind
+from trigger_celery.vocabulary.states import WaitState
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """One call of ``wait_any`` in one segment."""
+
+    segment: Segment
+    slot: Slot
+    source: str
+    meter: Meter
+
+    def record(self, key: str, value: object) -> Any:
+        """Record a value and return it as a replay will find it."""
+        text = self.segment.engine.codec.encode(value, what=f"the result of {self.slot.key!r}")
+        stored = self.segment.decode(text)
+        self.segment.record(
+            Checkpoint(
+                key=key,
+                kind=StepKind.VALUE,
+                value=text,
+                position=self.slot.position,
+                attempt=1,
+                span=self.meter.span(worker=self.segment.worker, source=self.source),
+                token=new_token(),
+            )
+        )
+        return stored
+
+
+def begin(segment: Segment, key: str | None, source: str) -> Race:
+    """Return the race at the next place of the body."""
+    slot = segment.replay.place("wait_any", StepKind.VALUE, key)
+    return Race(segment, slot, source, segment.meter())
+
+
+def run_threads(
+    race: Race, branches: Sequence[Callable[[], object]], *, max_parallel: int
+) -> tuple[int, object]:
+    """Return index and value of the winner, in a ``def`` body."""
+    segment, pause = race.segment, race.segment.engine.clock.sleep
+    if race.slot.outcome is not None:
+        _skip(segment, branches)
+        return drive(_recorded(race), pause)
+    lines = thread_branches.run_branches(segment, branches, max_parallel=max_parallel)
+    for index, line in enumerate(lines):
+        if line.is_over:
+            losers = [each for each in lines if each is not line]
+            parked = [each for loser in losers for each in loser.scope.parked]
+            return drive(_won(race, index, line.value, parked), pause)
+    thread_branches.raise_first(lines)
+    segment.leave([each for line in lines for each in line.scope.parked])
+
+
+async def run_tasks(race: Race, branches: Sequence[Any]) -> Any:
+    """Return index and value of the winner, in an ``async def`` body."""
+    segment = race.segment
+    if race.slot.outcome is not None:
+        _skip(segment, branches)
+        return await segment.track(_recorded(race))
+    crew = async_branches.Crew(segment, branches, lambda error: True)
+    await crew.decided()
+    try:
+        over = [(index, value) for index, value, error in crew.outcomes() if error is None]
+        keys, waits = list(segment.keys), {wait.key: wait for wait in segment.waits}
+        await crew.cancel()
+        if not over:
+            async_branches.raise_first(crew)
+        index, value = over[0]
+        parked = [(waits.get(key), key) for key in keys if key not in segment.keys]
+        return await segment.track(_won(race, index, value, parked))
+    finally:
+        crew.release()
+
+
+def _skip(segment: Segment, branches: Sequence[Any]) -> None:
+    """Pass over branches that need not run: they keep their numbers."""
+    for _ in branches:
+        segment.replay.branches.new()
+    discard(branches)
+
+
+def _recorded(race: Race) -> Routine[tuple[int, object]]:
+    outcome = race.slot.outcome
+    assert outcome is not None
+    assert outcome.value is not None
+    told: Any = race.segment.decode(outcome.value)
+    yield from _close(race, told)
+    return told["winner"], told["value"]
+
+
+def _won(
+    race: Race, index: int, value: object, parked: Iterable[Parked]
+) -> Routine[tuple[int, object]]:
+    replay = race.segment.replay
+    waits, fans = [], []
+    for wait, key in parked:
+        recorded = replay.recorded(key)
+        if recorded is not None:
+            waits.append(key)
+        kind = wait.kind if wait is not None else recorded and recorded.kind
+        if kind is StepKind.CHILDREN:
+            fans.append(awaited_key(key))
+    winner = {"winner": index, "value": value, "canceled": waits, "let_go": fans}
+    told = yield Io(partial(race.record, race.slot.key, winner))
+    yield from _close(race, told)
+    return told["winner"], told["value"]
+
+
+def _close(race: Race, told: Any) -> Routine[None]:
+    """Cancel what the other branches wait for, as far as that is not done."""
+    segment = race.segment
+    outcomes = [segment.replay.recorded(key) for key in told["canceled"]]
+    keys = [each.key for each in outcomes if each and each.wait is WaitState.WAITING]
+    if keys:
+        cancel = partial(segment.store.waits.cancel, segment.lease, keys)
+        yield Io(partial(segment.guarded, cancel))
+    for key in told["let_go"]:
+        mark = f"~let go/{key}"
+        if segment.replay.recorded(mark) is None:
+            while (yield Io(partial(close, segment.engine, segment.run.id, key=key))) == BATCH:
+                pass
+            yield Io(partial(race.record, mark, None))

@@ -1,0 +1,159 @@
+"""The engine: one store, one dispatcher, one codec, and the verbs over them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+from uuid import UUID
+
+from trigger_celery.config import Config
+from trigger_celery.declare.definition import Registry, TaskDefinition, registry
+from trigger_celery.declare.event_trigger import EventTrigger
+from trigger_celery.engine.process.alarm import Alarm, AlarmThread
+from trigger_celery.engine.process.discovery import Discovery
+from trigger_celery.engine.process.leases import LeaseKeeper
+from trigger_celery.engine.process.patience import persist
+from trigger_celery.ports import Clock, Codec, Dispatcher, Store
+from trigger_celery.values import JsonCodec
+from trigger_celery.vocabulary.clock import SystemClock
+from trigger_celery.vocabulary.news import Listeners, NoListeners
+from trigger_celery.vocabulary.records import Limits, Nudge
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Purging:
+    """Where the next purge of events goes on, and when: a reading of the process's clock."""
+
+    after: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class QueueNews:
+    """What this process told the store of durable queues, and when it tidies up there.
+
+    ``claimed`` are the tasks whose limits were stored before their first claim; ``tidy_at``
+    is a reading of the process's clock, and so is ``put_off``: since when, by line, others are
+    relied on to let in who waits.
+    """
+
+    tasks: frozenset[str] = frozenset()
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    is_told: bool = False
+    claimed: set[str] = field(default_factory=set)
+    tidy_at: float = 0.0
+    put_off: dict[str, float] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Tell all of it again: the store may have lost it."""
+        self.is_told = False
+        self.claimed.clear()
+
+
+class NullDispatcher:
+    """Publishes nothing: runs start when somebody looks for them."""
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        """Do nothing; the sweep finds the run."""
+
+
+def worker_name() -> str:
+    """Return ``host:pid`` of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """What the verbs of this package work on; one per process and database.
+
+    ``configure`` is asked each time, so settings are live. ``draining`` says whether this
+    worker is shutting down and runs should be handed back at their next boundary.
+    ``token_url`` returns the signed URL of a token; by default there is none to serve it.
+    ``canvas_of`` tells of a task's name and a priority what the dispatcher must know of a run,
+    ``canvas_of_copy`` makes of a run's canvas that of a new one that owes its callers nothing.
+    ``listeners`` are told what has happened. ``discover`` imports the modules in which the
+    project declares its tasks; it is called when the first unknown one is looked up.
+    """
+
+    store: Store
+    dispatcher: Dispatcher = field(default_factory=NullDispatcher)
+    codec: Codec = field(default_factory=JsonCodec)
+    clock: Clock = field(default_factory=SystemClock)
+    configure: Callable[[], Config] = Config
+    worker: Callable[[], str] = worker_name
+    draining: Callable[[], bool] = bool
+    tasks: Registry = field(default_factory=lambda: registry)
+    token_url: Callable[[UUID], str] = lambda token_id: f"/tokens/{token_id}/"
+    canvas_of: Callable[[str, int | None], str] = lambda task, priority: ""
+    canvas_of_copy: Callable[[str], str] = lambda canvas: ""
+    listeners: Listeners = field(default_factory=NoListeners)
+    discover: Callable[[], None] = lambda: None
+    discovery: Discovery = field(default_factory=Discovery, init=False, repr=False, compare=False)
+
+    @property
+    def config(self) -> Config:
+        """The settings as they are now."""
+        return self.configure()
+
+    @cached_property
+    def leases(self) -> LeaseKeeper:
+        """Who renews the leases of this process."""
+        return LeaseKeeper(self.store, self.clock)
+
+    @cached_property
+    def alarm(self) -> Alarm:
+        """Who calls back later, in this process."""
+        return AlarmThread(self.clock, self.store.release)
+
+    @cached_property
+    def subscribed(self) -> dict[str, EventTrigger | None]:
+        """By task, the event that this process told the store starts its runs."""
+        return {}
+
+    @cached_property
+    def scheduled(self) -> list[TaskDefinition]:
+        """The tasks whose schedules this process told the store."""
+        return []
+
+    @cached_property
+    def purging(self) -> Purging:
+        """How far this process has looked for events that nobody needs any more."""
+        return Purging()
+
+    @cached_property
+    def shapes(self) -> dict[str, Sequence[str]]:
+        """By event name, the shapes of waits that this process saw last."""
+        return {}
+
+    @cached_property
+    def known_versions(self) -> set[str]:
+        """Digests of sources that this process saw stored."""
+        return set()
+
+    @cached_property
+    def queue_news(self) -> QueueNews:
+        """What this process told the store of durable queues."""
+        return QueueNews()
+
+    @cached_property
+    def known_queues(self) -> set[str]:
+        """Names of queues that this process saw stored and does not declare itself."""
+        return set()
+
+    def task(self, name: str) -> TaskDefinition | None:
+        """Return the definition of a task, None if nothing that this process can import has it."""
+        found = self.tasks.get(name)
+        if found is None:
+            self.discovery.once(self.discover)
+            found = self.tasks.get(name)
+        return found
+
+    def persist(self, verb: Callable[[], T]) -> T:
+        """Call a verb of the store, again and again while the database is away."""
+        return persist(verb, clock=self.clock, patience=self.config.database_patience)

@@ -1,0 +1,1 @@
+"""Executing a run: claim, replay, steps, settlement."""

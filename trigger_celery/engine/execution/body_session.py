@@ -1,0 +1,133 @@
+"""What a body holds of its segment: durable calls become routines and are carried out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from types import CoroutineType
+from typing import Any, cast
+
+from trigger_celery.body.awaitables import Combined, DurableCall
+from trigger_celery.body.context import CurrentRun, FanOut, StepCall, WaitCall
+from trigger_celery.declare.automatic import close_coroutines
+from trigger_celery.engine.branches import async_branches, race, thread_branches
+from trigger_celery.engine.execution.fan_out import fan_out
+from trigger_celery.engine.execution.run_view import describe_run
+from trigger_celery.engine.execution.step import perform
+from trigger_celery.engine.segment.effects import Io, Routine, drive
+from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.vocabulary.states import WaitState
+
+ENDED = (WaitState.EVENT, WaitState.COMPLETED, WaitState.TIMEOUT)
+"""What became of a wait that the body goes on from; a canceled one can be awaited again."""
+
+
+class BodySession:
+    """The :class:`~trigger_celery.body.context.Session` of one segment."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._described = describe_run(segment.engine, segment.run)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the body is an ``async def``."""
+        return self._segment.is_async
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the calling code is inside a step's body."""
+        return self._segment.step_key is not None
+
+    def describe(self) -> CurrentRun:
+        """Return the run as its body may see it."""
+        return replace(self._described, step_key=self._segment.step_key)
+
+    def decode(self, text: str) -> object:
+        """Return a stored value."""
+        return self._segment.decode(text)
+
+    def heartbeat(self) -> None:
+        """Extend the lease now."""
+        self._segment.heartbeat()
+
+    def child_id(self, task: str) -> uuid.UUID:
+        """Return the id of the next run of ``task`` that this body starts: the same on replay."""
+        self._segment.raise_if_unwinding()
+        key = self._segment.replay.name_once(f"trigger {task}")
+        return uuid.uuid5(self._segment.run.id, key)
+
+    def step(self, call: StepCall) -> Any:
+        """Make a call whose outcome is recorded."""
+        try:
+            slot = self._place(call)
+        except BaseException:
+            close_coroutines(call.args, call.kwargs)
+            raise
+        return self._carry_out(perform(self._segment, call, slot), call.name)
+
+    def wait(self, call: WaitCall) -> Any:
+        """Wait, or return how the wait ended."""
+        slot = self._place(call)
+        return self._carry_out(_wait(self._segment, call, slot), call.name)
+
+    def fan_out(self, call: FanOut) -> Any:
+        """Start runs and wait for them, or return how they ended."""
+        slot = self._place(call)
+        return self._carry_out(fan_out(self._segment, call, slot), call.name)
+
+    def gather(self, branches: Sequence[Any], *, return_exceptions: bool, max_parallel: int) -> Any:
+        """Carry on branches and return what they returned."""
+        self._begin("gather()")
+        if self._segment.is_async:
+            coroutine = async_branches.gather(
+                self._segment, branches, return_exceptions=return_exceptions
+            )
+            return Combined(coroutine, branches)
+        return thread_branches.gather(
+            self._segment,
+            branches,
+            return_exceptions=return_exceptions,
+            max_parallel=max_parallel,
+        )
+
+    def wait_any(
+        self, branches: Sequence[Any], *, key: str | None, max_parallel: int, source: str
+    ) -> Any:
+        """Carry on branches and return which was over first, with its value."""
+        self._begin("wait_any()")
+        started = race.begin(self._segment, key, source)
+        if self._segment.is_async:
+            return Combined(race.run_tasks(started, branches), branches)
+        return race.run_threads(started, branches, max_parallel=max_parallel)
+
+    def _begin(self, what: str) -> None:
+        self._segment.raise_if_unwinding()
+        if not self._segment.is_async:  # its branches use connections of their own
+            self._segment.store.check_boundary(what)
+
+    def _place(self, call: StepCall | WaitCall | FanOut) -> Slot:
+        self._segment.raise_if_unwinding()
+        return self._segment.replay.place(call.name, call.kind, call.key)
+
+    def _carry_out(self, routine: Routine[object], name: str) -> Any:
+        if not self._segment.is_async:
+            return drive(routine, self._segment.engine.clock.sleep)
+        coroutine = cast("CoroutineType[Any, Any, object]", self._segment.track(routine))
+        coroutine.__qualname__ = name  # Python's "never awaited" warning shows it
+        return DurableCall(coroutine)
+
+
+def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
+    outcome = slot.outcome
+    if outcome is not None and outcome.wait in ENDED:
+        return call.conclude(outcome)
+    yield from segment.check(f"wait {slot.key!r}")
+    wait = None
+    if outcome is None:
+        build = partial(call.build, slot.key, slot.position)
+        wait = (yield Io(build)) if call.build_reads else build()
+    return (yield from segment.park(wait, slot.key))

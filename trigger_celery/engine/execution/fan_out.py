@@ -1,0 +1,226 @@
+"""Runs that a body starts and waits for: started once, their results recorded once.
+
+The ids of the children follow from the run and the key of the call, so that a worker that
+dies in the middle of starting them is followed by one that starts only those that are
+missing. How they ended becomes checkpoints of the parent, in chunks: a replay sees the same
+although a person may retry a child later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid5
+
+from trigger_celery.body.context import FanOut
+from trigger_celery.engine import notifications
+from trigger_celery.engine.queues.admission import announce
+from trigger_celery.engine.runs.children import BATCH, again_key, close
+from trigger_celery.engine.segment.effects import Io, Routine
+from trigger_celery.engine.segment.metering import Meter
+from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.errors import ChildRunFailed, NonDeterminismError
+from trigger_celery.values.failures import from_text
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import Checkpoint, ChildEnd, NewRun, NewWait, StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
+
+
+def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
+    """Start the runs and suspend, or return what the call is worth once they have ended."""
+    outcome = slot.outcome
+    if outcome is None and not call.size:
+        return call.conclude(())
+    if outcome is None or outcome.wait in (WaitState.WAITING, WaitState.CANCELED):
+        yield from segment.check(f"wait {slot.key!r}")
+        if outcome is None:
+            yield from _start(segment, call, slot.key)
+        wait = _wait(call, slot, slot.key, call.timeout) if outcome is None else None
+        return (yield from segment.park(wait, slot.key))
+    fan = _Fan(segment, call, slot, segment.meter())
+    if outcome.wait is WaitState.TIMEOUT:
+        yield from _let_go(fan)
+        return call.conclude(None)
+    return call.conclude((yield from _results(fan)))
+
+
+def child_id(parent_id: UUID, key: str, index: int) -> UUID:
+    """Return the id of a run of the fan-out ``key``: the same on each replay."""
+    return uuid5(parent_id, f"~child/{index}/{key}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fan:
+    """One fan-out that is over, and the segment that records how."""
+
+    segment: Segment
+    call: FanOut
+    slot: Slot
+    meter: Meter
+
+    def ids(self, start: int) -> list[UUID]:
+        """Return the ids of one batch of the children."""
+        stop = min(start + BATCH, self.call.size)
+        parent, key = self.segment.run.id, self.slot.key
+        return [child_id(parent, key, index) for index in range(start, stop)]
+
+    def recorded(self, key: str) -> Any:
+        """Return the value that was recorded under ``key``, None if none was."""
+        outcome = self.segment.replay.recorded(key)
+        if outcome is None or outcome.value is None:
+            return None
+        return self.segment.decode(outcome.value)
+
+    def record(self, key: str, text: str) -> None:
+        """Record a value under ``key``."""
+        checkpoint = Checkpoint(
+            key=key,
+            kind=StepKind.CHILDREN,
+            value=text,
+            position=self.slot.position,
+            attempt=1,
+            span=self.meter.span(worker=self.segment.worker, source=self.call.source),
+            token=new_token(),
+        )
+        self.segment.record(checkpoint)
+
+
+def _wait(call: FanOut, slot: Slot, key: str, timeout: Any) -> NewWait:
+    return NewWait(
+        key=key,
+        kind=StepKind.CHILDREN,
+        position=slot.position,
+        delay=timeout,
+        source=call.source,
+    )
+
+
+def _start(segment: Segment, call: FanOut, key: str) -> Routine[None]:
+    parent = segment.run.id
+    runs = [
+        replace(run, id=child_id(parent, key, index), parent_id=parent, parent_key=key)
+        for index, run in enumerate(call.build())
+    ]
+    for start in range(0, len(runs), BATCH):
+        yield Io(partial(_start_batch, segment, runs[start : start + BATCH]))
+
+
+def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
+    created = segment.guarded(partial(segment.store.children.create, segment.lease, runs))
+    announce(segment.engine, runs, created)
+    notifications.created(segment.engine, runs, created)
+
+
+def _let_go(fan: _Fan) -> Routine[None]:
+    """Cancel the children that close with their parent: it does not wait for them any more."""
+    mark = f"~let go/{fan.slot.key}"
+    if fan.segment.replay.recorded(mark) is not None:
+        return
+    yield from fan.segment.check(f"wait {fan.slot.key!r}")
+    engine, parent = fan.segment.engine, fan.segment.run.id
+    while (yield Io(partial(close, engine, parent, key=fan.slot.key))):
+        pass
+    yield Io(partial(fan.record, mark, "null"))
+
+
+def _results(fan: _Fan) -> Routine[list[object]]:
+    """Return how the children ended; what is not recorded yet is recorded first."""
+    chunks = list(_recorded(fan))
+    entries = [entry for chunk in chunks for entry in chunk]
+    if len(entries) < fan.call.size:
+        yield from fan.segment.check(f"wait {fan.slot.key!r}")
+    number = len(chunks)
+    while len(entries) < fan.call.size:
+        texts = yield Io(partial(_read, fan, len(entries)))
+        if texts is None:
+            yield from _start(fan.segment, fan.call, fan.slot.key)
+        if not texts:
+            yield from _wait_again(fan)
+        head = f"[{fan.call.size}"
+        for chunk in _chunks(texts, fan.segment.engine.config.payload_limit - len(head) - 1):
+            text = f"{head},{','.join(chunk)}]"
+            stored: Any = fan.segment.decode(text)
+            yield Io(partial(fan.record, _chunk_key(number, fan.slot.key), text))
+            entries += stored[1:]
+            number += 1
+    return [_result(entry) for entry in entries]
+
+
+def _recorded(fan: _Fan) -> Iterator[list[Any]]:
+    number = 0
+    while (chunk := fan.recorded(_chunk_key(number, fan.slot.key))) is not None:
+        size, *entries = chunk
+        if size != fan.call.size:
+            raise NonDeterminismError(
+                f"{fan.slot.key!r} starts {fan.call.size} runs in the code but {size} in the "
+                "record of this run: what they are made of must be the same on each replay, "
+                "so take it from steps or from the arguments"
+            )
+        yield entries
+        number += 1
+
+
+def _read(fan: _Fan, start: int) -> list[str] | None:
+    """Return how some children ended, as text; nothing if one was started again meanwhile.
+
+    None in a fork that got the wait of another run, which is over, but not its results.
+    """
+    ids = fan.ids(start)
+    segment = fan.segment
+    ends = segment.guarded(partial(segment.store.children.ends, ids))
+    missing = [run_id for run_id in ids if run_id not in ends]
+    if missing == ids and not start and segment.run.copied_from_id is not None:
+        return None
+    if missing:
+        raise NonDeterminismError(
+            f"{fan.slot.key!r} starts {fan.call.size} runs in the code, but run {missing[0]} was "
+            "never started, or was deleted: what they are made of must be the same on each replay"
+        )
+    if not all(end.state.terminal for end in ends.values()):
+        return []
+    return [_entry(ends, run_id) for run_id in ids]
+
+
+def _wait_again(fan: _Fan) -> Routine[None]:
+    """Wait once more: a person retried a child before the parent had taken its failure."""
+    key = again_key(fan.segment.lease.fence, fan.slot.key)
+    yield from fan.segment.park(_wait(fan.call, fan.slot, key, None), key)
+
+
+def _entry(ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:
+    """Return one entry: the stored result alone, or whose failure it is, its kind and message."""
+    end = ends[run_id]
+    if end.state is RunState.COMPLETED:
+        return f"[{end.output or 'null'}]"
+    failure = None if end.error is None else from_text(end.error)
+    told = (end.state.value, "") if failure is None else (failure.kind, failure.message)
+    return json.dumps([str(run_id), *told])
+
+
+def _chunks(texts: Sequence[str], limit: int) -> Iterator[list[str]]:
+    """Yield the texts in groups of at most ``limit`` bytes with their commas, or of one."""
+    chunk: list[str] = []
+    room = limit
+    for text in texts:
+        if chunk and len(text) + 1 > room:
+            yield chunk
+            chunk, room = [], limit
+        chunk.append(text)
+        room -= len(text) + 1
+    if chunk:
+        yield chunk
+
+
+def _result(entry: Sequence[Any]) -> object:
+    if len(entry) == 1:
+        return entry[0]
+    run_id, kind, message = entry
+    return ChildRunFailed(UUID(run_id), kind, message)
+
+
+def _chunk_key(number: int, key: str) -> str:
+    return f"~results/{number}/{key}"

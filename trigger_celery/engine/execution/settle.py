@@ -1,0 +1,163 @@
+"""How a segment ends: each way out of a body becomes one write of the store."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+
+from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.engine import notifications
+from trigger_celery.engine.execution import hooks
+from trigger_celery.engine.execution.retries import next_try, replaced
+from trigger_celery.engine.segment.leftovers import end_transactions
+from trigger_celery.engine.segment.metering import Meter
+from trigger_celery.engine.segment.outcome import Executed, Finished, Left
+from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.engine.waking.look_back import look_back
+from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import (
+    LOOKED_FOR,
+    Ending,
+    FailedAttempt,
+    NewWait,
+    Nudge,
+    StepKind,
+    Suspend,
+)
+from trigger_celery.vocabulary.states import RunState
+
+logger = logging.getLogger("trigger_celery.run")
+
+LOOK_WITHIN = timedelta(seconds=5)
+PUBLISH_WITHIN = timedelta(seconds=30)
+
+
+def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
+    """Store the result; the run has succeeded. Raises the codec's errors."""
+    if inspect.iscoroutine(value):
+        value.close()
+    text = segment.engine.codec.encode(value, what=f"the result of task {segment.run.task!r}")
+    stored = segment.decode(text)  # before the end: it may be refused, and then the run fails
+    ending = Ending(
+        state=RunState.COMPLETED,
+        token=new_token(),
+        output=text,
+        publish=publish,
+        publish_within=PUBLISH_WITHIN,
+    )
+    _end(segment, ending)
+    notifications.ended(segment.engine, segment.run, RunState.COMPLETED)
+    return Finished(
+        run=segment.run,
+        lease=segment.lease,
+        state=RunState.COMPLETED,
+        value=stored,
+        output=text,
+        owed=publish,
+    )
+
+
+def suspended(segment: Segment, task: TaskDefinition) -> Executed:
+    """Store the suspension, then look once for events that were there before it."""
+    if segment.handing_back:
+        nudge = segment.guarded(partial(segment.store.runs.hand_back, segment.lease, new_token()))
+        segment.engine.dispatcher.nudge([nudge])
+        return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
+    hooks.waiting(segment, task)
+    suspend = Suspend(
+        waits=tuple(segment.waits),
+        keys=tuple(segment.keys),
+        next_attempt=segment.run.attempt,
+        token=new_token(),
+    )
+    state = _suspend(segment, suspend)
+    notifications.suspended(segment.engine, segment.run, state, segment.keys)
+    if state is RunState.SUSPENDED and any(w.kind in LOOKED_FOR for w in segment.waits):
+        _look_back(segment)
+    retrying = any(wait.kind is StepKind.RETRY for wait in segment.waits)
+    return Left(reason="retrying" if retrying else "suspended", run=segment.run, state=state)
+
+
+def _look_back(segment: Segment) -> None:
+    try:
+        look_back(segment.engine, segment.lease)
+    except Exception:  # the suspension is stored: the sweep looks in our place
+        logger.exception("run %s: no look at the stored events", segment.run.id)
+
+
+def failed(
+    segment: Segment, error: Exception, task: TaskDefinition, meter: Meter, *, publish: bool
+) -> Executed:
+    """Store the failure of the body: one more attempt later, or the end and a dead letter."""
+    end_transactions(segment.store)
+    decided = hooks.catch_error(segment, task, error)
+    error = replaced(error, decided)
+    failure = describe(error)
+    attempt = FailedAttempt(
+        key="",
+        run_attempt=segment.run.attempt,
+        number=segment.run.attempt,
+        error=to_text(failure),
+        span=meter.span(worker=segment.worker, source=""),
+    )
+    again = next_try(segment.run, task, error, decided)
+    if again is not None:
+        return _retry_later(segment, attempt, again, failure.kind)
+    ending = Ending(
+        state=RunState.FAILED,
+        token=new_token(),
+        error=attempt.error,
+        fingerprint=failure.fingerprint,
+        publish=publish,
+        publish_within=PUBLISH_WITHIN,
+        failed=attempt,
+    )
+    _end(segment, ending)
+    notifications.ended(segment.engine, segment.run, RunState.FAILED, error=failure.kind)
+    return Finished(
+        run=segment.run,
+        lease=segment.lease,
+        state=RunState.FAILED,
+        error=error,
+        owed=publish,
+    )
+
+
+def _retry_later(
+    segment: Segment, attempt: FailedAttempt, again: timedelta | datetime, kind: str
+) -> Executed:
+    delay = again if isinstance(again, timedelta) else None
+    wait = NewWait(
+        key=f"~retry/{segment.lease.fence}",
+        kind=StepKind.RETRY,
+        position=0,
+        delay=delay,
+        until=again if isinstance(again, datetime) else None,
+    )
+    suspend = Suspend(
+        waits=(wait,),
+        keys=(wait.key,),
+        next_attempt=segment.run.attempt + 1,
+        token=new_token(),
+        failed=attempt,
+    )
+    state = _suspend(segment, suspend)
+    notifications.retrying(segment.engine, segment.run, state, kind, delay)
+    return Left(reason="retrying", run=segment.run, state=state)
+
+
+def _suspend(segment: Segment, suspend: Suspend) -> RunState:
+    verb = partial(segment.store.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN)
+    state = segment.guarded(verb)
+    if state is RunState.QUEUED:  # something it waits for has ended meanwhile
+        run = segment.run
+        nudge = Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        segment.engine.dispatcher.nudge([nudge])
+    return state
+
+
+def _end(segment: Segment, ending: Ending) -> None:
+    segment.guarded(partial(segment.store.runs.end, segment.lease, ending))

@@ -1,0 +1,201 @@
+"""Lets waiting runs of durable queues in: whenever there may be room, and once a sweep.
+
+A run in line was not nudged. Who creates runs, and who leaves a slot, commits first and then
+asks the store whom to nudge; what gets lost in between is made up for by the next sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from trigger_celery.declare.declared_queues import declared_queues
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.process.patience import persist
+from trigger_celery.errors import DeclarationError, StoreUnavailable
+from trigger_celery.vocabulary.records import Claimed, Created, NewRun, Nudge, line_of
+
+logger = logging.getLogger("trigger_celery.queues")
+
+PATIENCE = timedelta(seconds=1)
+"""How long an admission is repeated while the database is away: the sweep comes soon."""
+ROUNDS = 20
+"""At most so many batches of one line are let in at a time."""
+OTHERS = 20
+"""So many other lines are asked at most when a run leaves a slot that they may wait for."""
+REPEATS = 2
+"""After so many repeats in vain it is left to others: the first may come too early, as a run
+that was let in counts from its start."""
+PUT_OFF = timedelta(seconds=0.25)
+"""So long others are relied on to let in who waits, after a segment that took no longer."""
+TIDIED = 500
+TIDY_PAUSE = 60.0
+"""Seconds from one tidying of a process to its next."""
+
+
+def announce(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
+    """Let those of the runs begin that were created and may, once the transaction commits.
+
+    Who stands in line is let in if there is room; the others are nudged.
+    """
+    nudges = [
+        Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        for run in runs
+        if run.id in created
+        and run.id not in created.lines
+        and not run.delay
+        and run.available_at is None
+    ]
+    if nudges:
+        engine.store.on_commit(partial(engine.dispatcher.nudge, nudges))
+    for line in sorted(set(created.lines.values())):
+        engine.store.on_commit(partial(admit, engine, line))
+
+
+def admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
+    """Nudge who is next in line for a queue, as far as there is room; return how many.
+
+    Where a rate alone stands in the way, this is done again as soon as it allows a start.
+    ``woken`` counts the repeats since one found somebody. What fails is logged: the sweep makes
+    up for it.
+    """
+    admitted = 0
+    with _made_up_for(f"queue {queue!r}: who waits could not be let in"):
+        admitted = _admit(engine, queue, woken=woken)
+    return admitted
+
+
+def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
+    """Let others in after a segment of a run is over, however it ended; never raises.
+
+    The run has left its slot by the commit that ended the segment, which began at ``since``
+    by the process's clock. After a short one that is followed by others, as the store said,
+    this is left to their ends: one admission lets several in, and the slots that they were
+    promised keep the workers busy meanwhile. If none of them comes to this process before
+    ``PUT_OFF``, it is done then.
+    """
+    if not claimed.limited:
+        return
+    now = engine.clock.monotonic()
+    if claimed.followed and now - since < PUT_OFF.total_seconds():
+        line = line_of(claimed.run.queue, claimed.run.task)
+        engine.queue_news.put_off.setdefault(line, now)
+        engine.alarm.set(f"after {line}", PUT_OFF, partial(_catch_up, engine, claimed))
+    else:
+        _admit_after(engine, claimed)
+
+
+def _catch_up(engine: Engine, claimed: Claimed) -> None:
+    """Let others in after this run now, unless this process did since it put that off."""
+    line = line_of(claimed.run.queue, claimed.run.task)
+    since = engine.queue_news.put_off.get(line)
+    if since is None:
+        return
+    pause = PUT_OFF - timedelta(seconds=engine.clock.monotonic() - since)
+    if pause > timedelta(0):
+        engine.alarm.set(f"after {line}", pause, partial(_catch_up, engine, claimed))
+    else:
+        _admit_after(engine, claimed)
+
+
+def _admit_after(engine: Engine, claimed: Claimed) -> None:
+    line = line_of(claimed.run.queue, claimed.run.task)
+    if all(name == line for name in claimed.limited):
+        admit(engine, line)
+        return
+    with _made_up_for(f"run {claimed.run.id}: who waits for its slot could not be let in"):
+        _admit_around(engine, line, engine.store.queues.lines())
+
+
+def freed(engine: Engine, run_id: UUID) -> None:
+    """Let others in after a run was stopped from outside: its worker need not know yet.
+
+    Costs nothing where no queue is declared, and one question where nobody waits.
+    """
+    if not are_declared(engine):
+        return
+    with _made_up_for(f"run {run_id}: who waits for its slot could not be let in"):
+        lines = engine.store.queues.lines()
+        run = engine.store.runs.get(run_id) if lines else None
+        if run is not None:
+            _admit_around(engine, line_of(run.queue, run.task), lines)
+
+
+def are_declared(engine: Engine) -> bool:
+    """Whether code or settings of this process declare a queue, or a limit."""
+    try:
+        return bool(declared_queues(engine.config, engine.tasks))
+    except DeclarationError:  # of a declaration that makes no sense
+        return True
+
+
+def admit_waiting(engine: Engine) -> int:
+    """Let in who waits in any line; return how many. Makes up for whoever died before it."""
+    admitted = 0
+    for line in engine.store.queues.lines():
+        try:
+            admitted += _admit(engine, line)
+        except StoreUnavailable:
+            raise
+        except Exception:  # one bad queue must not hold up the others
+            logger.exception("queue %r: who waits could not be let in", line)
+    return admitted
+
+
+def tidy_queues(engine: Engine) -> None:
+    """Delete what means nothing any more of slots and rates, a bounded piece at a time."""
+    news, now = engine.queue_news, engine.clock.monotonic()
+    if now >= news.tidy_at and engine.store.queues.tidy(limit=TIDIED) < TIDIED:
+        news.tidy_at = now + TIDY_PAUSE
+
+
+def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
+    config, admitted = engine.config, 0
+    engine.queue_news.put_off.pop(queue, None)
+    verb = partial(
+        engine.store.queues.admit,
+        queue,
+        limit=config.sweep_batch,
+        nudge_interval=config.nudge_interval,
+    )
+    for _ in range(ROUNDS):
+        found = persist(verb, clock=engine.clock, patience=PATIENCE)
+        admitted += len(found.nudges)
+        engine.dispatcher.nudge(found.nudges)
+        if not found.more:
+            break
+    woken = 0 if admitted else woken
+    # Of many processes that look again at one moment, one finds somebody: it goes on.
+    if found.again_in is not None and woken < REPEATS:
+        again = partial(admit, engine, queue, woken=woken + 1)
+        engine.alarm.set(f"queue {queue}", found.again_in, again)
+    return admitted
+
+
+def _admit_around(engine: Engine, own: str, lines: Collection[str]) -> None:
+    """Let in who waits for a slot of the deployment or of a task, and who waits in this line.
+
+    The lines take turns: the one after this begins. One that was found has taken the slot.
+    """
+    others = sorted(set(lines) - {own}, key=lambda line: (line < own, line))
+    found = any(admit(engine, line) for line in others[:OTHERS])
+    if admit(engine, own) or found:
+        return
+    # Since the locks of that admission, whoever joined a line before this run left is seen.
+    for line in sorted(set(engine.store.queues.lines()) - set(lines) - {own}):
+        admit(engine, line)
+
+
+@contextmanager
+def _made_up_for(what: str) -> Iterator[None]:
+    """Log what fails: the next sweep does it."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        logger.warning("%s, the sweep will: the database is away: %s", what, error)
+    except Exception:
+        logger.exception("%s, the sweep will", what)

@@ -1,0 +1,1 @@
+"""Runs as they are created, routed, copied and controlled from outside."""

@@ -1,0 +1,106 @@
+"""What the end of a run means to its parent and to its children.
+
+The last of the children that a run waits for wakes it. All of them commit their ends first
+and then look whether a sibling has still to end, so that the last one to commit sees that
+none has; none of the others touches the parent. The parent commits its wait first and then
+looks too. All this belongs to the publishing of an ended run: whoever repeats that repeats
+this, so that a worker may die in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID
+
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import admission
+from trigger_celery.errors import RunCanceled
+from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary.records import Candidate, Nudge, Run, StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
+
+logger = logging.getLogger("trigger_celery.run")
+
+BATCH = 500
+_AGAIN = "~again/"
+
+
+def again_key(fence: int, key: str) -> str:
+    """Return the key of one more wait for the children of ``key``."""
+    return f"{_AGAIN}{fence}/{key}"
+
+
+def ended(engine: Engine, run: Run, state: RunState) -> None:
+    """Do what follows from the end of ``run`` as ``state``; safe to repeat.
+
+    Has to be done before the end is noted as published.
+    """
+    if state is RunState.CANCELED:
+        while close(engine, run.id):
+            pass
+    if run.parent_id is not None and run.parent_key:
+        _tell_parent(engine, run.parent_id, run.parent_key)
+
+
+def close(engine: Engine, parent_id: UUID, *, key: str | None = None) -> int:
+    """Cancel some children that close with their parent; return how many, 0 if none is left."""
+    error = to_text(
+        describe(RunCanceled(f"run {parent_id}, which had started it, has let go of it"))
+    )
+    verb = partial(engine.store.children.close, parent_id, error, limit=BATCH, key=key)
+    nudges = engine.persist(verb)
+    if nudges:
+        engine.dispatcher.nudge(nudges)
+        notifications.ended_elsewhere(engine, nudges)
+        admission.freed(engine, nudges[0].run_id)  # most fan-outs are of one task
+    return len(nudges)
+
+
+def close_soon(engine: Engine, parent_id: UUID) -> None:
+    """Cancel the first children of a canceled run at once; its publisher does the rest."""
+    try:
+        close(engine, parent_id)
+    except Exception:  # the run is canceled already, and whoever publishes that tries again
+        logger.exception("run %s: its children could not be canceled yet", parent_id)
+
+
+def follow(engine: Engine, parent_id: UUID) -> None:
+    """Cancel what a body has just started if its run was canceled meanwhile."""
+    parent = engine.persist(partial(engine.store.runs.get, parent_id))
+    if parent is not None and parent.state is RunState.CANCELED:
+        close(engine, parent_id)
+
+
+def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
+    """End the wait if none of its children has still to end; return whom to nudge."""
+    live = partial(engine.store.children.live, wait.run_id, awaited_key(wait.key))
+    if engine.persist(live):
+        return ()
+    end = partial(engine.store.waits.conclude, [wait.wait_id], WaitState.COMPLETED)
+    return engine.persist(end)
+
+
+def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
+    if engine.persist(partial(engine.store.children.live, parent_id, key)):
+        return
+    waits = engine.store.waits
+    # A parent of many fan-outs has as many open waits, of which all are read only for the one
+    # that waits for these children once more: its key cannot be told from here.
+    found = engine.persist(partial(waits.open, parent_id, key=key))
+    found = found or engine.persist(partial(waits.open, parent_id))
+    over = [
+        wait.wait_id
+        for wait in found
+        if wait.kind is StepKind.CHILDREN and awaited_key(wait.key) == key
+    ]
+    if over:
+        end = partial(waits.conclude, over, WaitState.COMPLETED)
+        engine.dispatcher.nudge(engine.persist(end))
+
+
+def awaited_key(key: str) -> str:
+    """Return the key of the fan-out whose children the wait ``key`` is for."""
+    return key.split("/", 2)[2] if key.startswith(_AGAIN) else key

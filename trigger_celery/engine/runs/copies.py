@@ -1,0 +1,139 @@
+"""New runs from old ones: a rerun from the start, a fork with the steps before one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+from uuid import UUID
+
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues.admission import announce
+from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.trigger import decode_input, encode_input
+from trigger_celery.errors import StepNotFound, UnknownTask
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewRun, Place, Run
+
+
+def rerun(
+    engine: Engine,
+    run_id: UUID,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    by: str = "",
+    reason: str = "",
+) -> UUID:
+    """Create a run like another one, in the caller's transaction, and return its id.
+
+    ``args`` and ``kwargs`` stand in for those of the old run. Tags, metadata, queue, priority,
+    limits and where its messages go are kept; its idempotency key, delay, time to live,
+    parent and callbacks are not.
+
+    Raises ``RunNotFound``, and for another input ``UnknownTask``, ``TypeError`` and the
+    codec's errors, before anything is written.
+    """
+    source = run_control.get(engine, run_id)
+    new = _like(engine, source, args, kwargs, {"kind": "rerun", **run_control.told(by, reason)})
+    return _create(engine, source, new, None)
+
+
+def fork(
+    engine: Engine,
+    run_id: UUID,
+    step: str,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    by: str = "",
+    reason: str = "",
+) -> UUID:
+    """Create a run that goes on at ``step`` of another one, and return its id.
+
+    It gets what was over before that step, or wait, first began: its replay takes the stored
+    outcomes and runs nothing of it again. All else is as for :func:`rerun`.
+
+    Raises :exc:`StepNotFound` with the closest keys, and what :func:`rerun` raises.
+    """
+    source = run_control.get(engine, run_id)
+    keys = before(engine.store.managing.places(run_id), step, run_id)
+    origin = {"kind": "fork", "step": step, **run_control.told(by, reason)}
+    return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
+
+
+def before(places: Iterable[Place], step: str, run_id: UUID) -> list[str]:
+    """Return the keys of what was over before ``step`` first began."""
+    known = {place.key: place for place in places}
+    if step not in known:
+        near = get_close_matches(step, known, n=3, cutoff=0.4) or sorted(known)[:3]
+        raise StepNotFound(
+            f"run {run_id} has no step or wait {step!r}; "
+            + (f"near it: {', '.join(map(repr, near))}" if near else "it recorded none")
+        )
+    return [place.key for place in known.values() if _is_before(place, known[step])]
+
+
+def _is_before(place: Place, step: Place) -> bool:
+    if place.key == step.key or not place.is_over:
+        return False
+    # By time, because positions say nothing about what two parallel branches did first.
+    if place.ended_at and step.began_at and place.ended_at != step.began_at:
+        return place.ended_at < step.began_at
+    return step.position is None or (place.position or 0) < step.position
+
+
+def _like(
+    engine: Engine,
+    source: Run,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    origin: Mapping[str, str],
+) -> NewRun:
+    return NewRun(
+        id=new_id(),
+        task=source.task,
+        input=_input(engine, source, args, kwargs),
+        canvas=engine.canvas_of_copy(source.canvas),
+        max_crashes=source.max_crashes,
+        max_duration=source.max_duration,
+        max_attempts=source.max_attempts,
+        priority=source.priority,
+        queue=source.queue,
+        concurrency_key=source.concurrency_key,
+        tags=source.tags,
+        metadata=source.metadata,
+        origin=engine.codec.encode(dict(origin), what="the origin of a run"),
+        copied_from_id=source.id,
+    )
+
+
+def _input(
+    engine: Engine, source: Run, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> str:
+    """Return the text of the input; unchanged it needs neither the task's code nor the codec."""
+    if args is None and kwargs is None:
+        return source.input
+    definition = engine.task(source.task)
+    if definition is None:
+        raise UnknownTask(
+            f"run {source.id} is of task {source.task!r}, which this process does not know: "
+            "another input cannot be checked. Import its module, or let autodiscover_tasks() "
+            "of your Celery app find it"
+        )
+    old_args, old_kwargs = decode_input(engine, source.input)
+    new_args = old_args if args is None else list(args)
+    new_kwargs = old_kwargs if kwargs is None else dict(kwargs)
+    definition.check_arguments(tuple(new_args), new_kwargs)
+    return encode_input(engine, source.task, tuple(new_args), new_kwargs)
+
+
+def _create(engine: Engine, source: Run, new: NewRun, keys: Sequence[str] | None) -> UUID:
+    with engine.store.joined():
+        created = engine.store.runs.create([new])
+        if keys is not None:
+            engine.store.managing.copy(source.id, new.id, keys)
+        announce(engine, [new], created)
+        notifications.created(engine, [new], created)
+    return new.id

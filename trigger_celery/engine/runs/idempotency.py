@@ -1,0 +1,145 @@
+"""Finds the run that an idempotency or debounce key stands for, or gives the key to a new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+from trigger_celery.body.context import CurrentRun, current_session
+from trigger_celery.declare.options import KEY_TTL, Scope, TriggerOptions, key_parts
+from trigger_celery.engine.core import Engine
+from trigger_celery.errors import IdempotencyConflict, InvalidOption
+from trigger_celery.ports import Store
+from trigger_celery.vocabulary.records import KeyPurpose, NewKey, NewRun, PushBack
+
+
+def key_for(run: NewRun, options: TriggerOptions) -> NewKey | None:
+    """Return the key under which this run is to be found, or None."""
+    if options.idempotency_key is not None:
+        parts = key_parts(options.idempotency_key)
+        return NewKey(
+            purpose=KeyPurpose.IDEMPOTENCY,
+            task=run.task,
+            digest=_scoped(parts, options.idempotency_scope),
+            key=_text(parts),
+            run_id=run.id,
+            input_digest=_digest(_sorted(run.input)),
+            ttl=cast("timedelta | None", options.idempotency_ttl) or KEY_TTL,
+        )
+    if options.debounce is not None:
+        return NewKey(
+            purpose=KeyPurpose.DEBOUNCE,
+            task=run.task,
+            digest=_digest(options.debounce.key),
+            key=options.debounce.key,
+            run_id=run.id,
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Which run each request gets: that of its key, None where it has no key."""
+
+    ids: Sequence[UUID | None]
+    conflict: IdempotencyConflict | None
+
+
+def hold(store: Store, asked: Sequence[NewKey | None]) -> Holders:
+    """Ask for these keys; where one is free the run that asks first holds it.
+
+    After a conflict none of them holds a key that it did not hold before.
+    """
+    first: dict[tuple[KeyPurpose, str, str], NewKey] = {}
+    for key in asked:
+        if key is not None:
+            first.setdefault(_place(key), key)
+    # In one order, so that two batches cannot wait for each other.
+    ordered = dict(sorted(first.items()))
+    held = dict(zip(ordered, store.keys.hold(list(ordered.values())), strict=True))
+    for key in asked:
+        if key is None or key.purpose is KeyPurpose.DEBOUNCE:
+            continue
+        holder = held[_place(key)]
+        if holder.input_digest != key.input_digest:
+            store.keys.drop([each.run_id for each in ordered.values()])
+            return Holders((), _conflict(key, holder.run_id))
+    return Holders([None if key is None else held[_place(key)].run_id for key in asked], None)
+
+
+def push_back(store: Store, run_id: UUID, run: NewRun, options: TriggerOptions) -> bool:
+    """Put off the run that holds a debounce key; False if it cannot be any more.
+
+    True for a run that holds an idempotency key: nothing is to be done with it.
+    """
+    debounce = options.debounce
+    if debounce is None:
+        return True
+    return store.keys.push_back(
+        PushBack(
+            run_id=run_id,
+            delay=run.delay,
+            max_delay=cast("timedelta | None", debounce.max_delay),
+            replace=debounce.mode == "trailing",
+            input=run.input,
+            tags=run.tags,
+            metadata=run.metadata,
+        )
+    )
+
+
+def take(store: Store, key: NewKey | None) -> None:
+    """Give the key to who asks for it, whoever held it."""
+    assert key is not None, "only the holder of a key is pushed back"
+    store.keys.take(key)
+
+
+def reset(engine: Engine, task: str, key: str | Sequence[str], scope: Scope | None) -> bool:
+    """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
+    digest = _scoped(key_parts(key), scope)
+    with engine.store.joined():
+        return engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest)
+
+
+def _place(key: NewKey) -> tuple[KeyPurpose, str, str]:
+    return key.purpose, key.task, key.digest
+
+
+def _conflict(key: NewKey, holder: UUID) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"the idempotency key {key.key[:80]!r} of task {key.task!r} stands for run {holder}, "
+        "which was started with another input: one key stands for one input"
+    )
+
+
+def _scoped(parts: Sequence[str], scope: Scope | None) -> str:
+    session = current_session()
+    run: CurrentRun | None = None if session is None else session.describe()
+    scope = scope or ("global" if run is None else "run")
+    if scope == "global":
+        return _digest(json.dumps(parts))
+    if run is None:
+        raise InvalidOption(
+            f"the idempotency scope {scope!r} only has a meaning inside a durable run: this "
+            "call is outside of any, where a key is 'global'"
+        )
+    within = [str(run.id)] if scope == "run" else [str(run.id), str(run.attempt)]
+    return _digest(json.dumps([within, *parts]))
+
+
+def _text(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else json.dumps(parts)
+
+
+def _sorted(text: str) -> str:
+    """Return JSON whose text does not depend on the order in which names were given."""
+    return json.dumps(json.loads(text), sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

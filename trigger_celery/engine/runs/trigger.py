@@ -1,0 +1,211 @@
+"""Creates runs with the caller's work and nudges workers once that is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from trigger_celery.body.context import current_session
+from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.declare.options import METADATA_LIMIT, NO_OPTIONS, TriggerOptions
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues.admission import announce
+from trigger_celery.engine.runs import children, idempotency
+from trigger_celery.engine.runs.routing import placed
+from trigger_celery.errors import InvalidOption
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewKey, NewRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A run that somebody asks for.
+
+    A run that exists under ``id`` already is left alone. ``canvas`` is what the dispatcher
+    must know of the run; None leaves that to the engine. ``origin`` tells what asks for it.
+    ``keyless`` says that the arguments tell no concurrency key.
+    """
+
+    definition: TaskDefinition
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: TriggerOptions = NO_OPTIONS
+    id: UUID | None = None
+    canvas: str | None = None
+    origin: str = ""
+    keyless: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The run that a request got; ``created`` is false if its key gave one from before."""
+
+    id: UUID
+    created: bool
+
+
+def trigger(
+    engine: Engine,
+    definition: TaskDefinition,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    id: UUID | None = None,
+    options: TriggerOptions = NO_OPTIONS,
+    canvas: str | None = None,
+    origin: str = "",
+) -> UUID:
+    """Create a run in the caller's transaction and return its id; see :class:`Request`.
+
+    Raises ``TypeError`` for arguments the task does not take, the codec's errors and
+    ``InvalidOption`` before anything is written, ``IdempotencyConflict`` without a trace.
+    """
+    request = Request(
+        definition=definition,
+        args=args,
+        kwargs=kwargs or {},
+        options=options,
+        id=id,
+        canvas=canvas,
+        origin=origin,
+    )
+    return start(engine, [request])[0].id
+
+
+def start(engine: Engine, requests: Sequence[Request]) -> list[Started]:
+    """Create runs in the caller's transaction, all of them or none; return one for each.
+
+    Raises what :func:`trigger` raises.
+    """
+    runs = [new_run(engine, request) for request in requests]
+    asked = [
+        idempotency.key_for(run, request.options.over(request.definition.defaults))
+        for run, request in zip(runs, requests, strict=True)
+    ]
+    if any(asked):
+        return _start_with_keys(engine, runs, asked, requests)
+    together = len(runs) > 1 or any(run.tags for run in runs)
+    with engine.store.joined() if together else nullcontext():
+        _create(engine, runs)
+    return [Started(id=run.id, created=True) for run in runs]
+
+
+def _start_with_keys(
+    engine: Engine,
+    runs: Sequence[NewRun],
+    asked: Sequence[NewKey | None],
+    requests: Sequence[Request],
+) -> list[Started]:
+    with engine.store.joined():
+        held = idempotency.hold(engine.store, asked)
+        conflict = held.conflict
+        if conflict is None:
+            started = [
+                Started(id=run.id if holder is None else holder, created=holder in (None, run.id))
+                for run, holder in zip(runs, held.ids, strict=True)
+            ]
+            _create(engine, [run for run, its in zip(runs, started, strict=True) if its.created])
+            _put_off(engine, runs, asked, requests, started)
+    if conflict is not None:  # raised out here: the caller's transaction goes on
+        raise conflict
+    return started
+
+
+def _put_off(
+    engine: Engine,
+    runs: Sequence[NewRun],
+    asked: Sequence[NewKey | None],
+    requests: Sequence[Request],
+    started: list[Started],
+) -> None:
+    """Push back the runs that hold debounce keys; one that is asked for too late follows."""
+    followers: dict[UUID, UUID] = {}
+    for index, its in enumerate(started):
+        if its.created:
+            continue
+        run, holder = runs[index], followers.get(its.id, its.id)
+        if idempotency.push_back(engine.store, holder, run, requests[index].options):
+            started[index] = Started(id=holder, created=False)
+        else:
+            idempotency.take(engine.store, asked[index])
+            _create(engine, [run])
+            followers[its.id] = run.id
+            started[index] = Started(id=run.id, created=True)
+
+
+def _create(engine: Engine, runs: Sequence[NewRun]) -> None:
+    if not runs:
+        return
+    created = engine.store.runs.create(runs)
+    announce(engine, runs, created)
+    notifications.created(engine, runs, created)
+    for parent in {run.parent_id for run in runs if run.closes_with_parent and run.parent_id}:
+        engine.store.on_commit(partial(children.follow, engine, parent))
+
+
+def new_run(engine: Engine, request: Request) -> NewRun:
+    """Return the run that is asked for, checked and not yet stored.
+
+    Raises what :func:`trigger` raises before anything is written.
+    """
+    definition = request.definition
+    definition.check_arguments(tuple(request.args), request.kwargs)
+    options = request.options.over(definition.defaults)
+    keyed_by = None if request.keyless else request.args
+    options = placed(engine, definition, options, keyed_by, request.kwargs)
+    session = current_session()
+    canvas = request.canvas
+    return NewRun(
+        id=request.id or new_id(),
+        task=definition.name,
+        input=encode_input(engine, definition.name, request.args, request.kwargs),
+        canvas=engine.canvas_of(definition.name, options.priority) if canvas is None else canvas,
+        max_crashes=definition.max_crashes or engine.config.max_crashes,
+        tags=tuple(options.tags),
+        metadata=_metadata_text(engine, definition.name, options),
+        priority=options.priority or 0,
+        max_attempts=options.max_attempts,
+        queue=str(options.queue or ""),
+        concurrency_key=options.concurrency_key or "",
+        parent_id=None if session is None else session.describe().id,
+        closes_with_parent=session is not None and options.parent_close == "cancel",
+        origin=request.origin,
+        **_times(options),
+    )
+
+
+def _times(options: TriggerOptions) -> dict[str, Any]:
+    """Return the times of a run; all durations of options are ``timedelta`` by now."""
+    delay = options.delay if options.debounce is None else options.debounce.delay
+    at = {"available_at": delay} if isinstance(delay, datetime) else {"delay": delay or timedelta()}
+    return {**at, "ttl": options.ttl, "max_duration": options.max_duration}
+
+
+def _metadata_text(engine: Engine, task: str, options: TriggerOptions) -> str:
+    if options.metadata is None:
+        return ""
+    text = engine.codec.encode(dict(options.metadata), what=f"the metadata of task {task!r}")
+    if len(text) > METADATA_LIMIT:
+        raise InvalidOption(
+            f"expected the metadata of task {task!r} to be at most {METADATA_LIMIT:,} "
+            f"characters of JSON, got {len(text):,}"
+        )
+    return text
+
+
+def encode_input(engine: Engine, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return the text of a run's input."""
+    value = [list(args), dict(kwargs)]
+    return engine.codec.encode(value, what=f"the arguments of task {task!r}")
+
+
+def decode_input(engine: Engine, text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and keyword arguments of a stored input."""
+    pair: Any = engine.codec.decode(text)
+    return pair[0], pair[1]

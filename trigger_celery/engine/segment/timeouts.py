@@ -1,0 +1,113 @@
+"""Ends a step's body that takes longer than its ``timeout``.
+
+A coroutine is canceled. In the thread of a plain function a watching thread raises
+``StepTimeout``: that comes between two steps of Python code, so a call into C first has to
+return. While one does not, the lease is no longer renewed and the run goes on elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from threading import Event, Lock, Thread, get_ident
+from typing import TypeVar
+
+from trigger_celery.engine.process.leases import Holding
+from trigger_celery.errors import StepTimeout
+
+T = TypeVar("T")
+
+GRACE = 10.0
+"""Seconds that a plain function gets to end after its timeout; then its lease may run out."""
+
+
+def call_within(timeout: timedelta, call: Callable[[], T], held: Holding, key: str) -> T:
+    """Return what ``call`` returns; raise :exc:`StepTimeout` in it, and of it, when it is late.
+
+    It has failed even if it returns after that.
+    """
+    watch = _Watch(timeout.total_seconds(), held)
+    late: Exception | None = None
+    try:
+        try:
+            watch.start()
+            value = call()
+        finally:
+            watch.end()
+    except Exception as error:
+        # What was raised in this thread has arrived by now, in the body or in end().
+        if not watch.is_late:
+            raise
+        late = error
+    if watch.is_late:
+        watch.end()  # once more: the error may have arrived in the middle of it
+        raise _timed_out(key, timeout) from late
+    return value
+
+
+async def await_within(timeout: timedelta, awaited: Coroutine[object, object, T], key: str) -> T:
+    """Return what a coroutine returns; cancel it and raise :exc:`StepTimeout` when it is late."""
+    late: Exception | None = None
+    try:
+        async with asyncio.timeout(timeout.total_seconds()) as limit:
+            value = await awaited
+    except Exception as error:
+        if not limit.expired():
+            raise
+        late = error
+    if limit.expired():
+        raise _timed_out(key, timeout) from late
+    return value
+
+
+def _timed_out(key: str, timeout: timedelta) -> StepTimeout:
+    return StepTimeout(f"step {key!r} took longer than its timeout of {timeout}")
+
+
+class _Watch:
+    """Watches one call in the thread that makes it; ``is_late`` once its time was over."""
+
+    def __init__(self, seconds: float, held: Holding) -> None:
+        self.is_late = False
+        self._seconds = seconds
+        self._held = held
+        self._caller = get_ident()
+        self._over = Event()
+        self._lock = Lock()
+        self._thread = Thread(target=self._watch, name="trigger-celery-timeout", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """After this nothing is raised in the calling thread any more.
+
+        The error may still arrive here; as there is only one, nothing is left to arrive then.
+        """
+        with self._lock:
+            self._over.set()
+            self._held.stuck.discard(self)
+            if self.is_late:
+                _raise_in(self._caller, None)
+
+    def _watch(self) -> None:
+        if self._over.wait(self._seconds):
+            return
+        with self._lock:
+            if self._over.is_set():
+                return
+            self.is_late = True
+            _raise_in(self._caller, StepTimeout)
+        if self._over.wait(GRACE):
+            return
+        with self._lock:
+            if not self._over.is_set():
+                self._held.stuck.add(self)
+
+
+def _raise_in(thread: int, error: type[Exception] | None) -> None:
+    """Raise the error in another thread, or (None) take back what has not arrived there."""
+    what = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)

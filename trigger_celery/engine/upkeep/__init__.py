@@ -1,0 +1,1 @@
+"""What is done beside the runs: the sweep, declarations, retention."""

@@ -1,0 +1,108 @@
+"""One bounded pass that finds what is due, lost or late and moves it on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues.admission import admit_waiting, tidy_queues
+from trigger_celery.engine.schedules.firing import fire_schedules
+from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.engine.upkeep.retention import purge_events
+from trigger_celery.engine.waking.look_back import look_back
+from trigger_celery.engine.waking.matching import match_event
+from trigger_celery.engine.waking.tokens import settle_left_over
+from trigger_celery.errors import StoreUnavailable
+from trigger_celery.vocabulary.records import Lease
+
+logger = logging.getLogger("trigger_celery.sweep")
+
+Duty: TypeAlias = Callable[[Engine], int | None]
+
+ROUNDS = 50
+"""At most so many batches a pass: a backlog goes fast and a pass still ends."""
+
+
+def sweep(engine: Engine) -> int:
+    """Move on what time alone moves; return how many runs and events were looked at.
+
+    Any number may run in parallel: each row is taken by one of them.
+    """
+    return sum(_done(duty, engine) for duty in DUTIES)
+
+
+def _done(duty: Duty, engine: Engine) -> int:
+    """Do one part of the sweep; a mistake in it must not hold up the others."""
+    try:
+        return duty(engine) or 0
+    except StoreUnavailable:
+        raise
+    except Exception:
+        logger.exception("a part of the sweep failed: %s", duty.__name__)
+        return 0
+
+
+def _move_due(engine: Engine) -> int:
+    """Move on the runs whose time has come, and look for what they wait for if nobody did."""
+    config, moved = engine.config, 0
+    for _ in range(ROUNDS):
+        due = engine.store.sweeps.due(
+            limit=config.sweep_batch, nudge_interval=config.nudge_interval
+        )
+        engine.dispatcher.nudge(due.nudges)
+        notifications.ended_elsewhere(engine, due.failed)
+        for lease in due.unlooked:
+            _look_back(engine, lease)
+        moved += len(due)
+        if len(due) < config.sweep_batch:
+            break
+    return moved
+
+
+def _expire(engine: Engine) -> int:
+    """End the runs that were not started, or not over, in time."""
+    moved, batch = 0, engine.config.sweep_batch
+    for _ in range(ROUNDS):
+        nudges = engine.store.sweeps.expire(limit=batch)
+        engine.dispatcher.nudge(nudges)
+        notifications.ended_elsewhere(engine, nudges)
+        moved += len(nudges)
+        if len(nudges) < batch:
+            break
+    return moved
+
+
+def _look_back(engine: Engine, lease: Lease) -> None:
+    try:
+        look_back(engine, lease)
+    except Exception:  # one bad event must not hold up the others
+        logger.exception("run %s: no look at the stored events", lease.run_id)
+
+
+def _match_left_over(engine: Engine) -> int:
+    """Match events whose sender died between its commit and its look at the waits."""
+    config = engine.config
+    left = engine.store.events.unmatched(older_than=config.nudge_interval, limit=config.sweep_batch)
+    for event in left:
+        try:
+            match_event(engine, event)
+        except Exception:  # one bad event must not hold up the others
+            logger.exception("event %s (%s) could not be matched", event.id, event.name)
+    return len(left)
+
+
+DUTIES: tuple[Duty, ...] = (
+    sync_declared,
+    fire_schedules,
+    _expire,
+    settle_left_over,  # before a wait on a completed token times out
+    _move_due,
+    admit_waiting,  # who just lost its lease or its time has left its slot
+    tidy_queues,
+    purge_events,
+    _match_left_over,
+)
+"""The parts of a sweep, in their order."""

@@ -1,0 +1,45 @@
+"""Stores an event with the caller's work and matches it once that is committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.waking.matching import match_event
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewEvent
+
+
+def send_event(
+    engine: Engine, name: str, payload: object, *, id: str | None = None, source: str = ""
+) -> str:
+    """Store an event in the caller's transaction and return its id.
+
+    A second one with this id from this source is not stored again, and does nothing.
+
+    Raises ``EncodeError`` or ``PayloadTooLarge`` before anything is written.
+    """
+    return emit(engine, name, payload, id=id, source=source).id
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """The id of an event that was sent; ``stored`` is false if it was there already."""
+
+    id: str
+    stored: bool
+
+
+def emit(
+    engine: Engine, name: str, payload: object, *, id: str | None = None, source: str = ""
+) -> Emitted:
+    """Do what :func:`send_event` does; tell whether the event is new."""
+    text = engine.codec.encode(payload, what=f"the payload of event {name!r}")
+    new = NewEvent(id=id or str(new_id()), name=name, payload=text, source=source)
+    event = engine.store.events.add(new)
+    if event is not None:
+        engine.store.on_commit(partial(match_event, engine, event))
+        notifications.received(engine, event)
+    return Emitted(new.id, event is not None)

@@ -1,0 +1,145 @@
+"""Tasks that events start: what is declared goes to the store, and each event starts its runs.
+
+A run's id follows from its task and its event. So an event that is matched twice, by a sender
+and by the sweep that took it for dead, starts each of its runs once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from uuid import UUID, uuid5
+
+from trigger_celery.body.waits import Event as AuthorsEvent
+from trigger_celery.declare.event_trigger import EventTrigger
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues.admission import announce
+from trigger_celery.engine.runs.routing import key_of_event
+from trigger_celery.engine.runs.trigger import Request, new_run
+from trigger_celery.values.filters import Filter, matches
+from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.records import Created, Event, NewRun, Subscription
+
+BATCH = 500
+ROOM = 4_000_000
+"""So many characters of input one batch of new runs holds at most, beside a single run's."""
+_NAMESPACE = UUID("6d1bd9a7-6c0c-4b0e-9d5f-2f6e6d0f5a41")
+
+
+def synchronize(engine: Engine) -> int:
+    """Let the store know which events start the tasks of this process; return what changed.
+
+    Only what this process did not tell yet is told. A task that is declared without
+    ``on_event`` loses the subscription it had; tasks that are unknown here keep theirs.
+    """
+    declared = {task.name: task.on_event for task in engine.tasks}
+    news = {
+        task: starts
+        for task, starts in declared.items()
+        if task not in engine.subscribed or engine.subscribed[task] != starts
+    }
+    if not news:
+        return 0
+    wanted = [_subscription(engine, task, starts) for task, starts in news.items() if starts]
+    retired = [task for task, starts in news.items() if starts is None]
+    changed = engine.store.subscriptions.sync(wanted, retired)
+    engine.subscribed.update(news)
+    return changed
+
+
+def _subscription(engine: Engine, task: str, starts: EventTrigger) -> Subscription:
+    wanted = Filter(starts.name, starts.filter, engine.codec)
+    return Subscription(task=task, name=starts.name, filter=wanted.text)
+
+
+def started_id(task: str, event: Event) -> UUID:
+    """Return the id of the run of a task that an event starts."""
+    return uuid5(_NAMESPACE, json.dumps([task, event.source, event.id]))
+
+
+def start_runs(
+    engine: Engine, event: Event, payload: object, batch: Sequence[Subscription]
+) -> tuple[set[UUID], int]:
+    """Start a run of each task whose subscription the event passes, in batches.
+
+    ``batch`` are the first ``BATCH`` subscriptions to the event's name. Returns the ids of all
+    runs of this event, and how many of them are new. Safe to repeat.
+    """
+    ids: set[UUID] = set()
+    new = 0
+    while True:
+        passed = [each.task for each in batch if matches(each.filter, payload, engine.codec)]
+        if passed:
+            new += _start(engine, event, passed)
+            ids.update(started_id(task, event) for task in passed)
+        if len(batch) < BATCH:
+            return ids, new
+        after = batch[-1].task
+        find = partial(engine.store.subscriptions.of, event.name, after=after, limit=BATCH)
+        batch = engine.persist(find)
+
+
+def _start(engine: Engine, event: Event, tasks: Sequence[str]) -> int:
+    text = _input(engine, event)
+    size = max(1, ROOM // len(text))
+    started = 0
+    for first in range(0, len(tasks), size):
+        runs = [_run(engine, event, task, text) for task in tasks[first : first + size]]
+        fresh = engine.persist(partial(_create, engine, runs))
+        announce(engine, runs, fresh)
+        notifications.created(engine, runs, fresh)
+        started += len(fresh)
+    return started
+
+
+def _create(engine: Engine, runs: Sequence[NewRun]) -> Created:
+    with engine.store.joined() if any(run.tags for run in runs) else nullcontext():
+        return engine.store.runs.create(runs)
+
+
+def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
+    origin = engine.codec.encode(
+        {"event": event.id, "name": event.name, "source": event.source, "sequence": event.sequence}
+    )
+    definition = engine.task(task)
+    if definition is None:  # this process cannot import it, and knows no more of the task
+        return NewRun(
+            id=started_id(task, event),
+            task=task,
+            input=text,
+            canvas=engine.canvas_of(task, None),
+            max_crashes=engine.config.max_crashes,
+            origin=origin,
+        )
+    request = Request(
+        definition=definition,
+        args=(None,),
+        id=started_id(task, event),
+        origin=origin,
+        keyless=True,
+    )
+    run = new_run(engine, request)
+    key = key_of_event(engine, definition, text)
+    # The run that sends the event is not its parent: the event is what it began with.
+    return replace(run, input=text, concurrency_key=key, parent_id=None, closes_with_parent=False)
+
+
+def _input(engine: Engine, event: Event) -> str:
+    """Return the text of a run's input: the event as its only argument.
+
+    The payload goes in as it is stored: encoded once more it could be over the limit, and
+    this process need not know the classes in it.
+    """
+    place = new_token()
+    shown = AuthorsEvent(
+        id=event.id,
+        name=event.name,
+        payload=place,
+        received_at=event.received_at,
+        source=event.source,
+    )
+    return engine.codec.encode([[shown], {}]).replace(json.dumps(place), event.payload)

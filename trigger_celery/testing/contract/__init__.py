@@ -1,0 +1,1 @@
+"""What every store has to do, as tests: run them on your own store."""

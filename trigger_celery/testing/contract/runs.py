@@ -1,0 +1,238 @@
+"""The contract of a store: creating runs and owning them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier
+from uuid import UUID
+
+from trigger_celery.ports import Store
+from trigger_celery.testing.contract.records import AWKWARD, LEASE, asked, new_run, sleeping
+from trigger_celery.testing.contract.tools import (
+    Advance,
+    Begin,
+    claim,
+    got,
+    queued,
+    raises,
+    started,
+    suspended,
+    swept,
+)
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Claimed, Lease
+from trigger_celery.vocabulary.states import RunState
+
+
+class CreateContract:
+    """Runs appear once, in their caller's transaction, as they were written."""
+
+    def test_a_created_run_is_queued_as_it_was_written(self, store: Store) -> None:
+        new = new_run(input=AWKWARD, canvas=AWKWARD, max_crashes=5)
+        assert set(store.runs.create([new])) == {new.id}
+        run = got(store, new.id)
+        assert (run.id, run.task, run.input, run.canvas) == (new.id, new.task, AWKWARD, AWKWARD)
+        assert (run.state, run.attempt, run.crashes, run.max_crashes) == ("queued", 1, 0, 5)
+        assert (run.fence, run.output, run.error) == (0, None, None)
+        assert (run.started_at, run.finished_at, run.published_at) == (None, None, None)
+        assert run.created_at <= run.available_at <= store.now()
+        assert run.due_at is not None
+        assert run.due_at >= run.available_at
+
+    def test_an_id_is_created_once(self, store: Store) -> None:
+        first, second = new_run(input="1"), new_run()
+        assert set(store.runs.create([first])) == {first.id}
+        again = replace(first, input="2")
+        assert set(store.runs.create([again, second])) == {second.id}
+        assert set(store.runs.create([again])) == set()
+        assert got(store, first.id).input == "1"
+        assert len(store.runs.history(first.id)) == 1
+
+    def test_no_runs_can_be_created(self, store: Store) -> None:
+        assert set(store.runs.create([])) == set()
+
+    def test_a_run_of_a_rolled_back_transaction_never_existed(
+        self, store: Store, begin: Begin
+    ) -> None:
+        new = new_run()
+        with raises(ZeroDivisionError), begin():
+            store.runs.create([new])
+            assert got(store, new.id).id == new.id
+            raise ZeroDivisionError
+        assert store.runs.get(new.id) is None
+        assert not store.runs.history(new.id)
+        assert set(store.runs.create([new])) == {new.id}
+
+    def test_a_run_of_a_committed_transaction_can_be_claimed(
+        self, store: Store, begin: Begin
+    ) -> None:
+        new = new_run()
+        with begin():
+            assert set(store.runs.create([new])) == {new.id}
+            assert set(store.runs.create([new])) == set()
+        assert claim(store, new.id).run.input == new.input
+
+    def test_an_unknown_run_has_no_row_and_no_history(self, store: Store) -> None:
+        assert store.runs.get(new_id()) is None
+        assert not store.runs.history(new_id())
+
+
+class ClaimContract:
+    """One owner at a time."""
+
+    def test_a_claim_executes_the_run_under_the_next_fence(self, store: Store) -> None:
+        run_id = queued(store)
+        claimed = claim(store, run_id)
+        assert claimed.lease == Lease(run_id, 1, claimed.lease.token)
+        assert (claimed.publishing, claimed.replayed) == (False, False)
+        assert claimed.run == got(store, run_id)
+        run = claimed.run
+        assert (run.state, run.fence, run.worker, run.version) == ("executing", 1, "w1", "v1")
+        assert run.started_at is not None
+        assert run.due_at is not None
+        assert abs(run.due_at - claimed.now - LEASE) < timedelta(seconds=1)
+
+    def test_an_executing_run_cannot_be_claimed(self, store: Store) -> None:
+        lease = started(store)
+        assert store.runs.claim(asked(lease.run_id)) is None
+        assert got(store, lease.run_id).fence == lease.fence
+
+    def test_another_task_does_not_claim_the_run(self, store: Store) -> None:
+        run_id = queued(store)
+        assert store.runs.claim(asked(run_id, task="another")) is None
+        assert got(store, run_id).state is RunState.QUEUED
+
+    def test_an_unknown_run_cannot_be_claimed(self, store: Store) -> None:
+        assert store.runs.claim(asked(new_id())) is None
+
+    def test_a_suspended_run_cannot_be_claimed(self, store: Store) -> None:
+        assert store.runs.claim(asked(suspended(store, sleeping()))) is None
+
+    def test_a_delayed_run_is_claimed_when_its_time_has_come(
+        self, store: Store, advance: Advance
+    ) -> None:
+        new = new_run(delay=timedelta(minutes=5))
+        store.runs.create([new])
+        assert store.runs.claim(asked(new.id)) is None
+        advance(timedelta(minutes=4))
+        assert store.runs.claim(asked(new.id)) is None
+        advance(timedelta(minutes=1, seconds=1))
+        assert claim(store, new.id).lease.fence == 1
+
+    def test_a_run_is_not_claimed_before_the_time_it_is_available_at(
+        self, store: Store, advance: Advance
+    ) -> None:
+        new = replace(new_run(), available_at=store.now() + timedelta(minutes=5))
+        store.runs.create([new])
+        assert store.runs.claim(asked(new.id)) is None
+        advance(timedelta(minutes=5, seconds=1))
+        assert claim(store, new.id).lease.fence == 1
+
+    def test_of_many_claims_at_once_exactly_one_is_granted(self, store: Store) -> None:
+        run_id, workers = queued(store), 4
+        together = Barrier(workers)
+
+        def compete(number: int) -> Claimed | None:
+            together.wait(timeout=30)
+            try:
+                return store.runs.claim(asked(run_id, worker=f"w{number}"))
+            finally:
+                store.release()
+
+        with ThreadPoolExecutor(workers) as pool:
+            granted = [claimed for claimed in pool.map(compete, range(workers)) if claimed]
+        assert len(granted) == 1
+        assert got(store, run_id).worker == granted[0].run.worker
+        assert got(store, run_id).fence == 1
+
+    def test_a_repeated_claim_gets_the_same_answer(self, store: Store) -> None:
+        question = asked(queued(store))
+        first, again = store.runs.claim(question), store.runs.claim(question)
+        assert first is not None
+        assert again is not None
+        assert (again.run, again.lease) == (first.run, first.lease)
+        assert (again.publishing, again.replayed) == (False, False)
+        assert len(store.runs.history(question.run_id)) == 2
+
+    def test_a_claim_repeated_after_the_run_went_on_takes_no_old_fence(self, store: Store) -> None:
+        question = asked(queued(store))
+        assert store.runs.claim(question)
+        assert store.runs.recover(question.run_id, "w1")
+        again = store.runs.claim(question)
+        assert again is not None
+        assert again.lease.fence == 2
+
+    def test_a_later_segment_has_the_next_fence_and_is_replayed(
+        self, store: Store, advance: Advance
+    ) -> None:
+        lease = started(store)
+        before = got(store, lease.run_id).started_at
+        store.runs.hand_back(lease, "t")
+        claimed = claim(store, lease.run_id, worker="w2")
+        assert claimed.lease == Lease(lease.run_id, 2, claimed.lease.token)
+        assert claimed.lease.token != lease.token
+        assert (claimed.replayed, claimed.publishing) == (True, False)
+        assert (claimed.run.worker, claimed.run.started_at) == ("w2", before)
+
+
+class LeaseContract:
+    """Keeping a run, and giving it back."""
+
+    def test_renewing_extends_each_lease_by_its_own_length(
+        self, store: Store, advance: Advance
+    ) -> None:
+        run_ids = [queued(store), queued(store)]
+        lengths = [timedelta(seconds=60), timedelta(seconds=600)]
+        leases = [
+            claim(store, run_id, length=length).lease
+            for run_id, length in zip(run_ids, lengths, strict=True)
+        ]
+        advance(timedelta(seconds=50))
+        assert set(store.runs.renew(leases)) == set(leases)
+        advance(timedelta(seconds=50))
+        assert swept(store) == []
+        advance(timedelta(seconds=50))
+        assert swept(store) == [run_ids[0]]
+
+    def test_only_leases_that_still_hold_are_renewed(self, store: Store) -> None:
+        kept, taken, canceled = started(store), started(store), started(store)
+        unknown = Lease(new_id(), 1, "t")
+        lost_by_a_crash = replace(kept, token="t")
+        store.runs.recover(taken.run_id, "w1")
+        store.runs.cancel(canceled.run_id, "")
+        claim(store, taken.run_id)
+        assert set(store.runs.renew([kept, taken, canceled, unknown, lost_by_a_crash])) == {kept}
+        assert set(store.runs.renew([])) == set()
+
+    def test_a_lease_that_ran_out_but_was_not_taken_still_holds(
+        self, store: Store, advance: Advance
+    ) -> None:
+        lease = started(store)
+        advance(LEASE * 2)
+        assert set(store.runs.renew([lease])) == {lease}
+        assert swept(store) == []
+
+    def test_a_run_that_is_handed_back_is_queued_without_a_crash(self, store: Store) -> None:
+        run_id = queued(store, canvas="links")
+        nudge = store.runs.hand_back(claim(store, run_id).lease, "t")
+        assert (nudge.run_id, nudge.canvas) == (run_id, "links")
+        run = got(store, run_id)
+        assert (run.state, run.crashes, run.attempt) == ("queued", 0, 1)
+        assert claim(store, run_id).lease.fence == 2
+
+    def test_a_run_is_recovered_from_the_worker_that_executes_it_only(self, store: Store) -> None:
+        lease = started(store, worker="w1")
+        assert store.runs.recover(lease.run_id, "w2") is None
+        assert got(store, lease.run_id).state is RunState.EXECUTING
+        nudge = store.runs.recover(lease.run_id, "w1")
+        assert nudge is not None
+        assert nudge.run_id == lease.run_id
+        run = got(store, lease.run_id)
+        assert (run.state, run.crashes, run.attempt) == ("queued", 1, 1)
+        assert claim(store, lease.run_id, worker="w2").lease.fence == 2
+
+    def test_only_executing_runs_are_recovered(self, store: Store) -> None:
+        waiting: list[UUID] = [queued(store), suspended(store, sleeping()), new_id()]
+        assert [store.runs.recover(run_id, "w1") for run_id in waiting] == [None] * 3

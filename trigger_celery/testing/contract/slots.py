@@ -1,0 +1,243 @@
+"""The contract of a store: no more runs execute at a time than their limits allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier
+from uuid import UUID
+
+from trigger_celery.ports import Store
+from trigger_celery.testing.contract.queue_tools import (
+    QUEUE,
+    admitted,
+    ask,
+    begun,
+    end,
+    enter,
+    enter_all,
+    limit,
+    run_in,
+    start,
+)
+from trigger_celery.testing.contract.records import LEASE, TASK, asked, ending, sleeping, suspension
+from trigger_celery.testing.contract.tools import Advance, got, suspend, swept
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claimed, Lease
+from trigger_celery.vocabulary.states import RunState
+
+MINUTE = timedelta(minutes=1)
+
+
+class SlotContract:
+    """A claim takes a slot, or puts its run in line."""
+
+    def test_a_claim_beyond_the_limit_puts_the_run_in_line(
+        self, store: Store, advance: Advance
+    ) -> None:
+        limit(store, concurrency=2)
+        run_ids = enter_all(store, 3)
+        for run_id in run_ids[:2]:
+            claimed = ask(store, run_id)
+            assert claimed is not None
+            assert (claimed.limited, claimed.run) == ((QUEUE,), got(store, run_id))
+        assert ask(store, run_ids[2]) is None
+        run = got(store, run_ids[2])
+        assert (run.state, run.fence, run.started_at, run.due_at) == ("queued", 0, None, None)
+        assert [entry.verb for entry in store.runs.history(run.id)] == ["trigger"]
+        advance(LEASE / 2)
+        assert swept(store) == []
+
+    def test_a_run_without_limits_needs_no_slot(self, store: Store) -> None:
+        limit(store, concurrency=0)
+        limit(store, "other")
+        for run_id in (enter(store, ""), enter(store, "other"), enter(store, "unknown")):
+            claimed = ask(store, run_id)
+            assert claimed is not None
+            assert claimed.limited == ()
+        assert list(store.queues.loads()) == []
+
+    def test_each_limit_holds_by_itself(self, store: Store) -> None:
+        task = OF_TASK + TASK
+        for name, queue in ((QUEUE, QUEUE), (task, ""), (task, "any"), (EVERYTHING, "")):
+            limit(store, name, concurrency=1)
+            lease, other = begun(store, queue), enter(store, queue)
+            assert ask(store, other) is None, name
+            end(store, lease)
+            end(store, start(store, other))
+            limit(store, name)
+
+    def test_all_limits_hold_at_once(self, store: Store) -> None:
+        limit(store, EVERYTHING, concurrency=4)
+        limit(store, OF_TASK + TASK, concurrency=3)
+        limit(store, concurrency=2, key_concurrency=1)
+        claimed = ask(store, enter(store, key="a"))
+        assert claimed is not None
+        assert set(claimed.limited) == {EVERYTHING, OF_TASK + TASK, QUEUE}
+        assert ask(store, enter(store, key="a")) is None
+        begun(store, key="b")
+        assert ask(store, enter(store, key="c")) is None
+        begun(store, "other")
+        assert ask(store, enter(store, "other")) is None
+        begun(store, "other", task="another")
+        assert ask(store, enter(store, "third", task="third")) is None
+
+    def test_each_key_of_a_queue_has_its_limit_and_no_key_has_none(self, store: Store) -> None:
+        limit(store, key_concurrency=1)
+        limit(store, "other", key_concurrency=1)
+        begun(store, key="a")
+        assert ask(store, enter(store, key="a")) is None
+        for key in ("b", "A", "", ""):
+            begun(store, key=key)
+        begun(store, "other", key="a")
+
+    def test_a_repeated_claim_gets_the_same_answer_and_one_slot(self, store: Store) -> None:
+        limit(store, concurrency=2)
+        question = asked(enter(store))
+        first, again = store.runs.claim(question), store.runs.claim(question)
+        assert first is not None
+        assert again is not None
+        assert (again.lease, again.run, again.limited) == (first.lease, first.run, (QUEUE,))
+        begun(store)
+        late = asked(enter(store))
+        assert [store.runs.claim(late) for _ in range(2)] == [None, None]
+        end(store, first.lease)
+        assert store.runs.claim(late) is not None
+
+    def test_publishing_the_end_of_a_run_needs_no_slot(
+        self, store: Store, advance: Advance
+    ) -> None:
+        limit(store, concurrency=1)
+        lease = begun(store)
+        store.runs.end(lease, ending(publish_within=MINUTE))
+        begun(store)
+        advance(MINUTE * 2)
+        claimed = ask(store, lease.run_id)
+        assert claimed is not None
+        assert (claimed.publishing, claimed.limited) == (True, ())
+
+    def test_a_lower_limit_waits_until_enough_have_ended(self, store: Store) -> None:
+        limit(store, concurrency=3)
+        first, second, third = (begun(store) for _ in range(3))
+        limit(store, concurrency=1)
+        waiting = enter(store)
+        for lease in (first, second):
+            end(store, lease)
+            assert ask(store, waiting) is None
+            assert admitted(store) == []
+        end(store, third)
+        start(store, waiting)
+
+    def test_who_executes_when_a_queue_becomes_limited_counts(self, store: Store) -> None:
+        changes: list[tuple[str, Callable[[str], object]]] = [
+            ("declared", lambda name: limit(store, name, concurrency=1)),
+            ("overridden", lambda name: store.queues.override(name, {"concurrency": 1})),
+            ("paused", lambda name: _pause_and_limit(store, name)),
+        ]
+        for name, change in changes:
+            limit(store, name)
+            lease, waiting = begun(store, name), enter(store, name)
+            change(name)
+            assert ask(store, waiting) is None, name
+            end(store, lease)
+            start(store, waiting)
+        limit(store, EVERYTHING, concurrency=3)
+        assert ask(store, enter(store, "other")) is None
+
+    def test_of_many_claims_at_once_no_more_than_the_limit_are_granted(self, store: Store) -> None:
+        limit(store, concurrency=2)
+        run_ids, together = enter_all(store, 6), Barrier(6)
+
+        def compete(run_id: UUID) -> Claimed | None:
+            together.wait(timeout=30)
+            try:
+                return store.runs.claim(asked(run_id))
+            finally:
+                store.release()
+
+        with ThreadPoolExecutor(6) as pool:
+            granted = [claimed for claimed in pool.map(compete, run_ids) if claimed]
+        assert len(granted) == 2
+        assert [got(store, run_id).state for run_id in run_ids].count(RunState.EXECUTING) == 2
+
+
+def _pause_and_limit(store: Store, name: str) -> None:
+    store.queues.pause(name)
+    store.queues.override(name, {"concurrency": 1})
+    store.queues.resume(name)
+
+
+class FreedSlotContract:
+    """Whoever stops executing frees its slot at once, whatever stopped it."""
+
+    def check(self, store: Store, leave: Callable[[Lease], object]) -> None:
+        """Check that a slot is taken until ``leave``, and free from then on."""
+        limit(store, concurrency=1)
+        new = replace(run_in(), max_duration=MINUTE * 10)
+        store.runs.create([new])
+        lease, waiting = start(store, new.id), enter(store)
+        assert ask(store, waiting) is None
+        assert admitted(store) == []
+        leave(lease)
+        assert admitted(store) == [waiting]
+        start(store, waiting)
+        assert ask(store, enter(store)) is None
+
+    def test_by_its_end(self, store: Store) -> None:
+        self.check(store, lambda lease: end(store, lease))
+
+    def test_by_its_failure(self, store: Store) -> None:
+        self.check(store, lambda lease: store.runs.end(lease, ending(RunState.FAILED, error="")))
+
+    def test_by_waiting(self, store: Store) -> None:
+        self.check(store, lambda lease: suspend(store, lease, suspension(sleeping())))
+
+    def test_by_being_handed_back(self, store: Store) -> None:
+        self.check(store, lambda lease: store.runs.hand_back(lease, "t"))
+
+    def test_by_being_canceled(self, store: Store) -> None:
+        self.check(store, lambda lease: store.runs.cancel(lease.run_id, ""))
+
+    def test_by_the_death_of_its_worker(self, store: Store) -> None:
+        self.check(store, lambda lease: store.runs.recover(lease.run_id, "w1"))
+
+    def test_by_the_end_of_its_lease(self, store: Store, advance: Advance) -> None:
+        def leave(lease: Lease) -> None:
+            advance(LEASE * 2)
+            assert lease.run_id in swept(store)
+
+        self.check(store, leave)
+
+    def test_by_the_end_of_its_time(self, store: Store, advance: Advance) -> None:
+        def leave(lease: Lease) -> None:
+            advance(MINUTE * 11)
+            assert [nudge.run_id for nudge in store.sweeps.expire(limit=9)] == [lease.run_id]
+
+        self.check(store, leave)
+
+    def test_a_worker_that_was_thought_dead_frees_no_slot_of_others(self, store: Store) -> None:
+        limit(store, concurrency=1)
+        lease = begun(store)
+        store.runs.recover(lease.run_id, "w1")
+        second = start(store, lease.run_id, worker="w2")
+        assert second.fence == lease.fence + 1
+        store.runs.published(lease)
+        assert ask(store, enter(store)) is None
+        end(store, second)
+        begun(store)
+
+    def test_a_run_that_goes_on_asks_again(self, store: Store) -> None:
+        limit(store, concurrency=1)
+        first, failed, dead = enter_all(store, 3)
+        store.runs.hand_back(start(store, first), "t")
+        store.runs.end(start(store, failed), ending(RunState.FAILED, error="{}", publish=False))
+        store.runs.retry(failed)
+        start(store, dead)
+        store.runs.recover(dead, "w1")
+        lease = begun(store)
+        for run_id in (first, failed, dead):
+            assert ask(store, run_id) is None
+            assert got(store, run_id).due_at is None
+        end(store, lease)
+        assert admitted(store) == [first]

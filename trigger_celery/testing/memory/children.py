@@ -1,0 +1,79 @@
+"""The child runs of the in-memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from trigger_celery.testing.memory.runs import MemoryRuns
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.records import ChildEnd, Created, Lease, NewRun, Nudge, Run
+from trigger_celery.vocabulary.states import RunState
+
+_SHOWN = 10
+
+
+class MemoryChildren:
+    """Implements :class:`trigger_celery.ports.Children`."""
+
+    def __init__(self, core: Core, runs: MemoryRuns) -> None:
+        self._core = core
+        self._runs = runs
+
+    def create(self, lease: Lease, runs: Sequence[NewRun]) -> Created:
+        """Insert queued children of the leased run; return the ids that were new."""
+        with self._core.transactions.own():
+            parent = self._core.held(lease).run
+            created = self._runs.create(runs)
+            if created:
+                ids = [str(run.id) for run in runs if run.id in created]
+                self._core.tell(
+                    parent,
+                    "start children",
+                    key=runs[0].parent_key,
+                    count=len(ids),
+                    first=ids[:_SHOWN],
+                )
+            return created
+
+    def live(self, parent_id: UUID, key: str) -> bool:
+        """Whether one of these children has still to end."""
+        with self._core.lock:
+            return any(run.parent_key == key for run in self._live(parent_id))
+
+    def ends(self, ids: Collection[UUID]) -> Mapping[UUID, ChildEnd]:
+        """Return where these runs are, by id; unknown ones are left out."""
+        with self._core.lock:
+            rows = self._core.tables.runs
+            return {run_id: _end(rows[run_id].run) for run_id in ids if run_id in rows}
+
+    def close(
+        self, parent_id: UUID, error: str, *, limit: int, key: str | None = None
+    ) -> Sequence[Nudge]:
+        """Cancel at most ``limit`` children that are live and close with their parent."""
+        with self._core.transactions.own():
+            found = [
+                run
+                for run in self._live(parent_id)
+                if run.closes_with_parent and (key is None or run.parent_key == key)
+            ]
+            # Its nudge follows: another one has time.
+            due_at = self._core.now() + self._core.nudge_interval
+            return [
+                self._core.finish(
+                    replace(run, state=RunState.CANCELED, worker="", due_at=due_at, error=error),
+                    "cancel",
+                )
+                for run in found[:limit]
+            ]
+
+    def _live(self, parent_id: UUID) -> list[Run]:
+        rows = self._core.tables.runs.values()
+        return [
+            row.run for row in rows if row.run.parent_id == parent_id and not row.run.state.terminal
+        ]
+
+
+def _end(run: Run) -> ChildEnd:
+    return ChildEnd(run_id=run.id, state=run.state, output=run.output, error=run.error)

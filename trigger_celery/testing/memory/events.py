@@ -1,0 +1,107 @@
+"""The events of the in-memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from trigger_celery.ports import Subscriptions, Waits
+from trigger_celery.testing.memory.rows import EventRow
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.records import Audience, Event, NewEvent
+
+
+class MemoryEvents:
+    """Implements :class:`trigger_celery.ports.Events`."""
+
+    def __init__(self, core: Core, waits: Waits, subscriptions: Subscriptions) -> None:
+        self._core = core
+        self._waits = waits
+        self._subscriptions = subscriptions
+
+    def add(self, event: NewEvent) -> Event | None:
+        """Store it in the caller's transaction; None if its id is stored already."""
+        with self._core.lock:
+            if self._is_stored(event):
+                return None
+            stored = Event(
+                sequence=next_number(self._core),
+                id=event.id,
+                name=event.name,
+                payload=event.payload,
+                received_at=self._core.now(),
+                source=event.source,
+            )
+
+            def write() -> None:
+                if not any(_mark(row.event) == _mark(stored) for row in self._rows()):
+                    self._core.tables.events[stored.sequence] = EventRow(event=stored)
+
+            if self._core.transactions.open:
+                self._core.transactions.open[-1].events[_mark(stored)] = stored
+            self._core.transactions.write(write)
+            return stored
+
+    def _rows(self) -> list[EventRow]:
+        return [row for _, row in sorted(self._core.tables.events.items())]
+
+    def _is_stored(self, event: NewEvent) -> bool:
+        mark = _mark(event)
+        pending = any(mark in block.events for block in self._core.transactions.open)
+        return pending or any(_mark(row.event) == mark for row in self._rows())
+
+    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        with self._core.lock:
+            return Audience(
+                shapes=self._waits.shapes(name),
+                subscriptions=self._subscriptions.of(name, after="", limit=limit),
+                candidates=self._waits.candidates(name, hashes, after=0, limit=limit),
+            )
+
+    def matched(self, sequence: int) -> None:
+        """Note that all waits open so far were compared with this event."""
+        with self._core.transactions.own():
+            note_matched(self._core, sequence)
+
+    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
+        """Return events that are not noted as matched though received so long ago."""
+        with self._core.lock:
+            latest = self._core.now() - older_than
+            found = [
+                row.event
+                for row in self._rows()
+                if row.matched_at is None and row.event.received_at <= latest
+            ]
+            return tuple(found[:limit])
+
+    def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
+        """Delete old events that were matched and ended no wait; return where to go on."""
+        with self._core.transactions.own():
+            latest = self._core.now() - older_than
+            needed = {row.event for row in self._core.tables.waits.values()}
+            seen = [row for row in self._rows() if row.event.sequence > after][:limit]
+            old = [row for row in seen if row.event.received_at <= latest]
+            for row in old:
+                matched = row.matched_at is not None and row.matched_at <= latest
+                if matched and row.event.sequence not in needed:
+                    del self._core.tables.events[row.event.sequence]
+            return old[-1].event.sequence if len(old) == limit else 0
+
+
+def _mark(event: Event | NewEvent) -> tuple[str, str]:
+    return event.source, event.id
+
+
+def note_matched(core: Core, sequence: int) -> None:
+    """Note in the open transaction that all waits open so far were compared with an event."""
+    row = core.tables.events.get(sequence)
+    if row is not None and row.matched_at is None:
+        core.tables.events[sequence] = replace(row, matched_at=core.now())
+
+
+def next_number(core: Core) -> int:
+    """Return the next number of a wait or event."""
+    core.tables.last_sequence += 1
+    return core.tables.last_sequence

@@ -1,0 +1,164 @@
+"""The idempotency and debounce keys of the in-memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from threading import Condition, get_ident
+from typing import TypeAlias
+from uuid import UUID
+
+from trigger_celery.errors import StoreUnavailable
+from trigger_celery.testing.memory.runs import MemoryRuns
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack, Run
+from trigger_celery.vocabulary.states import RunState
+
+Place: TypeAlias = tuple[KeyPurpose, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """Which run holds a key, and until when."""
+
+    held: HeldKey
+    expires_at: datetime | None
+
+
+@dataclass(slots=True)
+class _Lock:
+    """A key that an open transaction of a thread has locked, and what it will be."""
+
+    thread: int
+    row: KeyRow | None
+    depth: int = 1
+
+
+class MemoryKeys:
+    """Implements :class:`trigger_celery.ports.Keys`."""
+
+    def __init__(self, core: Core, runs: MemoryRuns) -> None:
+        self._core = core
+        self._runs = runs
+        self._rows: dict[Place, KeyRow] = {}
+        self._locks: dict[Place, _Lock] = {}
+        self._unlocked = Condition(core.lock)
+
+    def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
+        """Return who holds these keys, in their order; a free one is given to who asks."""
+        with self._core.lock:
+            return [self._hold(key) for key in keys]
+
+    def take(self, key: NewKey) -> None:
+        """Give a key that was asked for to who asks, whoever holds it."""
+        with self._core.lock:
+            self._lock((key.purpose, key.task, key.digest)).row = self._row(key)
+
+    def drop(self, run_ids: Collection[UUID]) -> None:
+        """Free the keys that these runs hold."""
+        with self._core.lock:
+            rows = {**self._rows, **{place: lock.row for place, lock in self._locks.items()}}
+            for place, row in rows.items():
+                if row is not None and row.held.run_id in run_ids:
+                    self._lock(place).row = None
+
+    def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
+        """Free a key; return False if nobody held it."""
+        place = (purpose, task, digest)
+        with self._core.lock:
+            lock = self._lock(place)
+            held = lock.row is not None
+            lock.row = None
+            return held
+
+    def push_back(self, push: PushBack) -> bool:
+        """Put off a run that is queued and was never started; return False for any other."""
+        with self._core.lock:
+            run, now = self._runs.get(push.run_id), self._core.now()
+            if run is None or not _is_waiting(run):
+                return False
+            available_at = now + push.delay
+            if push.max_delay is not None and available_at > run.created_at + push.max_delay:
+                return False
+            place = line_at(available_at, run.priority)
+            pushed = replace(run, available_at=available_at, line_at=place, due_at=available_at)
+            if run.deadline_at is not None:
+                shift = available_at - run.available_at
+                pushed = replace(pushed, deadline_at=run.deadline_at + shift)
+            if push.replace:
+                pushed = replace(pushed, input=push.input, tags=push.tags, metadata=push.metadata)
+            self._push(pushed)
+            return True
+
+    def _push(self, run: Run) -> None:
+        pending = self._core.transactions.open[-1]
+        pending.runs[run.id] = run
+        pending.checks.append(partial(self._check, run))
+
+        def write() -> None:
+            self._core.move(run, "push back")
+
+        self._core.transactions.write(write)
+
+    def _check(self, pushed: Run) -> None:
+        run = self._core.tables.runs.get(pushed.id)
+        if run is not None and not _is_waiting(run.run):
+            raise StoreUnavailable(f"run {pushed.id} was started while it was being put off")
+
+    def _hold(self, key: NewKey) -> HeldKey:
+        place = (key.purpose, key.task, key.digest)
+        lock = self._lock(place)
+        row = lock.row
+        if row is None or self._is_free(key.purpose, row):
+            row = lock.row = self._row(key)
+        return row.held
+
+    def _row(self, key: NewKey) -> KeyRow:
+        return KeyRow(
+            held=HeldKey(run_id=key.run_id, input_digest=key.input_digest),
+            expires_at=None if key.ttl is None else self._core.now() + key.ttl,
+        )
+
+    def _is_free(self, purpose: KeyPurpose, row: KeyRow) -> bool:
+        run = self._runs.get(row.held.run_id)
+        if run is None:
+            return True
+        if purpose is KeyPurpose.DEBOUNCE:
+            return not _is_waiting(run)
+        over = row.expires_at is not None and row.expires_at <= self._core.now()
+        return over or run.state in FREES
+
+    def _lock(self, place: Place) -> _Lock:
+        """Lock a key for this thread's transaction; wait while another one has it."""
+        me = get_ident()
+        self._unlocked.wait_for(lambda: place not in self._locks or self._locks[place].thread == me)
+        lock = self._locks.get(place)
+        before = None if lock is None else lock.row
+        if lock is None:
+            lock = self._locks[place] = _Lock(thread=me, row=self._rows.get(place))
+        else:
+            lock.depth += 1
+        self._core.transactions.on_end(partial(self._unlock, place, before))
+        return lock
+
+    def _unlock(self, place: Place, before: KeyRow | None, committed: bool) -> None:
+        with self._core.lock:
+            lock = self._locks[place]
+            lock.depth -= 1
+            if not committed:
+                lock.row = before
+            elif lock.row is None:
+                self._rows.pop(place, None)
+            else:
+                self._rows[place] = lock.row
+            if not lock.depth:
+                del self._locks[place]
+                self._unlocked.notify_all()
+
+
+def _is_waiting(run: Run) -> bool:
+    """Whether a run is queued and was never started."""
+    return run.state is RunState.QUEUED and run.started_at is None

@@ -1,0 +1,133 @@
+"""What a person asks of one run, in the in-memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from trigger_celery.errors import IllegalTransition, RunNotFound
+from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary.records import Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.states import RunState, WaitState
+
+_OPEN = (WaitState.WAITING, WaitState.CANCELED)
+
+
+class MemoryManaging:
+    """Implements :class:`trigger_celery.ports.Managing`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def pause(self, run_id: UUID, told: Mapping[str, str]) -> bool:
+        """Keep a run that has not ended from being claimed; False if it was paused already."""
+        with self._core.transactions.own():
+            run = self._found(run_id)
+            if run.state.terminal:
+                raise IllegalTransition(f"run {run_id} is {run.state}: it has ended")
+            if run.paused_at is not None:
+                return False
+            due_at = None if run.state is RunState.QUEUED else run.due_at
+            self._change(replace(run, paused_at=self._core.now(), due_at=due_at), "pause", told)
+            return True
+
+    def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
+        """Let a paused run go on; None if it was not paused, or has ended."""
+        with self._core.transactions.own():
+            run = self._found(run_id)
+            if run.paused_at is None or run.state.terminal:
+                return None
+            due_at = run.due_at
+            if run.state is RunState.QUEUED:
+                due_at = self._core.first_nudge(run.available_at)
+            return self._change(replace(run, paused_at=None, due_at=due_at), "resume", told)
+
+    def reschedule(
+        self,
+        run_id: UUID,
+        told: Mapping[str, str],
+        *,
+        delay: timedelta = timedelta(0),
+        available_at: datetime | None = None,
+    ) -> Nudge:
+        """Give a delayed run that never started another start; its time to live moves along."""
+        with self._core.transactions.own():
+            run, now = self._found(run_id), self._core.now()
+            if run.state is not RunState.QUEUED or run.started_at or run.available_at <= now:
+                raise IllegalTransition(
+                    f"run {run_id} is {run.state}: only a delayed run whose time has not come "
+                    "can be rescheduled"
+                )
+            start = available_at or now + delay
+            later = start - run.available_at
+            moved = None if run.deadline_at is None else run.deadline_at + later
+            due_at = None if run.paused_at else self._core.first_nudge(start)
+            place = line_at(start, run.priority)
+            run = replace(run, available_at=start, line_at=place, deadline_at=moved, due_at=due_at)
+            return self._change(run, "reschedule", {"start": start.isoformat(), **told})
+
+    def places(self, run_id: UUID) -> Sequence[Place]:
+        """Return the steps and waits of a run, in no order; none for an unknown one."""
+        with self._core.lock:
+            return tuple({place.key: place for place in self._places(run_id)}.values())
+
+    def _places(self, run_id: UUID) -> Iterator[Place]:
+        first: dict[str, datetime] = {}
+        for row in self._core.tables.failures:
+            if row.run_id == run_id and row.failed.key:
+                first.setdefault(row.failed.key, row.failed.span.started_at)
+        for key, began_at in first.items():
+            yield Place(
+                key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=began_at
+            )
+        for step in self._core.tables.checkpoints.get(run_id, {}).values():
+            yield Place(
+                key=step.key,
+                kind=step.kind,
+                position=step.position,
+                is_over=True,
+                began_at=first.get(step.key, step.span.started_at),
+                ended_at=step.span.ended_at,
+            )
+        for wait in self._core.waits_of(run_id):
+            if wait.wait.kind is not StepKind.RETRY:
+                yield Place(
+                    key=wait.wait.key,
+                    kind=wait.wait.kind,
+                    position=wait.wait.position,
+                    is_over=wait.state not in _OPEN,
+                )
+
+    def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
+        """Copy outcomes of one run to a new one, in the caller's transaction."""
+        wanted = frozenset(keys)
+
+        def write() -> None:
+            tables = self._core.tables
+            steps = tables.checkpoints.get(source_id, {})
+            tables.checkpoints[run_id] = {key: steps[key] for key in steps if key in wanted}
+            for wait in list(self._core.waits_of(source_id)):
+                if wait.wait.key in wanted:
+                    tables.last_sequence += 1
+                    copied = replace(wait, id=tables.last_sequence, run_id=run_id)
+                    tables.waits[copied.id] = copied
+            row = tables.runs[run_id]
+            tables.runs[run_id] = replace(row, run=replace(row.run, fence=1))
+
+        with self._core.lock:
+            self._core.transactions.write(write)
+
+    def _found(self, run_id: UUID) -> Run:
+        row = self._core.tables.runs.get(run_id)
+        if row is None:
+            raise RunNotFound(f"no run has the id {run_id}")
+        return row.run
+
+    def _change(self, run: Run, verb: str, told: Mapping[str, str]) -> Nudge:
+        row = self._core.tables.runs[run.id]
+        self._core.tables.runs[run.id] = replace(row, run=run)
+        self._core.tell(run, verb, **told)
+        return nudge(run)

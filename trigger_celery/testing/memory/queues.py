@@ -1,0 +1,247 @@
+"""The durable queues of the in-memory store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+from trigger_celery.errors import QueueNotFound
+from trigger_celery.testing.memory.slots import Slots, standing
+from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.vocabulary.admission import Room, gates_of
+from trigger_celery.vocabulary.records import (
+    EVERYTHING,
+    NO_LIMITS,
+    Admitted,
+    Holder,
+    Limits,
+    Nudge,
+    QueueLoad,
+    Rate,
+    Run,
+    StoredQueue,
+)
+from trigger_celery.vocabulary.states import RunState
+
+
+class MemoryQueues:
+    """Implements :class:`trigger_celery.ports.Queues`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._slots = Slots(core)
+
+    def declare(self, declared: Mapping[str, Limits]) -> int:
+        """Store what code says of these queues; return how many were new or changed."""
+        with self._core.transactions.own():
+            changed = 0
+            for name, limits in sorted(declared.items()):
+                stored = self._core.tables.queues.get(name)
+                if stored is None or stored.declared != limits:
+                    changed += 1
+                    self._store(replace(stored or StoredQueue(name=name), declared=limits))
+            return changed
+
+    def get(self, name: str) -> StoredQueue | None:
+        """Return the queue, or None."""
+        with self._core.lock:
+            return self._core.tables.queues.get(name)
+
+    def all(self) -> Sequence[StoredQueue]:
+        """Return all queues, by name."""
+        with self._core.lock:
+            return [queue for _, queue in sorted(self._core.tables.queues.items())]
+
+    def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
+        """Let these limits stand in for declared ones; False if nothing changed."""
+        with self._core.transactions.own():
+            queue = self._found(name)
+            return self._change(queue, replace(queue, overrides={**queue.overrides, **limits}))
+
+    def reset(self, name: str) -> bool:
+        """Let what code says hold again; False if no limit stood in."""
+        with self._core.transactions.own():
+            queue = self._found(name)
+            return self._change(queue, replace(queue, overrides={}))
+
+    def pause(self, name: str, *, by: str = "", reason: str = "") -> bool:
+        """Start no runs of the queue until it is resumed; False if it was paused already."""
+        with self._core.transactions.own():
+            queue = self._found(name)
+            if queue.paused_at is not None:
+                return False
+            now = self._core.now()
+            return self._change(
+                queue, replace(queue, paused_at=now, paused_by=by, pause_reason=reason)
+            )
+
+    def resume(self, name: str) -> bool:
+        """Let a paused queue go on; False if it was not paused."""
+        with self._core.transactions.own():
+            queue = self._found(name)
+            return self._change(
+                queue, replace(queue, paused_at=None, paused_by="", pause_reason="")
+            )
+
+    def loads(self) -> Sequence[QueueLoad]:
+        """Return how full each queue is that somebody stands in, by name."""
+        with self._core.lock:
+            return [self._load(name) for name in sorted(self._stood_in())]
+
+    def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
+        """Return who holds slots of the queue, the longest first."""
+        with self._core.lock:
+            slots = self._core.tables.slots
+            holders = [
+                Holder(
+                    run_id=run.id,
+                    queue=standing(run).queue,
+                    key=run.concurrency_key,
+                    task=run.task,
+                    worker=run.worker,
+                    since=slots[run.id].since,
+                )
+                for run in _of(name, self._slots.executing())
+            ]
+            return sorted(holders, key=lambda holder: holder.since)[:limit]
+
+    def holds(self, run_id: UUID) -> bool:
+        """Whether a run holds a slot."""
+        with self._core.lock:
+            return any(run.id == run_id for run in self._slots.executing())
+
+    def lines(self) -> Sequence[str]:
+        """Return the queues that runs stand in line for, by name."""
+        with self._core.lock:
+            return sorted({standing(run).queue for run, _ in self._slots.waiting()})
+
+    def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
+        """Promise free slots to the next ``limit`` runs in line at most, and tell them."""
+        with self._core.transactions.own():
+            waiting = [run for run in self._slots.in_line() if standing(run).queue == queue]
+            room = self._room(waiting)
+            nudges: list[Nudge] = []
+            for run in _turns(waiting, room, self._core.tables.last_keys.get(queue, "")):
+                self._promise(run, nudge_interval)
+                self._core.tables.last_keys[queue] = run.concurrency_key
+                nudges.append(nudge(run))
+                if len(nudges) >= limit:
+                    break
+            more = len(nudges) >= limit
+            return Admitted(nudges=tuple(nudges), again_in=room.again_in, more=more)
+
+    def tidy(self, *, limit: int) -> int:
+        """Delete at most ``limit`` rows of each kind that mean nothing any more."""
+        with self._core.transactions.own():
+            tables, now = self._core.tables, self._core.now()
+            stale = self._slots.stale()[:limit]
+            for run_id in stale:
+                del tables.slots[run_id]
+            idle = [who for who, due in tables.rates.items() if who[1] and due <= now][:limit]
+            for who in idle:
+                del tables.rates[who]
+            return len(stale) + len(idle)
+
+    def _room(self, waiting: Sequence[Run]) -> Room:
+        """Return the room for these runs; who was promised a slot before has it."""
+        gates = self._slots.gates(map(standing, waiting))
+        room = self._slots.room(gates, map(standing, self._slots.executing()))
+        for run in self._slots.promised():
+            room.take(standing(run))
+        room.again_at = None
+        return room
+
+    def _promise(self, run: Run, nudge_interval: timedelta) -> None:
+        tables, now = self._core.tables, self._core.now()
+        tables.slots[run.id] = replace(tables.slots[run.id], promised_at=now)
+        promised = replace(run, due_at=now + nudge_interval)
+        tables.runs[run.id] = replace(tables.runs[run.id], run=promised)
+
+    def _found(self, name: str) -> StoredQueue:
+        queue = self._core.tables.queues.get(name)
+        if queue is None and name == EVERYTHING:
+            return StoredQueue(name=name)
+        if queue is None:
+            raise QueueNotFound(f"no durable queue is called {name!r}")
+        return queue
+
+    def _change(self, before: StoredQueue, after: StoredQueue) -> bool:
+        if before == after:
+            return False
+        self._store(after)
+        return True
+
+    def _store(self, queue: StoredQueue) -> None:
+        before = self._core.tables.queues.get(queue.name)
+        self._core.tables.queues[queue.name] = queue
+        self._hold_from_now(queue, NO_LIMITS if before is None else before.limits)
+        if queue.is_limited and (before is None or not before.is_limited):
+            self._count_executing(queue.name)
+
+    def _hold_from_now(self, queue: StoredQueue, before: Limits) -> None:
+        """Cut off what starts counted under another rate: the burst of the new one is used up."""
+        rates, limits = self._core.tables.rates, queue.limits
+        for (name, key), due in rates.items():
+            new, old = (limits.key_rate, before.key_rate) if key else (limits.rate, before.rate)
+            if name == queue.name and new is not None and new != old:
+                rates[name, key] = min(due, self._core.now() + new.interval * new.burst)
+
+    def _count_executing(self, name: str) -> None:
+        """Give slots to the runs that execute without one: nobody counted them so far."""
+        tables = self._core.tables
+        executing = [row.run for row in tables.runs.values() if row.run.state is RunState.EXECUTING]
+        for run in _of(name, executing):
+            if not self._slots.is_held(run, tables.slots.get(run.id)):
+                self._slots.hold(run, run.fence)
+
+    def _stood_in(self) -> set[str]:
+        present = [*self._slots.executing(), *(run for run, _ in self._slots.queued())]
+        limited = {queue.name for queue in self._core.tables.queues.values() if queue.is_limited}
+        gates = {name for run in present for name in gates_of(standing(run))}
+        return {standing(run).queue for run in present} | (gates & limited)
+
+    def _load(self, name: str) -> QueueLoad:
+        waiting = [since for run, since in self._slots.queued() if name in gates_of(standing(run))]
+        return QueueLoad(
+            name=name,
+            held=sum(1 for _ in _of(name, self._slots.executing())),
+            waiting=len(waiting),
+            waiting_since=min(waiting, default=None),
+        )
+
+
+def _of(name: str, runs: Iterable[Run]) -> Iterator[Run]:
+    """Return the runs that meet the limits of a queue."""
+    return (run for run in runs if name in gates_of(standing(run)))
+
+
+def _turns(waiting: Iterable[Run], room: Room, last_key: str) -> Iterator[Run]:
+    """Return who is next while there is room: keys take turns, each its run of earliest place."""
+    by_key: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in sorted(waiting, key=lambda run: run.line_at):
+        by_key[run.concurrency_key].append(run)
+    keys = sorted(by_key, key=lambda key: (key <= last_key, key))
+    while keys:
+        for key in list(keys):
+            first = _first(by_key[key], room)
+            if first is None:
+                keys.remove(key)
+            else:
+                by_key[key].remove(first)
+                yield first
+
+
+def _first(waiting: Iterable[Run], room: Room) -> Run | None:
+    """Return the first run of a key that gets a slot."""
+    refused: set[tuple[str, bool]] = set()
+    for run in waiting:
+        asks = standing(run)
+        if (asks.task, asks.starts) in refused:
+            continue
+        if room.take(asks):
+            return run
+        refused.add((asks.task, asks.starts))
+    return None

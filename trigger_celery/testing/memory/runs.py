@@ -1,0 +1,234 @@
+"""The runs of the in-memory store, and who owns them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from trigger_celery.errors import IllegalTransition, LeaseLost, RunNotFound
+from trigger_celery.testing.memory.crashes import crash
+from trigger_celery.testing.memory.history import MemoryHistory
+from trigger_celery.testing.memory.rows import LetterState, RunRow
+from trigger_celery.testing.memory.slots import Slots
+from trigger_celery.testing.memory.starting import deadline, may_publish, may_start, queued
+from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.vocabulary.records import (
+    Claim,
+    Claimed,
+    Created,
+    Ending,
+    Lease,
+    NewRun,
+    Nudge,
+    Run,
+    line_of,
+)
+from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
+
+
+class MemoryRuns(MemoryHistory):
+    """Implements :class:`trigger_celery.ports.Runs`."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
+        self._slots = Slots(core)
+
+    def create(self, runs: Sequence[NewRun]) -> Created:
+        """Insert queued runs in the caller's transaction; return the ids that were new."""
+        with self._core.lock:
+            fresh: set[UUID] = set()
+            lines: dict[UUID, str] = {}
+            for new in runs:
+                if self.get(new.id) is None:
+                    run = queued(self._core, new)
+                    fresh.add(run.id)
+                    waits = self._slots.stands_in_line(run)
+                    if waits:
+                        run = replace(run, due_at=None)
+                        lines[run.id] = line_of(run.queue, run.task)
+                    self._insert(run, waits=waits)
+            return Created(fresh, lines)
+
+    def _insert(self, run: Run, *, waits: bool) -> None:
+        def write() -> None:
+            if run.id not in self._core.tables.runs:
+                self._core.tables.runs[run.id] = RunRow(run=run)
+                self._core.tell(run, "trigger")
+                if waits:
+                    self._slots.put_in_line(run)
+
+        if self._core.transactions.open:
+            self._core.transactions.open[-1].runs[run.id] = run
+        self._core.transactions.write(write)
+
+    def get(self, run_id: UUID) -> Run | None:
+        """Return the run, or None."""
+        with self._core.lock:
+            row = self._core.tables.runs.get(run_id)
+        if row is not None:
+            return row.run
+        pending = (
+            block.runs[run_id] for block in self._core.transactions.open if run_id in block.runs
+        )
+        return next(pending, None)
+
+    def claim(self, claim: Claim) -> Claimed | None:
+        """Own the run with the next fence, or None."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(claim.run_id)
+            if row is None or row.run.task != claim.task:
+                return None
+            if row.claimed is not None and row.token == claim.token:
+                return row.claimed
+            run, now = row.run, self._core.now()
+            if run.state is RunState.QUEUED and may_start(run, now):
+                limited = self._slots.take(run)
+                if limited is None:
+                    return None
+                changed = replace(
+                    run,
+                    state=RunState.EXECUTING,
+                    version=claim.version,
+                    started_at=run.started_at or now,
+                    deadline_at=deadline(run, now),
+                )
+                return self._grant(changed, claim, now, limited=limited)
+            if may_publish(run, now):
+                return self._grant(run, claim, now)
+            return None
+
+    def _grant(
+        self, run: Run, claim: Claim, now: datetime, *, limited: tuple[str, ...] = ()
+    ) -> Claimed:
+        replayed = run.fence > 0
+        run = replace(run, fence=run.fence + 1, worker=claim.worker, due_at=now + claim.length)
+        self._core.move(run, "publish" if run.state.terminal else "claim", token=claim.token)
+        claimed = Claimed(
+            run=run,
+            lease=Lease(run.id, run.fence, claim.token),
+            now=now,
+            publishing=run.state.terminal,
+            replayed=replayed,
+            limited=limited,
+        )
+        row = self._core.tables.runs[run.id]
+        self._core.tables.runs[run.id] = replace(row, claimed=claimed, length=claim.length)
+        return claimed
+
+    def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
+        """Extend these leases; return those that hold, each with whether its run is paused."""
+        with self._core.transactions.own():
+            held = [lease for lease in leases if self._extend(lease)]
+            runs = self._core.tables.runs
+            return {lease: runs[lease.run_id].run.paused_at is not None for lease in held}
+
+    def _extend(self, lease: Lease) -> bool:
+        try:
+            row = self._core.held(lease)
+        except LeaseLost:
+            return False
+        run = replace(row.run, due_at=self._core.now() + row.length)
+        self._core.tables.runs[run.id] = replace(row, run=run)
+        return True
+
+    def end(self, lease: Lease, ending: Ending) -> None:
+        """End the run: state, output or error, dead letter, history; open waits are canceled."""
+        with self._core.transactions.own():
+            if self._core.told(lease, ending.token) is not None:
+                return
+            run = self._core.held(lease).run
+            now = self._core.now()
+            run = replace(
+                run,
+                state=ending.state,
+                output=ending.output,
+                error=ending.error,
+                published_at=None if ending.publish else now,
+                due_at=now + ending.publish_within if ending.publish else None,
+            )
+            self._core.finish(
+                run,
+                TRANSITIONS[RunState.EXECUTING].get(ending.state, "end"),
+                fingerprint=ending.fingerprint,
+                token=ending.token,
+            )
+            if ending.failed is not None:
+                self._core.add_failure(run.id, ending.failed)
+
+    def published(self, lease: Lease) -> None:
+        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(lease.run_id)
+            if row is None or row.run.fence != lease.fence:
+                return
+            if row.run.state.terminal and row.run.published_at is None:
+                run = replace(row.run, published_at=self._core.now(), due_at=None)
+                self._core.tables.runs[run.id] = replace(row, run=run, claimed=None)
+
+    def hand_back(self, lease: Lease, token: str) -> Nudge:
+        """Queue the run again at once, without a penalty: the worker is shutting down."""
+        with self._core.transactions.own():
+            told = self._core.told(lease, token)
+            if told is not None:
+                return nudge(told.run)
+            return self._core.queue(self._core.held(lease).run, "hand back", token=token)
+
+    def recover(self, run_id: UUID, worker: str) -> Nudge | None:
+        """Take the run from a worker that is known to have died, as an expired lease would be."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None or row.run.worker != worker:
+                return None
+            if row.run.state is RunState.EXECUTING:
+                return crash(self._core, row.run)
+            if not row.run.state.terminal or row.run.published_at is not None:
+                return None
+            # Its nudge follows: another one has time.
+            due_at = self._core.now() + self._core.nudge_interval
+            run = replace(row.run, worker="", due_at=due_at)
+            self._core.tables.runs[run_id] = replace(row, run=run)
+            return nudge(run)
+
+    def cancel(
+        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+    ) -> Nudge | None:
+        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None or row.run.state.terminal:
+                return None
+            now = self._core.now()
+            run = replace(row.run, state=RunState.CANCELED, worker="", due_at=now, error=error)
+            return self._core.finish(run, "cancel", **told or {})
+
+    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
+        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
+
+        Raises ``RunNotFound`` or ``IllegalTransition``.
+        """
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None:
+                raise RunNotFound(f"no run has the id {run_id}")
+            if "retry" not in TRANSITIONS[row.run.state].values():
+                raise IllegalTransition(
+                    f"run {run_id} is {row.run.state}: only failed and timed-out runs are retried"
+                )
+            self._forget_the_end(run_id)
+            run = replace(row.run, attempt=1, crashes=0, error=None, paused_at=None)
+            run = replace(run, finished_at=None, published_at=None)
+            data: dict[str, Any] = dict(told or {})
+            return self._core.queue(run, "retry", **data)
+
+    def _forget_the_end(self, run_id: UUID) -> None:
+        tables = self._core.tables
+        for wait in list(self._core.waits_of(run_id)):
+            if wait.state is WaitState.CANCELED:
+                del tables.waits[wait.id]
+        tables.failures = [
+            replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
+        ]
+        tables.letters[run_id] = replace(tables.letters[run_id], state=LetterState.RETRIED)

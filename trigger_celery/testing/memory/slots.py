@@ -1,0 +1,136 @@
+"""The slots of the in-memory store: which limits a run meets, who holds a slot, who waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from trigger_celery.testing.memory.rows import SlotRow
+from trigger_celery.testing.memory.starting import may_start
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.admission import Gate, Room, gates_of
+from trigger_celery.vocabulary.records import Run, Standing, line_of
+from trigger_celery.vocabulary.states import RunState
+
+
+class Slots:
+    """What claims and admissions do with slots; the caller holds the lock of the core."""
+
+    def __init__(self, core: Core) -> None:
+        """Work on the tables of ``core``."""
+        self._core = core
+
+    def stands_in_line(self, new: Run) -> bool:
+        """Whether a run that is created now is put in line."""
+        return new.available_at <= self._core.now() and bool(self.gates([standing(new)]))
+
+    def put_in_line(self, run: Run) -> None:
+        """Write down that a run waits for a slot; the sweep has nothing to look at."""
+        tables, now = self._core.tables, self._core.now()
+        tables.slots[run.id] = SlotRow(run_id=run.id, since=now)
+        tables.runs[run.id] = replace(tables.runs[run.id], run=replace(run, due_at=None))
+
+    def take(self, run: Run) -> tuple[str, ...] | None:
+        """Give a slot to a run that is claimed, or put it in line and return None.
+
+        Returns the names of the limited queues that it meets.
+        """
+        asks = standing(run)
+        gates = self.gates([asks])
+        if not gates:
+            return ()
+        held = map(standing, (*self.executing(), *self.promised()))
+        room = self.room(gates, (other for other in held if other.run_id != run.id))
+        if not room.take(asks):
+            self.put_in_line(run)
+            return None
+        self._core.tables.rates |= {who: room.due[who] for who in room.changed}
+        self.hold(run, run.fence + 1)
+        return tuple(gate.name for gate in gates)
+
+    def hold(self, run: Run, fence: int) -> None:
+        """Write down that a run holds a slot under ``fence``."""
+        self._core.tables.slots[run.id] = SlotRow(
+            run_id=run.id, fence=fence, since=self._core.now()
+        )
+
+    def room(self, gates: Iterable[Gate], held: Iterable[Standing]) -> Room:
+        """Return what these gates allow now."""
+        return Room(gates, held=held, due=self._core.tables.rates, now=self._core.now())
+
+    def gates(self, runs: Iterable[Standing]) -> list[Gate]:
+        """Return the limited queues that these runs meet."""
+        names = {name for run in runs for name in gates_of(run)}
+        queues = (self._core.tables.queues.get(name) for name in sorted(names))
+        return [
+            Gate(name=queue.name, limits=queue.limits, paused=queue.paused_at is not None)
+            for queue in queues
+            if queue is not None and queue.is_limited
+        ]
+
+    def executing(self) -> Iterator[Run]:
+        """Return the runs that hold slots because they execute under the fence of theirs."""
+        return (run for run, slot in self._rows() if self.is_held(run, slot))
+
+    def promised(self) -> Iterator[Run]:
+        """Return the runs in line that were told of a slot, not too long ago."""
+        oldest = self._core.now() - self._core.nudge_interval
+        return (
+            run
+            for run, slot in self._rows()
+            if run.state is RunState.QUEUED
+            and slot.fence is None
+            and slot.promised_at is not None
+            and slot.promised_at > oldest
+        )
+
+    def in_line(self) -> Iterator[Run]:
+        """Return the runs that wait to be told of a slot, and would start if they were."""
+        now = self._core.now()
+        return (run for run, slot in self._rows() if _waits(run, slot) and may_start(run, now))
+
+    def waiting(self) -> Iterator[tuple[Run, datetime]]:
+        """Return the runs that wait to be told of a slot, with since when."""
+        return ((run, slot.since) for run, slot in self._rows() if _waits(run, slot))
+
+    def queued(self) -> Iterator[tuple[Run, datetime]]:
+        """Return the runs in line, told of a slot or not, with since when."""
+        return (
+            (run, slot.since)
+            for run, slot in self._rows()
+            if slot.fence is None and run.state is RunState.QUEUED
+        )
+
+    def stale(self) -> list[UUID]:
+        """Return the runs whose rows mean nothing any more, because they moved on."""
+        return [
+            slot.run_id
+            for run, slot in self._rows()
+            if not self.is_held(run, slot)
+            and not (slot.fence is None and run.state is RunState.QUEUED)
+        ]
+
+    def is_held(self, run: Run, slot: SlotRow | None) -> bool:
+        """Whether the run executes under the fence of this slot."""
+        return slot is not None and run.state is RunState.EXECUTING and slot.fence == run.fence
+
+    def _rows(self) -> Iterator[tuple[Run, SlotRow]]:
+        tables = self._core.tables
+        return ((tables.runs[slot.run_id].run, slot) for slot in tables.slots.values())
+
+
+def standing(run: Run) -> Standing:
+    """Return what decides which limits a run meets."""
+    return Standing(
+        run_id=run.id,
+        queue=line_of(run.queue, run.task),
+        key=run.concurrency_key,
+        task=run.task,
+        starts=run.started_at is None,
+    )
+
+
+def _waits(run: Run, slot: SlotRow) -> bool:
+    return run.state is RunState.QUEUED and slot.fence is None and slot.promised_at is None

@@ -1,0 +1,193 @@
+"""The waits of the in-memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from trigger_celery.testing.memory.events import next_number, note_matched
+from trigger_celery.testing.memory.rows import WaitRow
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.records import (
+    LOOKED_FOR,
+    Candidate,
+    Event,
+    Lease,
+    NewWait,
+    Nudge,
+    Suspend,
+)
+from trigger_celery.vocabulary.states import RunState, WaitState
+
+
+class MemoryWaits:
+    """Implements :class:`trigger_celery.ports.Waits`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
+        """Add the waits and suspend the run; return its new state."""
+        with self._core.transactions.own():
+            told = self._core.told(lease, suspend.token)
+            if told is not None:
+                return told.run.state
+            run = self._core.held(lease).run
+            if suspend.failed is not None:
+                self._core.add_failure(run.id, suspend.failed)
+            self._add(run.id, suspend.waits)
+            ended = self._has_ended(run.id, suspend.keys)
+            run = replace(
+                run,
+                state=RunState.SUSPENDED,
+                attempt=suspend.next_attempt,
+                crashes=0,
+                due_at=self._due_at(run.id, look_within),
+            )
+            self._core.move(run, "suspend", token=suspend.token)
+            if ended:
+                self._core.queue(run, "wake")
+            return RunState.QUEUED if ended else RunState.SUSPENDED
+
+    def _due_at(self, run_id: UUID, look_within: timedelta) -> datetime | None:
+        if all(row.looked for row in self._core.open_waits(run_id)):
+            return self._core.first_due(run_id)
+        return self._core.now() + look_within
+
+    def _add(self, run_id: UUID, waits: Sequence[NewWait]) -> None:
+        tables, now = self._core.tables, self._core.now()
+        known = {row.wait.key for row in self._core.waits_of(run_id)}
+        known.update(tables.checkpoints.get(run_id, ()))
+        for wait in waits:
+            if wait.key in known:
+                continue
+            due_at = wait.until if wait.delay is None else now + wait.delay
+            row = WaitRow(
+                id=next_number(self._core),
+                run_id=run_id,
+                wait=wait,
+                state=WaitState.WAITING,
+                due_at=due_at,
+                looked=wait.kind not in LOOKED_FOR,
+            )
+            tables.waits[row.id] = row
+            if wait.name:
+                tables.shapes.setdefault(wait.name, set()).add(wait.paths)
+
+    def _has_ended(self, run_id: UUID, keys: Sequence[str]) -> bool:
+        rows = self._core.waits_of(run_id)
+        return any(row.wait.key in keys and row.state is not WaitState.WAITING for row in rows)
+
+    def looked(self, run_id: UUID, *, fence: int) -> None:
+        """Note that stored events were compared with all open waits of the run."""
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is None or row.run.state is not RunState.SUSPENDED or row.run.fence != fence:
+                return
+            for wait in self._core.open_waits(run_id):
+                self._core.tables.waits[wait.id] = replace(wait, looked=True)
+            run = replace(row.run, due_at=self._core.first_due(run_id))
+            self._core.tables.runs[run_id] = replace(row, run=run)
+
+    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
+        """Return stored events of this name, by sequence, that this run may still take."""
+        with self._core.lock:
+            return tuple(self._unseen(run_id, name, after))[:limit]
+
+    def _unseen(self, run_id: UUID, name: str, after: int) -> Iterator[Event]:
+        found = self._core.tables.runs.get(run_id)
+        if found is None:
+            return
+        taken = {row.event for row in self._core.waits_of(run_id)}
+        for sequence, row in sorted(self._core.tables.events.items()):
+            past = row.matched_at is not None and row.matched_at < found.run.created_at
+            if row.event.name == name and sequence > after and sequence not in taken and not past:
+                yield row.event
+
+    def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
+        """Return the open waits of a run that may be over by now, by id."""
+        with self._core.lock:
+            return tuple(
+                _candidate(row)
+                for row in self._core.open_waits(run_id)
+                if row.wait.kind in LOOKED_FOR and key in (None, row.wait.key)
+            )
+
+    def shapes(self, name: str) -> Sequence[str]:
+        """Return the distinct ``paths`` texts of all waits ever made on this event name."""
+        with self._core.lock:
+            return tuple(sorted(self._core.tables.shapes.get(name, ())))
+
+    def candidates(
+        self, name: str, hashes: Sequence[int], *, after: int, limit: int
+    ) -> Sequence[Candidate]:
+        """Return open waits with one of these hashes whose id is over ``after``, by id."""
+        with self._core.lock:
+            found = [
+                _candidate(row)
+                for wait_id, row in sorted(self._core.tables.waits.items())
+                if wait_id > after
+                and row.state is WaitState.WAITING
+                and row.wait.name == name
+                and row.wait.match_hash in hashes
+            ]
+            return tuple(found[:limit])
+
+    def resolve(
+        self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False
+    ) -> Sequence[Nudge]:
+        """Let the event end those of the waits that are open; queue their suspended runs."""
+        with self._core.transactions.own():
+            nudges = []
+            for wait_id in sorted(set(wait_ids)):
+                row = self._core.tables.waits.get(wait_id)
+                if row is None or row.state is not WaitState.WAITING:
+                    continue
+                if sequence in {other.event for other in self._core.waits_of(row.run_id)}:
+                    continue
+                ended = replace(row, state=WaitState.EVENT, event=sequence)
+                self._core.tables.waits[wait_id] = ended
+                run = self._core.tables.runs[row.run_id].run
+                if run.state is RunState.SUSPENDED:
+                    nudges.append(self._core.queue(run, "wake", key=row.wait.key))
+            if matched:
+                note_matched(self._core, sequence)
+            return tuple(nudges)
+
+    def conclude(
+        self, wait_ids: Sequence[int], state: WaitState, *, value: str | None = None
+    ) -> Sequence[Nudge]:
+        """End those of the waits that are open; queue their suspended runs."""
+        with self._core.transactions.own():
+            nudges = []
+            for wait_id in sorted(set(wait_ids)):
+                row = self._core.tables.waits.get(wait_id)
+                if row is None or row.state is not WaitState.WAITING:
+                    continue
+                self._core.tables.waits[wait_id] = replace(row, state=state, value=value)
+                run = self._core.tables.runs[row.run_id].run
+                if run.state is RunState.SUSPENDED:
+                    nudges.append(self._core.queue(run, "wake", key=row.wait.key))
+            return tuple(nudges)
+
+    def cancel(self, lease: Lease, keys: Collection[str]) -> None:
+        """End those of these waits of the leased run that are open, as canceled."""
+        with self._core.transactions.own():
+            self._core.held(lease)
+            for row in self._core.open_waits(lease.run_id):
+                if row.wait.key in keys:
+                    self._core.tables.waits[row.id] = replace(row, state=WaitState.CANCELED)
+
+
+def _candidate(row: WaitRow) -> Candidate:
+    return Candidate(
+        wait_id=row.id,
+        run_id=row.run_id,
+        key=row.wait.key,
+        name=row.wait.name,
+        filter=row.wait.filter,
+        kind=row.wait.kind,
+        token_id=row.wait.token_id,
+    )

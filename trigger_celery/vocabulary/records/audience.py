@@ -1,0 +1,23 @@
+"""Whom an event may concern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trigger_celery.vocabulary.records.subscriptions import Subscription
+from trigger_celery.vocabulary.records.waits import Candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Whom an event of one name may concern.
+
+    ``shapes`` are the distinct ``paths`` texts of all waits ever made on the name, so that
+    whoever asked can tell whether it asked for all hashes. ``subscriptions`` (by task) and
+    ``candidates`` (by id) are the first of theirs.
+    """
+
+    shapes: Sequence[str]
+    subscriptions: Sequence[Subscription]
+    candidates: Sequence[Candidate]

@@ -1,0 +1,200 @@
+"""Records of runs: how they begin, who owns them, how they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from trigger_celery.vocabulary.records.steps import FailedAttempt
+from trigger_celery.vocabulary.states import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be created; ``delay`` counts from the database's now.
+
+    ``ttl`` counts from when the run may start and ends with its first start, from where on
+    ``max_duration`` counts. ``max_attempts`` overrides the task's policy. ``parent_id`` is
+    the run that started it, ``parent_key`` the wait of the parent that its end serves ("" if
+    none does), ``closes_with_parent`` says that canceling the parent cancels it.
+    ``origin`` is codec text that tells what started the run ("" for a plain call), and
+    ``copied_from_id`` is the run that it is a rerun or fork of.
+    """
+
+    id: UUID
+    task: str
+    input: str
+    canvas: str = ""
+    delay: timedelta = timedelta(0)
+    available_at: datetime | None = None
+    max_crashes: int = 3
+    ttl: timedelta | None = None
+    max_duration: timedelta | None = None
+    max_attempts: int | None = None
+    priority: int = 0
+    queue: str = ""
+    concurrency_key: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: str = ""
+    parent_id: UUID | None = None
+    parent_key: str = ""
+    closes_with_parent: bool = False
+    origin: str = ""
+    copied_from_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is stored; what :class:`NewRun` says of its fields holds here.
+
+    ``due_at`` is when the sweep must look at it, or None. ``deadline_at`` is when it expires
+    (before its first start) or times out (after it). ``paused_at`` is set while a person
+    keeps it from going on. ``line_at`` is its place in line for a slot: when it first may
+    start, earlier by its priority in seconds.
+    """
+
+    id: UUID
+    task: str
+    state: RunState
+    input: str
+    output: str | None
+    error: str | None
+    canvas: str
+    version: str
+    attempt: int
+    crashes: int
+    max_crashes: int
+    fence: int
+    worker: str
+    created_at: datetime
+    available_at: datetime
+    line_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    published_at: datetime | None
+    due_at: datetime | None
+    deadline_at: datetime | None = None
+    paused_at: datetime | None = None
+    max_duration: timedelta | None = None
+    max_attempts: int | None = None
+    priority: int = 0
+    queue: str = ""
+    concurrency_key: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: str = ""
+    parent_id: UUID | None = None
+    parent_key: str = ""
+    closes_with_parent: bool = False
+    origin: str = ""
+    copied_from_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write for a run: every write is conditional on this fence and token.
+
+    The token is the claim's: a database that crashed may have lost a claim, and then it
+    grants the same fence again.
+    """
+
+    run_id: UUID
+    fence: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a worker asks for. ``length`` is how long it may be silent, ``token`` is random."""
+
+    run_id: UUID
+    task: str
+    worker: str
+    version: str
+    length: timedelta
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A granted claim. ``publishing`` means the run has ended and only its callbacks are owed.
+
+    ``replayed`` says that there may be outcomes to load: false on the first segment.
+    ``now`` is the database's time of the claim. ``limited`` names the limited queues, of
+    those that :func:`~trigger_celery.vocabulary.admission.gates_of` tells, in which it took a slot:
+    others may wait for it there. It is empty for a run that needed none. A store may say that
+    it is ``followed``: so many others were promised slots just now that an end of theirs is
+    soon enough to let in who waits for this slot too.
+    """
+
+    run: Run
+    lease: Lease
+    now: datetime
+    publishing: bool
+    replayed: bool
+    limited: tuple[str, ...] = ()
+    followed: bool = field(default=False, compare=False)  # a repeated claim cannot know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nudge:
+    """A hint that a run may be claimed now; ``canvas`` tells where to publish it."""
+
+    run_id: UUID
+    task: str
+    canvas: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ends. ``publish`` is false when nobody waits for callbacks or a result."""
+
+    state: RunState
+    token: str
+    output: str | None = None
+    error: str | None = None
+    fingerprint: str = ""
+    publish: bool = True
+    publish_within: timedelta = timedelta(seconds=60)
+    failed: FailedAttempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What one pass of the sweep found: whom to nudge, and whose waits to look events up for.
+
+    ``unlooked`` holds the leases (run and fence) of suspended runs; ``failed`` those of the
+    nudges whose runs it ended, because they lost too many workers.
+    """
+
+    nudges: tuple[Nudge, ...] = ()
+    unlooked: tuple[Lease, ...] = ()
+    failed: tuple[Nudge, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.nudges) + len(self.unlooked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskVersion:
+    """The source of a task, stored once under its digest."""
+
+    digest: str
+    task: str
+    source: str
+    file: str
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One transition of a run; ``data`` is a JSON object of details."""
+
+    run_id: UUID
+    sequence: int
+    at: datetime
+    verb: str
+    state: RunState
+    fence: int
+    worker: str
+    data: str

@@ -1,0 +1,113 @@
+"""Records of events, of the waits they end, and of what a replay finds recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from trigger_celery.vocabulary.records.steps import FailedAttempt, StepKind
+from trigger_celery.vocabulary.states import WaitState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to be stored; a second one with the same source and id is not stored again.
+
+    ``source`` is where it came from: "" for this application.
+    """
+
+    id: str
+    name: str
+    payload: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A named payload that was received and stored; ``sequence`` orders events."""
+
+    sequence: int
+    id: str
+    name: str
+    payload: str
+    received_at: datetime
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWait:
+    """Something to wait for. At most one of ``delay`` and ``until`` says how long.
+
+    ``paths`` is the JSON list of the filter's sorted key paths and ``match_hash`` the
+    signed 64-bit hash of its values; both empty/None for waits that no event ends.
+    ``token_id`` is the token whose completion ends the wait.
+    """
+
+    key: str
+    kind: StepKind
+    position: int
+    delay: timedelta | None = None
+    until: datetime | None = None
+    name: str = ""
+    filter: str = ""
+    paths: str = ""
+    match_hash: int | None = None
+    token_id: UUID | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend:
+    """One suspension: the waits to add and the keys of all that may end it.
+
+    ``next_attempt`` is the attempt the run resumes with; ``failed`` is the failure
+    whose backoff this is.
+    """
+
+    waits: tuple[NewWait, ...]
+    keys: tuple[str, ...]
+    next_attempt: int
+    token: str
+    failed: FailedAttempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An open wait that may be over by now; of an event wait the filter decides."""
+
+    wait_id: int
+    run_id: UUID
+    key: str
+    name: str
+    filter: str
+    kind: StepKind = StepKind.EVENT
+    token_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One recorded thing of a run, as a replay needs it.
+
+    A checkpoint has ``value``; a wait has ``wait`` (its state), the ``event`` that ended it
+    if one did, and the ``value`` that whoever completed it gave.
+    """
+
+    key: str
+    kind: StepKind
+    position: int
+    value: str | None = None
+    wait: WaitState | None = None
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """All that earlier segments of a run recorded.
+
+    ``failures`` counts, by step key, the failed attempts of the current run attempt.
+    """
+
+    recorded: Mapping[str, Outcome] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
