@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
@@ -16,7 +17,7 @@ from trigger_celery.declare.event_trigger import EventTrigger
 from trigger_celery.engine.process.alarm import Alarm, AlarmThread
 from trigger_celery.engine.process.discovery import Discovery
 from trigger_celery.engine.process.leases import LeaseKeeper
-from trigger_celery.engine.process.patience import persist
+from trigger_celery.engine.process.patience import patient, persist
 from trigger_celery.ports import Clock, Codec, Dispatcher, Store
 from trigger_celery.values import JsonCodec
 from trigger_celery.vocabulary.clock import SystemClock
@@ -95,6 +96,10 @@ class Engine:
     listeners: Listeners = field(default_factory=NoListeners)
     discover: Callable[[], None] = lambda: None
     discovery: Discovery = field(default_factory=Discovery, init=False, repr=False, compare=False)
+    _patient: tuple[Store | None, Store] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._patient = (None, self.store)
 
     @property
     def config(self) -> Config:
@@ -154,6 +159,22 @@ class Engine:
             found = self.tasks.get(name)
         return found
 
-    def persist(self, verb: Callable[[], T]) -> T:
-        """Call a verb of the store, again and again while the database is away."""
-        return persist(verb, clock=self.clock, patience=self.config.database_patience)
+    @property
+    def patient(self) -> Store:
+        """The store for what has to happen: its verbs are repeated while the database is away.
+
+        :attr:`store` fails at once: for what commits with the caller's work, what a person
+        looks at, and what comes again by itself, as the sweep and the heartbeat.
+        """
+        wrapped, patient_store = self._patient
+        if wrapped is not self.store:
+            patient_store = patient(self.store, self.clock, self._patience)
+            self._patient = (self.store, patient_store)
+        return patient_store
+
+    def _patience(self) -> timedelta:
+        return self.config.database_patience
+
+    def persist(self, work: Callable[[], T]) -> T:
+        """Do ``work`` of several verbs, or in a transaction, again while the database is away."""
+        return persist(work, clock=self.clock, patience=self._patience())

@@ -136,7 +136,7 @@ def _close(race: Race, told: Any) -> Routine[None]:
     outcomes = [segment.replay.recorded(key) for key in told["canceled"]]
     keys = [each.key for each in outcomes if each and each.wait is WaitState.WAITING]
     if keys:
-        cancel = partial(segment.store.waits.cancel, segment.lease, keys)
+        cancel = partial(segment.engine.patient.waits.cancel, segment.lease, keys)
         yield Io(partial(segment.guarded, cancel))
     for key in told["let_go"]:
         mark = f"~let go/{key}"

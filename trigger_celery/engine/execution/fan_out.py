@@ -110,7 +110,7 @@ def _start(segment: Segment, call: FanOut, key: str) -> Routine[None]:
 
 
 def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
-    created = segment.guarded(partial(segment.store.children.create, segment.lease, runs))
+    created = segment.guarded(partial(segment.engine.patient.children.create, segment.lease, runs))
     announce(segment.engine, runs, created)
     notifications.created(segment.engine, runs, created)
 
@@ -171,7 +171,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
     """
     ids = fan.ids(start)
     segment = fan.segment
-    ends = segment.guarded(partial(segment.store.children.ends, ids))
+    ends = segment.guarded(partial(segment.engine.patient.children.ends, ids))
     missing = [run_id for run_id in ids if run_id not in ends]
     if missing == ids and not start and segment.run.copied_from_id is not None:
         return None

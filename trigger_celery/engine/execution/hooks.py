@@ -12,7 +12,6 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from dataclasses import replace
-from functools import partial
 from inspect import isawaitable
 from typing import Any
 from uuid import UUID
@@ -99,8 +98,8 @@ def ended(engine: Engine, task: TaskDefinition, finished: Finished) -> None:
 
 def _done(engine: Engine, run_id: UUID) -> set[str]:
     """Return which hooks were called since the run ended; it may have been retried before."""
-    called = partial(engine.store.runs.notes_since_end, run_id, VERB)
-    return {json.loads(entry.data)["hook"] for entry in engine.persist(called)}
+    called = engine.patient.runs.notes_since_end(run_id, VERB)
+    return {json.loads(entry.data)["hook"] for entry in called}
 
 
 def _output(engine: Engine, finished: Finished) -> object:
@@ -163,6 +162,6 @@ def _call(
 
 def _note(engine: Engine, run_id: UUID, told: dict[str, str]) -> None:
     try:
-        engine.store.runs.note(run_id, VERB, told)
+        engine.patient.runs.note(run_id, VERB, told)
     except Exception:  # then it may be called again
         logger.exception("run %s: it could not be noted that %s was called", run_id, told["hook"])

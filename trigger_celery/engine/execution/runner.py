@@ -63,7 +63,7 @@ def execute(
     )
     _prepare(engine, definition)
     sent_at = engine.clock.monotonic()
-    claimed = engine.persist(partial(engine.store.runs.claim, claim))
+    claimed = engine.patient.runs.claim(claim)
     if claimed is None:
         return NOT_CLAIMED
     if claimed.publishing:
@@ -109,7 +109,7 @@ def _ended(engine: Engine, definition: TaskDefinition, finished: Finished) -> Fi
 def published(engine: Engine, executed: Executed) -> None:
     """Note that result and callbacks of a finished run are out."""
     if not isinstance(executed, Left) and executed.owed:
-        engine.persist(partial(engine.store.runs.published, executed.lease))
+        engine.patient.runs.published(executed.lease)
 
 
 def _segment(
@@ -117,11 +117,10 @@ def _segment(
 ) -> Segment:
     outcomes = Outcomes()
     if claimed.replayed:
-        load = partial(
-            engine.store.checkpoints.load, claimed.run.id, run_attempt=claimed.run.attempt
-        )
         try:
-            outcomes = engine.persist(load)
+            outcomes = engine.patient.checkpoints.load(
+                claimed.run.id, run_attempt=claimed.run.attempt
+            )
         except StoreUnavailable as error:
             raise LeaseLost(f"the database stayed away: {error}") from error
     replay = Replay(outcomes, step_limit=engine.config.step_limit)
@@ -207,6 +206,6 @@ def _prepare(engine: Engine, definition: TaskDefinition) -> None:
     """Store source and limits of the task the first time this process sees this version of it."""
     digest = definition.version.digest
     if digest not in engine.known_versions:
-        engine.persist(partial(engine.store.remember_version, definition.version))
+        engine.patient.remember_version(definition.version)
         engine.known_versions.add(digest)
     remember_limits(engine, definition)

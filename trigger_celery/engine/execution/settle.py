@@ -63,7 +63,9 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
 def suspended(segment: Segment, task: TaskDefinition) -> Executed:
     """Store the suspension, then look once for events that were there before it."""
     if segment.handing_back:
-        nudge = segment.guarded(partial(segment.store.runs.hand_back, segment.lease, new_token()))
+        nudge = segment.guarded(
+            partial(segment.engine.patient.runs.hand_back, segment.lease, new_token())
+        )
         segment.engine.dispatcher.nudge([nudge])
         return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
     hooks.waiting(segment, task)
@@ -150,7 +152,9 @@ def _retry_later(
 
 
 def _suspend(segment: Segment, suspend: Suspend) -> RunState:
-    verb = partial(segment.store.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN)
+    verb = partial(
+        segment.engine.patient.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN
+    )
     state = segment.guarded(verb)
     if state is RunState.QUEUED:  # something it waits for has ended meanwhile
         run = segment.run
@@ -160,4 +164,4 @@ def _suspend(segment: Segment, suspend: Suspend) -> RunState:
 
 
 def _end(segment: Segment, ending: Ending) -> None:
-    segment.guarded(partial(segment.store.runs.end, segment.lease, ending))
+    segment.guarded(partial(segment.engine.patient.runs.end, segment.lease, ending))

@@ -92,7 +92,7 @@ def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter
             return segment.decode(stored)
         return value
 
-    value = segment.guarded(attempt)
+    value = segment.guarded(partial(segment.engine.persist, attempt))
     notifications.step_completed(segment.engine, segment.run, slot.key, number)
     return value
 

@@ -59,7 +59,7 @@ def pause(engine: Engine, name: str, *, by: str = "", reason: str = "") -> bool:
     """
     _check_told(by, reason)
     stored_queue(engine, name)
-    paused = engine.persist(partial(engine.store.queues.pause, name, by=by, reason=reason))
+    paused = engine.patient.queues.pause(name, by=by, reason=reason)
     if paused:
         notifications.of_queue(engine, Topic.QUEUE_PAUSED, name, by=by, reason=reason)
     return paused
@@ -74,7 +74,7 @@ def resume(engine: Engine, name: str, *, by: str = "", reason: str = "") -> bool
     _check_told(by, reason)
     if known(engine, name).paused_at is None:
         return False
-    resumed = engine.persist(partial(engine.store.queues.resume, name))
+    resumed = engine.patient.queues.resume(name)
     if resumed:
         notifications.of_queue(engine, Topic.QUEUE_RESUMED, name, by=by, reason=reason)
         _let_in(engine, name)
@@ -91,7 +91,7 @@ def limit(engine: Engine, name: str, given: Mapping[str, int | RateLimit | None]
     """
     changes = checked_limits(name, given)
     stored_queue(engine, name)
-    changed = engine.persist(partial(engine.store.queues.override, name, changes))
+    changed = engine.patient.queues.override(name, changes)
     if changed:
         _let_in(engine, name)
     return changed
@@ -104,7 +104,7 @@ def reset(engine: Engine, name: str) -> bool:
     """
     if not known(engine, name).overrides:
         return False
-    changed = engine.persist(partial(engine.store.queues.reset, name))
+    changed = engine.patient.queues.reset(name)
     if changed:
         _let_in(engine, name)
     return changed
@@ -130,7 +130,7 @@ def release(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> 
     if not run_control.recover(engine, run_id, run.worker):
         raise IllegalTransition(f"run {run_id} has left its slot by itself; nothing was done")
     told = run_control.told(by, reason)
-    engine.persist(partial(engine.store.runs.note, run_id, "release", told))
+    engine.patient.runs.note(run_id, "release", told)
     _let_in(engine, line_of(run.queue, run.task))
 
 

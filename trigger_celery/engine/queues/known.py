@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from trigger_celery.config import suggest
 from trigger_celery.declare.declared_queues import declared_queues
 from trigger_celery.engine.core import Engine
@@ -38,7 +36,7 @@ def stored_queue(engine: Engine, name: str) -> StoredQueue:
     """
     queue = known(engine, name)
     if engine.store.queues.get(name) is None:
-        engine.persist(partial(engine.store.queues.declare, {name: queue.declared}))
+        engine.patient.queues.declare({name: queue.declared})
     return queue
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine import notifications
@@ -50,8 +49,7 @@ def close(engine: Engine, parent_id: UUID, *, key: str | None = None) -> int:
     error = to_text(
         describe(RunCanceled(f"run {parent_id}, which had started it, has let go of it"))
     )
-    verb = partial(engine.store.children.close, parent_id, error, limit=BATCH, key=key)
-    nudges = engine.persist(verb)
+    nudges = engine.patient.children.close(parent_id, error, limit=BATCH, key=key)
     if nudges:
         engine.dispatcher.nudge(nudges)
         notifications.ended_elsewhere(engine, nudges)
@@ -69,36 +67,33 @@ def close_soon(engine: Engine, parent_id: UUID) -> None:
 
 def follow(engine: Engine, parent_id: UUID) -> None:
     """Cancel what a body has just started if its run was canceled meanwhile."""
-    parent = engine.persist(partial(engine.store.runs.get, parent_id))
+    parent = engine.patient.runs.get(parent_id)
     if parent is not None and parent.state is RunState.CANCELED:
         close(engine, parent_id)
 
 
 def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     """End the wait if none of its children has still to end; return whom to nudge."""
-    live = partial(engine.store.children.live, wait.run_id, awaited_key(wait.key))
-    if engine.persist(live):
+    if engine.patient.children.live(wait.run_id, awaited_key(wait.key)):
         return ()
-    end = partial(engine.store.waits.conclude, [wait.wait_id], WaitState.COMPLETED)
-    return engine.persist(end)
+    return engine.patient.waits.conclude([wait.wait_id], WaitState.COMPLETED)
 
 
 def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
-    if engine.persist(partial(engine.store.children.live, parent_id, key)):
+    if engine.patient.children.live(parent_id, key):
         return
-    waits = engine.store.waits
+    waits = engine.patient.waits
     # A parent of many fan-outs has as many open waits, of which all are read only for the one
     # that waits for these children once more: its key cannot be told from here.
-    found = engine.persist(partial(waits.open, parent_id, key=key))
-    found = found or engine.persist(partial(waits.open, parent_id))
+    found = waits.open(parent_id, key=key)
+    found = found or waits.open(parent_id)
     over = [
         wait.wait_id
         for wait in found
         if wait.kind is StepKind.CHILDREN and awaited_key(wait.key) == key
     ]
     if over:
-        end = partial(waits.conclude, over, WaitState.COMPLETED)
-        engine.dispatcher.nudge(engine.persist(end))
+        engine.dispatcher.nudge(waits.conclude(over, WaitState.COMPLETED))
 
 
 def awaited_key(key: str) -> str:

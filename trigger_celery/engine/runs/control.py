@@ -36,8 +36,7 @@ def cancel(engine: Engine, run_id: UUID, reason: str = "", *, by: str = "") -> b
     Its children that close with it are canceled too.
     """
     error = to_text(describe(RunCanceled(reason or "canceled")))
-    verb = partial(engine.store.runs.cancel, run_id, error, told(by, reason))
-    nudge = engine.persist(verb)
+    nudge = engine.patient.runs.cancel(run_id, error, told(by, reason))
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
         notifications.ended_elsewhere(engine, [nudge])
@@ -51,12 +50,12 @@ def retry(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> No
 
     Raises ``RunNotFound`` or ``IllegalTransition``.
     """
-    engine.dispatcher.nudge([engine.store.runs.retry(run_id, told(by, reason))])
+    engine.dispatcher.nudge([engine.patient.runs.retry(run_id, told(by, reason))])
 
 
 def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
     """Take a run from a worker that is known to have died; False if it was not that worker's."""
-    nudge = engine.persist(partial(engine.store.runs.recover, run_id, worker))
+    nudge = engine.patient.runs.recover(run_id, worker)
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
         notifications.ended_elsewhere(engine, [nudge])
@@ -73,7 +72,7 @@ def pause(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> bo
 
     Raises ``RunNotFound``, or ``IllegalTransition`` if it has ended.
     """
-    return engine.persist(partial(engine.store.managing.pause, run_id, told(by, reason)))
+    return engine.patient.managing.pause(run_id, told(by, reason))
 
 
 def resume(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> bool:
@@ -81,7 +80,7 @@ def resume(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> b
 
     Raises ``RunNotFound``.
     """
-    nudge = engine.persist(partial(engine.store.managing.resume, run_id, told(by, reason)))
+    nudge = engine.patient.managing.resume(run_id, told(by, reason))
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
     return nudge is not None
@@ -100,16 +99,16 @@ def reschedule(
     Its time to live counts from the new start. Raises ``RunNotFound``, ``InvalidTime``, or
     ``IllegalTransition`` if its time has come or it has been started.
     """
-    verb = partial(engine.store.managing.reschedule, run_id, told(by, reason))
+    verb = partial(engine.patient.managing.reschedule, run_id, told(by, reason))
     if isinstance(delay, datetime):
         available_at = instant(delay, "the new start")
         if available_at <= engine.store.now():
             raise InvalidTime(
                 f"expected the new start to be a time to come, got: {available_at.isoformat()}"
             )
-        engine.persist(partial(verb, available_at=available_at))
+        verb(available_at=available_at)
         return
     length = duration(delay, "the new delay")
-    nudge = engine.persist(partial(verb, delay=length))
+    nudge = verb(delay=length)
     if not length:
         engine.dispatcher.nudge([nudge])

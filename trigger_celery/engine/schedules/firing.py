@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from uuid import UUID, uuid5
 
@@ -67,7 +66,7 @@ def fire(engine: Engine, schedule: Schedule) -> None:
         # Meanwhile another sweep may have started one: the next pass cancels that first.
         return change if known.last_run_id == ended else None
 
-    nudge(engine, engine.persist(partial(engine.store.schedules.change, schedule.key, decide)))
+    nudge(engine, engine.patient.schedules.change(schedule.key, decide))
 
 
 def _cancel_before(engine: Engine, schedule: Schedule) -> UUID | None:

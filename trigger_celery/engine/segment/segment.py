@@ -147,17 +147,18 @@ class Segment:
     def record(self, checkpoint: Checkpoint) -> None:
         """Store a checkpoint, or leave the body because the run is not ours any more."""
         self._raise_again()  # an interrupted body may still come here from its own thread
-        self.guarded(partial(self.store.checkpoints.record, self.lease, checkpoint))
+        self.guarded(partial(self.engine.patient.checkpoints.record, self.lease, checkpoint))
 
     def record_failure(self, failed: FailedAttempt) -> None:
         """Store a failed attempt of a step."""
         self._raise_again()
-        self.guarded(partial(self.store.checkpoints.record_failure, self.lease, failed))
+        self.guarded(partial(self.engine.patient.checkpoints.record_failure, self.lease, failed))
 
     def stored_value(self, key: str) -> str | None:
         """Return the stored value of a step if its checkpoint is there."""
-        load = partial(self.store.checkpoints.load, self.run.id, run_attempt=self.run.attempt)
-        outcome = self.engine.persist(load).recorded.get(key)
+        run = self.run
+        outcomes = self.engine.patient.checkpoints.load(run.id, run_attempt=run.attempt)
+        outcome = outcomes.recorded.get(key)
         return None if outcome is None else outcome.value
 
     def heartbeat(self) -> None:
@@ -171,7 +172,7 @@ class Segment:
         the result is dropped and the run continues elsewhere when its lease expires.
         """
         try:
-            return self.engine.persist(verb)
+            return verb()
         except LeaseLost as lost:
             self._unwind(lost)
         except StoreUnavailable as error:

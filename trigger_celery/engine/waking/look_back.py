@@ -8,7 +8,6 @@ that dies in between.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import children
@@ -29,12 +28,12 @@ def look_back(engine: Engine, lease: Lease) -> bool:
 
     Returns whether one of them ended and queued the run.
     """
-    waits = engine.store.waits
+    waits = engine.patient.waits
     nudges: list[Nudge] = []
-    for wait in engine.persist(partial(waits.open, lease.run_id)):
+    for wait in waits.open(lease.run_id):
         nudges += LOOKS[wait.kind](engine, wait)
     if nudges:
         engine.dispatcher.nudge(nudges)
     else:
-        engine.persist(partial(waits.looked, lease.run_id, fence=lease.fence))
+        waits.looked(lease.run_id, fence=lease.fence)
     return bool(nudges)

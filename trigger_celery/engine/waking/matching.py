@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine.core import Engine
@@ -47,12 +46,11 @@ def match_event(engine: Engine, event: Event) -> int:
             if each.run_id not in started and matches(each.filter, payload, engine.codec)
         ]
         if chosen:
-            resolve = partial(engine.store.waits.resolve, event.sequence, chosen, matched=last)
-            nudges = engine.persist(resolve)
+            nudges = engine.patient.waits.resolve(event.sequence, chosen, matched=last)
             engine.dispatcher.nudge(nudges)
             moved += len(nudges)
         elif last:
-            engine.persist(partial(engine.store.events.matched, event.sequence))
+            engine.patient.events.matched(event.sequence)
     return moved
 
 
@@ -65,8 +63,7 @@ def _audience(engine: Engine, name: str, payload: object) -> tuple[Audience, lis
     """
     known = engine.shapes.get(name, ())
     hashes = _hashes(engine, name, known, payload)
-    ask = partial(engine.store.events.audience, name, hashes[:PROBES], limit=BATCH)
-    audience = engine.persist(ask)
+    audience = engine.patient.events.audience(name, hashes[:PROBES], limit=BATCH)
     if set(audience.shapes) != set(known):
         if len(engine.shapes) >= NAMES:
             engine.shapes.clear()
@@ -96,8 +93,7 @@ def _batches(
 def _candidates(
     engine: Engine, name: str, hashes: Sequence[int], *, after: int
 ) -> Sequence[Candidate]:
-    find = partial(engine.store.waits.candidates, name, hashes, after=after, limit=BATCH)
-    return engine.persist(find)
+    return engine.patient.waits.candidates(name, hashes, after=after, limit=BATCH)
 
 
 def _hashes(engine: Engine, name: str, shapes: Iterable[str], payload: object) -> list[int]:
@@ -107,7 +103,7 @@ def _hashes(engine: Engine, name: str, shapes: Iterable[str], payload: object) -
 
 def probes(engine: Engine, name: str, payload: object) -> Iterator[list[int]]:
     """Return the hashes of all waits that an event may end, so many at a time."""
-    shapes = engine.persist(partial(engine.store.waits.shapes, name))
+    shapes = engine.patient.waits.shapes(name)
     hashes = _hashes(engine, name, shapes, payload)
     for first in range(0, len(hashes), PROBES):
         yield hashes[first : first + PROBES]
@@ -119,15 +115,14 @@ def first_match(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     Another process may give that event to another wait of the run meanwhile: then the wait
     is still open, and the events behind it are its own.
     """
-    waits = engine.store.waits
+    waits = engine.patient.waits
     after = 0
     while True:
-        look = partial(waits.unseen_events, wait.run_id, wait.name, after=after, limit=BATCH)
-        events = engine.persist(look)
+        events = waits.unseen_events(wait.run_id, wait.name, after=after, limit=BATCH)
         for event in events:
             if _may_end(engine, wait, event) and not _started(engine, wait.run_id, event):
-                nudges = engine.persist(partial(waits.resolve, event.sequence, [wait.wait_id]))
-                if nudges or not _is_open(engine, waits, wait):
+                nudges = waits.resolve(event.sequence, [wait.wait_id])
+                if nudges or not _is_open(waits, wait):
                     return nudges
         if len(events) < BATCH:
             return []
@@ -146,10 +141,10 @@ def _may_end(engine: Engine, wait: Candidate, event: Event) -> bool:
 
 def _started(engine: Engine, run_id: UUID, event: Event) -> bool:
     """Whether the event has started the run, which has it already."""
-    run = engine.persist(partial(engine.store.runs.get, run_id))
+    run = engine.patient.runs.get(run_id)
     return run is not None and started_id(run.task, event) == run_id
 
 
-def _is_open(engine: Engine, waits: Waits, wait: Candidate) -> bool:
-    still_open = engine.persist(partial(waits.open, wait.run_id))
+def _is_open(waits: Waits, wait: Candidate) -> bool:
+    still_open = waits.open(wait.run_id)
     return any(each.wait_id == wait.wait_id for each in still_open)

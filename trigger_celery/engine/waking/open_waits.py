@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from uuid import UUID
 
 from trigger_celery.body.waits import Event
@@ -90,10 +89,10 @@ def extend_wait(engine: Engine, wait_id: int, delay: timedelta, *, by: str = "")
 
     Raises :exc:`WaitNotFound`, and ``InvalidTime`` for a wait that has no end.
     """
-    return engine.persist(partial(engine.store.open_waits.extend, wait_id, delay, by=by))
+    return engine.patient.open_waits.extend(wait_id, delay, by=by)
 
 
 def _end(engine: Engine, wait_id: int, state: WaitState, value: str | None, by: str) -> None:
-    nudge = engine.store.open_waits.end(wait_id, state, value=value, by=by)
+    nudge = engine.patient.open_waits.end(wait_id, state, value=value, by=by)
     if nudge is not None:
         engine.dispatcher.nudge([nudge])

@@ -79,8 +79,7 @@ def start_runs(
         if len(batch) < BATCH:
             return ids, new
         after = batch[-1].task
-        find = partial(engine.store.subscriptions.of, event.name, after=after, limit=BATCH)
-        batch = engine.persist(find)
+        batch = engine.patient.subscriptions.of(event.name, after=after, limit=BATCH)
 
 
 def _start(engine: Engine, event: Event, tasks: Sequence[str]) -> int:

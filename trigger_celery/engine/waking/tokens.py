@@ -76,19 +76,19 @@ def cancel_token(engine: Engine, token_id: UUID, *, by: str = "", repeatable: bo
 
 def settle(engine: Engine, token_id: UUID) -> None:
     """End all waits on a closed token. Safe to repeat and to run twice at once."""
-    tokens = engine.store.tokens
-    token = engine.persist(partial(tokens.get, token_id))
+    tokens = engine.patient.tokens
+    token = tokens.get(token_id)
     if token is None:
         return
     after = 0
     while True:
-        batch = engine.persist(partial(tokens.waits, token_id, after=after, limit=BATCH))
+        batch = tokens.waits(token_id, after=after, limit=BATCH)
         if batch:
             engine.dispatcher.nudge(_conclude(engine, token, batch))
         if len(batch) < BATCH:
             break
         after = batch[-1]
-    engine.persist(partial(tokens.settled, token_id))
+    tokens.settled(token_id)
 
 
 def settle_left_over(engine: Engine) -> int:
@@ -106,7 +106,7 @@ def look_at_token(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     """End the wait of a run that just suspended if its token is closed or over already."""
     if wait.token_id is None:
         return ()
-    token = engine.persist(partial(engine.store.tokens.get, wait.token_id))
+    token = engine.patient.tokens.get(wait.token_id)
     if token is None or token.is_open:
         return ()
     return _conclude(engine, token, [wait.wait_id])
@@ -116,7 +116,7 @@ def _conclude(engine: Engine, token: StoredToken, wait_ids: Sequence[int]) -> Se
     completed = token.state is TokenState.COMPLETED
     state = WaitState.COMPLETED if completed else WaitState.TIMEOUT
     value = token.value if completed else None
-    return engine.persist(partial(engine.store.waits.conclude, wait_ids, state, value=value))
+    return engine.patient.waits.conclude(wait_ids, state, value=value)
 
 
 def _why_closed(token: StoredToken) -> str:

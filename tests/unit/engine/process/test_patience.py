@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import trigger_celery
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep
 from trigger_celery.config import Config
+from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.execution.runner import execute
-from trigger_celery.engine.process.patience import persist
+from trigger_celery.engine.process.patience import NOUNS, patient, persist
+from trigger_celery.engine.runs import control
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import PayloadTooLarge, StoreUnavailable
+from trigger_celery.ports import Store
 from trigger_celery.testing import Fault, FaultStore, Harness, ManualClock
+from trigger_celery.testing.memory.store import MemoryStore
 from trigger_celery.values import JsonCodec
+from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.states import RunState
 
 PATIENCE = timedelta(seconds=10)
@@ -71,6 +80,116 @@ def test_other_errors_are_not_repeated() -> None:
     with pytest.raises(LookupError):
         persist(verb, clock=ManualClock(), patience=PATIENCE)
     assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "call"),
+    [
+        ("runs.cancel", control.cancel),
+        ("runs.retry", control.retry),
+        ("managing.pause", control.pause),
+        ("managing.resume", control.resume),
+        ("managing.reschedule", lambda engine, run_id: control.reschedule(engine, run_id, 9)),
+    ],
+)
+def test_what_a_person_asks_of_a_run_survives_a_hiccup_of_the_database(
+    verb: str, call: Callable[[Any, Any], object]
+) -> None:
+    with Harness() as harness:
+        if verb == "runs.retry":
+            run_id = harness.trigger(harness.task(_fails))
+            harness.run_until_idle()
+        else:
+            later = TriggerOptions(delay=timedelta(minutes=1))
+            run_id = trigger(harness.engine, harness.task(task), options=later)
+        if verb == "managing.resume":
+            control.pause(harness.engine, run_id)
+        store = FaultStore(harness.memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
+        harness.engine.store = store
+        call(harness.engine, run_id)
+        assert [name for _, name in store.calls[:3]] == [verb] * 3
+
+
+def _fails() -> None:
+    raise LookupError
+
+
+def test_nothing_is_repeated_in_an_open_transaction() -> None:
+    clock, memory = ManualClock(), MemoryStore()
+    store = FaultStore(memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
+    verbs = patient(store, clock, lambda: PATIENCE)
+    with pytest.raises(StoreUnavailable), memory.transaction():
+        verbs.runs.get(new_id())
+    assert clock.monotonic() == 0
+    assert verbs.runs.get(new_id()) is None
+    assert clock.monotonic() == pytest.approx(0.05)
+
+
+def test_patience_knows_all_nouns_of_a_store() -> None:
+    nouns = {name for name, each in vars(Store).items() if isinstance(each, property)}
+    assert nouns == NOUNS
+
+
+AT_ONCE = {
+    # in the caller's transaction, which only the caller can do again
+    "runs.create",
+    "managing.copy",
+    "events.add",
+    "tokens.create",
+    "tokens.close",
+    "keys.hold",
+    "keys.take",
+    "keys.drop",
+    "keys.reset",
+    "keys.push_back",
+    "schedules.add",
+    "schedules.change",
+    "schedules.get",
+    "schedules.remove",
+    # in the transaction of an atomic step, which is repeated with its body
+    "checkpoints.record",
+    # come again by themselves, with the next sweep or heartbeat
+    "runs.renew",
+    "sweeps.due",
+    "sweeps.expire",
+    "events.unmatched",
+    "events.purge",
+    "tokens.unsettled",
+    "schedules.all",
+    "schedules.due",
+    "subscriptions.sync",
+    "queues.admit",
+    "queues.declare",
+    "queues.lines",
+    "queues.tidy",
+    # what a person, or a page, looks at
+    "runs.get",
+    "managing.places",
+    "tokens.get",
+    "open_waits.find",
+    "open_waits.get",
+    "queues.all",
+    "queues.get",
+    "queues.holders",
+    "queues.holds",
+    "queues.loads",
+    "subscriptions.of",
+    "waits.candidates",
+}
+"""Verbs that the engine calls without patience, and why."""
+
+
+def test_the_engine_is_impatient_only_where_it_says_so() -> None:
+    verb = re.compile(r"\bstore\.((?:" + "|".join(NOUNS) + r")\.\w+)")
+    folder = Path(trigger_celery.__file__).parent
+    offenders = [
+        f"{path.relative_to(folder)}: {found}"
+        for part in ("engine", "celery", "client")
+        for path in (folder / part).rglob("*.py")
+        for found in verb.findall(path.read_text())
+        if found not in AT_ONCE
+    ]
+    assert offenders == []
 
 
 @step
