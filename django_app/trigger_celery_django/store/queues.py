@@ -1,1 +1,0 @@
-"""Durable queues in the database."""

@@ -1,1 +1,0 @@
-"""Parallel branches of one body: asyncio tasks, threads, and the race between them."""

@@ -1,1 +1,0 @@
-"""Durable queues: which runs are let in, and what people ask of queues."""

@@ -1,1 +1,0 @@
-"""Schedules: when they fire, and what people ask of them."""

@@ -1,1 +1,0 @@
-"""What every store has to do, as tests: run them on your own store."""

@@ -1,1 +1,0 @@
-"""A complete store in memory: the engine runs on it without any database."""
