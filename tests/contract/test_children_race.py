@@ -15,8 +15,7 @@ from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import children
 from trigger_celery.engine.waking.look_back import look_back
-from trigger_celery.testing.contract.records import TASK
-from trigger_celery.testing.contract.tools import claim, started
+from trigger_celery.testing.contract.tools import TASK, claim, started
 from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import Ending, Lease, NewRun, NewWait, StepKind, Suspend
 from trigger_celery.vocabulary.states import RunState, WaitState

@@ -14,8 +14,7 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import children
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import LeaseLost
-from trigger_celery.testing.contract.records import TASK
-from trigger_celery.testing.contract.tools import claim, started
+from trigger_celery.testing.contract.tools import TASK, claim, started
 from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import Ending, Lease, NewRun
 from trigger_celery.vocabulary.states import RunState

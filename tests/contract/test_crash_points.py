@@ -16,8 +16,8 @@ from support.crash_flows import FLOWS, NAP, Stage, atomic
 from support.crash_points import World
 from support.databases import alias_of
 from trigger_celery.testing import Fault, MemoryStore
-from trigger_celery.testing.contract.fence import everything
-from trigger_celery.testing.contract.records import asked
+from trigger_celery.testing.contract.runs import everything
+from trigger_celery.testing.contract.tools import asked
 from trigger_celery.vocabulary.records import Run, StepKind
 from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
 from trigger_celery_django.store import DjangoStore

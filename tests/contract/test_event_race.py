@@ -16,8 +16,7 @@ from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.waking.events import send_event
 from trigger_celery.engine.waking.look_back import look_back
-from trigger_celery.testing.contract.records import TASK
-from trigger_celery.testing.contract.tools import started
+from trigger_celery.testing.contract.tools import TASK, started
 from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Lease, NewWait, StepKind, Suspend

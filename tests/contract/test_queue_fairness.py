@@ -11,9 +11,7 @@ from uuid import UUID
 import pytest
 
 from support.databases import alias_of, every_database
-from trigger_celery.testing.contract.queue_tools import QUEUE, admit, end, keys_of, start
-from trigger_celery.testing.contract.records import TASK
-from trigger_celery.testing.contract.tools import got
+from trigger_celery.testing.contract.tools import QUEUE, TASK, admit, end, got, keys_of, start
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Limits, NewRun
 from trigger_celery_django.store import DjangoStore

@@ -7,18 +7,18 @@ from uuid import UUID
 import pytest
 
 from support.databases import alias_of, every_database
-from trigger_celery.testing.contract.queue_tools import (
+from trigger_celery.testing.contract.tools import (
     QUEUE,
     admitted,
     ask,
     begun,
     end,
+    ending,
     enter,
     enter_all,
+    got,
     start,
 )
-from trigger_celery.testing.contract.records import ending
-from trigger_celery.testing.contract.tools import got
 from trigger_celery.vocabulary.records import Limits
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run, Slot

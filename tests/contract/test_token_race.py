@@ -20,9 +20,8 @@ from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.engine.waking.tokens import complete_token, create_token
 from trigger_celery.errors import TokenClosed
 from trigger_celery.testing import Fault, FaultStore, SimulatedCrash
-from trigger_celery.testing.contract.records import suspension
-from trigger_celery.testing.contract.tokens import token_wait
-from trigger_celery.testing.contract.tools import started, suspended
+from trigger_celery.testing.contract.tools import started, suspended, suspension
+from trigger_celery.testing.contract.waits import token_wait
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Lease, NewToken
 from trigger_celery.vocabulary.states import RunState, WaitState

@@ -21,9 +21,8 @@ from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs import children
 from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Finished
-from trigger_celery.testing.contract.children import KEY, born, child
-from trigger_celery.testing.contract.records import AWKWARD, suspension
-from trigger_celery.testing.contract.tools import started, suspend
+from trigger_celery.testing.contract.tools import AWKWARD, started, suspend, suspension
+from trigger_celery.testing.contract.triggers import KEY, born, child
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Lease, NewWait, StepKind
 from trigger_celery.vocabulary.states import RunState

@@ -10,9 +10,8 @@ import pytest
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import children
-from trigger_celery.testing.contract.children import born
-from trigger_celery.testing.contract.records import AWKWARD
-from trigger_celery.testing.contract.tools import got, started
+from trigger_celery.testing.contract.tools import AWKWARD, got, started
+from trigger_celery.testing.contract.triggers import born
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
 from trigger_celery_django.store import DjangoStore

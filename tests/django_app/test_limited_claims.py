@@ -16,9 +16,21 @@ from support.databases import alias_of, every_database
 from support.store_rows import is_waited_for, sent
 from support.waiting import eventually
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.testing.contract.queue_tools import QUEUE, ask, end, enter, run_in, start
-from trigger_celery.testing.contract.records import NUDGE_INTERVAL, TASK, asked, ending, new_run
-from trigger_celery.testing.contract.tools import claim, got
+from trigger_celery.testing.contract.tools import (
+    NUDGE_INTERVAL,
+    QUEUE,
+    TASK,
+    ask,
+    asked,
+    claim,
+    end,
+    ending,
+    enter,
+    got,
+    new_run,
+    run_in,
+    start,
+)
 from trigger_celery.vocabulary.admission import EARLIEST, line_at
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claimed, Limits, NewRun, Rate

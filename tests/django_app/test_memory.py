@@ -17,7 +17,7 @@ from trigger_celery.declare.definition import Registry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import trigger
-from trigger_celery.testing.contract.records import new_run
+from trigger_celery.testing.contract.tools import new_run
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState

@@ -9,8 +9,10 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.testing.contract.queue_tools import (
+from trigger_celery.testing.contract.tools import (
+    NUDGE_INTERVAL,
     QUEUE,
+    TASK,
     admit,
     admitted,
     ask,
@@ -20,7 +22,6 @@ from trigger_celery.testing.contract.queue_tools import (
     limit,
     start,
 )
-from trigger_celery.testing.contract.records import NUDGE_INTERVAL, TASK
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Rate
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, KeyRate, Run, Slot

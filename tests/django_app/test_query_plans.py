@@ -13,7 +13,7 @@ from django.db.models import F, Model
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.engine.waking.matching import BATCH
-from trigger_celery.testing.contract.records import NUDGE_INTERVAL
+from trigger_celery.testing.contract.tools import NUDGE_INTERVAL
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django.models import Event, History, Run, Token, Wait

@@ -15,18 +15,18 @@ from support.databases import alias_of, every_database
 from trigger_celery.declare.definition import Registry
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import control as queue_control
-from trigger_celery.testing.contract.queue_tools import (
+from trigger_celery.testing.contract.tools import (
     QUEUE,
     admitted,
     ask,
     begun,
     end,
     enter,
+    got,
     limit,
     start,
     stored,
 )
-from trigger_celery.testing.contract.tools import got
 from trigger_celery.vocabulary.records import Limits
 from trigger_celery_django.models import DurableQueue, Run, Slot
 from trigger_celery_django.store import DjangoStore

@@ -15,20 +15,20 @@ from django.db import connections, transaction
 from support.databases import alias_of, every_database
 from support.store_rows import is_waited_for, sent
 from support.waiting import eventually
-from trigger_celery.testing.contract.queue_tools import (
+from trigger_celery.testing.contract.tools import (
     QUEUE,
+    TASK,
     admit,
     admitted,
     ask,
     begun,
     end,
     enter,
+    got,
     keys_of,
     limit,
     start,
 )
-from trigger_celery.testing.contract.records import TASK
-from trigger_celery.testing.contract.tools import got
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Limits, Rate
 from trigger_celery.vocabulary.states import RunState

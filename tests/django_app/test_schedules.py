@@ -23,7 +23,7 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.schedules import control as schedule_control
 from trigger_celery.engine.schedules import firing
 from trigger_celery.engine.upkeep.sweep import sweep
-from trigger_celery.testing.contract.schedules import schedule
+from trigger_celery.testing.contract.triggers import schedule
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Schedule as ScheduleRecord
 from trigger_celery_django.models import Run, Schedule

@@ -10,23 +10,21 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.testing.contract.records import (
+from trigger_celery.testing.contract.tools import (
     LOOK_WITHIN,
     NUDGE_INTERVAL,
     asked,
+    claim,
+    emitted,
     ending,
     event_wait,
     new_run,
-    sleeping,
-    suspension,
-)
-from trigger_celery.testing.contract.tools import (
-    claim,
-    emitted,
     queued,
+    sleeping,
     started,
     suspend,
     suspended,
+    suspension,
     wait_ids,
 )
 from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Lease, Span, StepKind

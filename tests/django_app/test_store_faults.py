@@ -17,16 +17,19 @@ from django.db.transaction import TransactionManagementError
 from support.databases import alias_of, every_database
 from support.services import reachable
 from trigger_celery.errors import InvalidName, StoreUnavailable, TransactionOpen
-from trigger_celery.testing.contract.records import LOOK_WITHIN, asked, event_wait, suspension
 from trigger_celery.testing.contract.tools import (
+    LOOK_WITHIN,
+    asked,
     checkpoint,
     claim,
     emitted,
+    event_wait,
     got,
     outcomes,
     queued,
     started,
     suspend,
+    suspension,
     wait_ids,
 )
 from trigger_celery.vocabulary.identity import new_id

@@ -11,18 +11,21 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery.errors import RunCanceled
-from trigger_celery.testing.contract.records import ending, event_wait, new_run, sleeping
-from trigger_celery.testing.contract.records import suspension as on
 from trigger_celery.testing.contract.tools import (
     checkpoint,
     claim,
     emitted,
+    ending,
+    event_wait,
     failed_attempt,
+    new_run,
     queued,
+    sleeping,
     started,
     suspend,
     wait_ids,
 )
+from trigger_celery.testing.contract.tools import suspension as on
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import StepKind

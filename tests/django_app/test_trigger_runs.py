@@ -15,9 +15,18 @@ from django.core.management import CommandError, call_command
 
 from trigger_celery.declare.definition import define, registry
 from trigger_celery.errors import RunCanceled
-from trigger_celery.testing.contract.queue_tools import QUEUE, limit, start
-from trigger_celery.testing.contract.records import TASK, ending, new_run
-from trigger_celery.testing.contract.tools import checkpoint, claim, got, queued
+from trigger_celery.testing.contract.tools import (
+    QUEUE,
+    TASK,
+    checkpoint,
+    claim,
+    ending,
+    got,
+    limit,
+    new_run,
+    queued,
+    start,
+)
 from trigger_celery.values import JsonCodec
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.identity import new_id

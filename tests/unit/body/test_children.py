@@ -34,7 +34,7 @@ from trigger_celery.errors import (
     WaitTimeout,
 )
 from trigger_celery.testing import Harness
-from trigger_celery.testing.contract.records import asked
+from trigger_celery.testing.contract.tools import asked
 from trigger_celery.vocabulary.records import Candidate
 from trigger_celery.vocabulary.states import RunState, WaitState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from trigger_celery.testing import Harness
-from trigger_celery.testing.contract.queue_tools import admitted, enter
+from trigger_celery.testing.contract.tools import admitted, enter
 from trigger_celery.vocabulary.admission import EARLIEST, LATEST, line_at
 from trigger_celery.vocabulary.records import Limits
 

@@ -15,29 +15,46 @@
 
 from __future__ import annotations
 
-from trigger_celery.testing.contract.children import ChildContract, CloseContract
-from trigger_celery.testing.contract.copies import CopyContract
-from trigger_celery.testing.contract.deadlines import DeadlineContract
-from trigger_celery.testing.contract.ends import CancelContract, EndContract, RetryContract
-from trigger_celery.testing.contract.events import EventContract, LookBackContract, MatchContract
-from trigger_celery.testing.contract.fence import FenceContract, RepeatContract
-from trigger_celery.testing.contract.history import HistoryContract
-from trigger_celery.testing.contract.keys import DebounceContract, KeyContract
-from trigger_celery.testing.contract.lines import LineContract
-from trigger_celery.testing.contract.loads import LoadContract
-from trigger_celery.testing.contract.managing import PauseContract, RescheduleContract
-from trigger_celery.testing.contract.publish import PublishContract
-from trigger_celery.testing.contract.queues import PausedQueueContract, QueueContract
-from trigger_celery.testing.contract.rates import RateContract
-from trigger_celery.testing.contract.runs import ClaimContract, CreateContract, LeaseContract
-from trigger_celery.testing.contract.schedules import ScheduleContract
-from trigger_celery.testing.contract.slots import FreedSlotContract, SlotContract
-from trigger_celery.testing.contract.subscriptions import RetentionContract, SubscriptionContract
-from trigger_celery.testing.contract.sweeps import CrashContract, SweepContract
-from trigger_celery.testing.contract.tokens import OpenWaitContract, TokenContract
-from trigger_celery.testing.contract.transactions import RecordContract, TransactionContract
-from trigger_celery.testing.contract.turns import PromiseContract, TurnContract
-from trigger_celery.testing.contract.waits import GiveUpContract, LookContract, SuspendContract
+from trigger_celery.testing.contract.ends import (
+    CancelContract,
+    EndContract,
+    HistoryContract,
+    PublishContract,
+    RetryContract,
+)
+from trigger_celery.testing.contract.events import (
+    EventContract,
+    LookBackContract,
+    MatchContract,
+    RetentionContract,
+    SubscriptionContract,
+)
+from trigger_celery.testing.contract.lines import LineContract, PromiseContract, TurnContract
+from trigger_celery.testing.contract.managing import CopyContract, PauseContract, RescheduleContract
+from trigger_celery.testing.contract.queues import LoadContract, PausedQueueContract, QueueContract
+from trigger_celery.testing.contract.runs import (
+    ClaimContract,
+    CreateContract,
+    FenceContract,
+    LeaseContract,
+    RepeatContract,
+)
+from trigger_celery.testing.contract.slots import FreedSlotContract, RateContract, SlotContract
+from trigger_celery.testing.contract.starting import (
+    DebounceContract,
+    KeyContract,
+    RecordContract,
+    TransactionContract,
+)
+from trigger_celery.testing.contract.sweeps import CrashContract, DeadlineContract, SweepContract
+from trigger_celery.testing.contract.triggers import ChildContract, CloseContract, ScheduleContract
+from trigger_celery.testing.contract.waits import (
+    GiveUpContract,
+    LookContract,
+    OpenWaitContract,
+    SuspendContract,
+    TokenContract,
+)
 
 
 class StoreContract(

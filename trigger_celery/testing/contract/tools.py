@@ -1,39 +1,140 @@
-"""What the tests of the store's contract are written with."""
+"""What the tests of the store's contract are written with: records, calls and queues."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 from trigger_celery.ports import Store
-from trigger_celery.testing.contract.records import (
-    AWKWARD,
-    LEASE,
-    LOOK_WITHIN,
-    NUDGE_INTERVAL,
-    asked,
-    new_run,
-    suspension,
-)
 from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import (
+    Admitted,
     Checkpoint,
+    Claim,
     Claimed,
+    Ending,
     Event,
     FailedAttempt,
     Lease,
+    Limits,
     NewEvent,
+    NewRun,
     NewWait,
     Nudge,
     Outcomes,
+    Rate,
     Run,
     Span,
     StepKind,
+    StoredQueue,
     Suspend,
 )
 from trigger_celery.vocabulary.states import RunState
+
+LEASE = timedelta(seconds=60)
+NUDGE_INTERVAL = timedelta(seconds=10)
+LOOK_WITHIN = timedelta(seconds=60)
+LONG = timedelta(days=1)
+TASK = "contract-task"
+
+AWKWARD = '{"text": "\\u0000\\ud800 \\\\ \U0001f600 \u00e9 e\u0301 %s ? \\n", "b":1, "a": 1.0}\t  '
+"""Text that databases like to change: escapes, four-byte characters, order, trailing spaces."""
+
+
+def new_run(
+    *,
+    input: str = "[]",  # noqa: A002  # the record's own name
+    canvas: str = "",
+    delay: timedelta = timedelta(0),
+    max_crashes: int = 3,
+) -> NewRun:
+    """Return a run of the contract's task, not yet stored."""
+    return NewRun(
+        id=new_id(), task=TASK, input=input, canvas=canvas, delay=delay, max_crashes=max_crashes
+    )
+
+
+def asked(
+    run_id: UUID,
+    *,
+    worker: str = "w1",
+    task: str = TASK,
+    version: str = "v1",
+    length: timedelta = LEASE,
+    token: str | None = None,
+) -> Claim:
+    """Return what a worker asks for."""
+    return Claim(
+        run_id=run_id,
+        task=task,
+        worker=worker,
+        version=version,
+        length=length,
+        token=token or new_token(),
+    )
+
+
+def ending(
+    state: RunState = RunState.COMPLETED,
+    *,
+    token: str | None = None,
+    output: str | None = None,
+    error: str | None = None,
+    publish: bool = True,
+    publish_within: timedelta = LEASE,
+) -> Ending:
+    """Return the end of a run."""
+    return Ending(
+        state=state,
+        token=token or new_token(),
+        output=output,
+        error=error,
+        fingerprint="f1",
+        publish=publish,
+        publish_within=publish_within,
+    )
+
+
+def sleeping(key: str = "sleep", delay: timedelta = LONG, position: int = 1) -> NewWait:
+    """Return a wait that time alone ends."""
+    return NewWait(key=key, kind=StepKind.SLEEP, position=position, delay=delay)
+
+
+def event_wait(
+    key: str = "approval",
+    name: str = "approved",
+    *,
+    delay: timedelta | None = None,
+    match_hash: int = 7,
+    paths: str = '["id"]',
+    position: int = 1,
+) -> NewWait:
+    """Return a wait that an event ends."""
+    return NewWait(
+        key=key,
+        kind=StepKind.EVENT,
+        position=position,
+        delay=delay,
+        name=name,
+        filter=AWKWARD,
+        paths=paths,
+        match_hash=match_hash,
+        source="shop.py:13",
+    )
+
+
+def suspension(*waits: NewWait, token: str | None = None, next_attempt: int = 1) -> Suspend:
+    """Return the suspension on all of these waits."""
+    return Suspend(
+        waits=waits,
+        keys=tuple(wait.key for wait in waits),
+        next_attempt=next_attempt,
+        token=token or new_token(),
+    )
+
 
 Advance = Callable[[timedelta], object]
 """Lets the database's time pass."""
@@ -170,3 +271,96 @@ def ran(nudges: Collection[Nudge]) -> list[UUID]:
 def swept(store: Store, *, limit: int = 100) -> list[UUID]:
     """Run one pass of the sweep and return who was nudged."""
     return ran(store.sweeps.due(limit=limit, nudge_interval=NUDGE_INTERVAL).nudges)
+
+
+QUEUE = "emails"
+
+
+def limit(
+    store: Store,
+    name: str = QUEUE,
+    *,
+    concurrency: int | None = None,
+    key_concurrency: int | None = None,
+    rate: Rate | None = None,
+    key_rate: Rate | None = None,
+) -> None:
+    """Declare a queue with these limits."""
+    limits = Limits(
+        concurrency=concurrency, key_concurrency=key_concurrency, rate=rate, key_rate=key_rate
+    )
+    store.queues.declare({name: limits})
+
+
+def stored(store: Store, name: str = QUEUE) -> StoredQueue:
+    """Return a queue that exists."""
+    queue = store.queues.get(name)
+    assert queue is not None
+    return queue
+
+
+def run_in(
+    queue: str = QUEUE,
+    *,
+    key: str = "",
+    task: str = TASK,
+    priority: int = 0,
+    delay: timedelta = timedelta(0),
+) -> NewRun:
+    """Return a run for a queue, not yet stored."""
+    new = new_run(canvas="links", delay=delay)
+    return replace(new, task=task, queue=queue, concurrency_key=key, priority=priority)
+
+
+def enter(
+    store: Store, queue: str = QUEUE, *, key: str = "", task: str = TASK, priority: int = 0
+) -> UUID:
+    """Create a run for a queue and return its id."""
+    new = run_in(queue, key=key, task=task, priority=priority)
+    store.runs.create([new])
+    return new.id
+
+
+def enter_all(store: Store, count: int, queue: str = QUEUE, *, key: str = "") -> list[UUID]:
+    """Create runs for a queue and return their ids, the earliest place in line first.
+
+    Their priorities are seconds apart: no two have one place, however fast they are created.
+    """
+    return [enter(store, queue, key=key, priority=count - number) for number in range(count)]
+
+
+def ask(store: Store, run_id: UUID, *, worker: str = "w1") -> Claimed | None:
+    """Claim a run, whatever its task."""
+    return store.runs.claim(asked(run_id, task=got(store, run_id).task, worker=worker))
+
+
+def start(store: Store, run_id: UUID, *, worker: str = "w1") -> Lease:
+    """Claim a run that gets a slot."""
+    claimed = ask(store, run_id, worker=worker)
+    assert claimed is not None
+    return claimed.lease
+
+
+def begun(store: Store, queue: str = QUEUE, *, key: str = "", task: str = TASK) -> Lease:
+    """Create a run for a queue and claim it."""
+    return start(store, enter(store, queue, key=key, task=task))
+
+
+def end(store: Store, lease: Lease) -> None:
+    """Complete a run, with nothing to publish."""
+    store.runs.end(lease, ending(publish=False))
+
+
+def admit(store: Store, queue: str = QUEUE, *, limit: int = 100) -> Admitted:
+    """Promise free slots."""
+    return store.queues.admit(queue, limit=limit, nudge_interval=NUDGE_INTERVAL)
+
+
+def admitted(store: Store, queue: str = QUEUE, *, limit: int = 100) -> list[UUID]:
+    """Promise free slots, and return to whom."""
+    return ran(admit(store, queue, limit=limit).nudges)
+
+
+def keys_of(store: Store, run_ids: Sequence[UUID]) -> str:
+    """Return the concurrency keys of these runs, one letter each, as one text."""
+    return "".join(got(store, run_id).concurrency_key for run_id in run_ids)
