@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import threading
 import time
@@ -275,6 +276,37 @@ def test_nothing_is_raised_after_the_call_whenever_the_time_is_over() -> None:
         sys.setswitchinterval(before)
     assert 0 < late < 400
     assert held.is_kept
+
+
+def test_tracers_work_after_a_call_that_was_late() -> None:
+    code = """
+import sys, time
+from datetime import timedelta
+from trigger_celery.engine.process.leases import Holding
+from trigger_celery.engine.segment.timeouts import call_within
+from trigger_celery.errors import StepTimeout
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import Lease
+
+held = Holding(Lease(run_id=new_id(), fence=1, token="t"), 60, 0.0)
+try:
+    call_within(timedelta(seconds=0.01), lambda: time.sleep(0.1), held, "s")
+except StepTimeout:
+    print("late")
+
+def traced():
+    return [each for each in range(3)]
+
+sys.settrace(lambda frame, event, arg: None)
+traced()
+sys.settrace(None)
+print("traced")
+"""
+    # In a process of its own: what this guards against is a loop that no signal ends.
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["late", "traced"]
 
 
 def _until(moment: float) -> None:
