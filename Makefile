@@ -1,12 +1,13 @@
 # Needs a Python of 3.11 or later and pip; the first target that needs packages makes .venv.
 PYTHON ?= python3
+PORT ?= 8800
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo serve test check bench chaos matrix clean
+.PHONY: help demo serve docs docs-check test check bench chaos matrix clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' Makefile | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf '%-10s %s\n' "$$name" "$$text"; done
 
 $(STAMP): setup.cfg pyproject.toml .ci/venv
@@ -19,10 +20,16 @@ demo: $(STAMP) ## show a durable run in the terminal
 serve: $(STAMP) ## the same with the pages of the shop and the admin
 	@$(BIN)/python example_project/manage.py demo --serve
 
+docs: docs-check ## build the documentation and serve it (PORT=8800)
+	@$(BIN)/python -u -m http.server $(PORT) --bind 127.0.0.1 --directory build/docs
+
+docs-check: $(STAMP) ## build the documentation; a warning or a link into nothing is an error
+	@$(BIN)/sphinx-build -q -E -W --keep-going -d build/doctrees docs build/docs
+
 test: $(STAMP) ## run every test; services that are not reachable are named at the end (ARGS=...)
 	@$(BIN)/pytest $(ARGS)
 
-check: $(STAMP) ## lint, format, types and import layers
+check: $(STAMP) docs-check ## lint, format, types, import layers and documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from dataclasses import fields
 from datetime import timedelta
 from functools import cache
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import trigger_celery
 from support.pages import DOCS, PAGES, ROOT, Page, page
-from trigger_celery import errors
+from trigger_celery import errors, testing
 from trigger_celery.config import Config
 from trigger_celery.vocabulary.states import TERMINAL, TRANSITIONS, RunState
 
@@ -94,22 +96,34 @@ def test_every_command_is_listed_and_nothing_else() -> None:
     assert set(re.findall(r"manage\.py (trigger_\w+)", page("commands").text)) == known
 
 
+def test_every_logger_is_listed_and_nothing_else() -> None:
+    sources = [*(ROOT / "trigger_celery").rglob("*.py"), *APP.rglob("*.py")]
+    known = re.findall(
+        r'getLogger\("(trigger_celery\.\w+)"\)',
+        "".join(each.read_text("utf-8") for each in sources),
+    )
+    listed = re.findall(r"`(trigger_celery\.\w+)`", page("production").section("Monitoring"))
+    assert sorted(listed) == sorted(set(known) - {"trigger_celery.testing"})
+
+
 def test_the_index_lists_every_page() -> None:
-    index = page("index")
-    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
-    assert {link for link in index.links if not link.startswith("..")} == pages
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert set(page("index").links) == pages - {"index.md"}
 
 
 @every_page
 def test_links_lead_to_pages_and_headings_that_exist(name: str) -> None:
     source = Page(ROOT / name)
-    broken = []
-    for link in source.links:
-        path, _, anchor = link.partition("#")
-        target = Page((source.path.parent / path).resolve() if path else source.path)
-        if not target.path.is_file() or (anchor and anchor not in target.anchors):
-            broken.append(link)
-    assert broken == []
+    near = [(link, source.path.parent) for link in source.links]
+    far = [(link, ROOT) for link in source.published]
+    assert [link for link, folder in near + far if not leads_somewhere(link, folder, source)] == []
+
+
+def leads_somewhere(link: str, folder: Path, source: Page) -> bool:
+    """Return whether the file is there, and has the heading if the link names one."""
+    path, _, anchor = link.partition("#")
+    target = Page((folder / path).resolve() if path else source.path)
+    return target.path.is_file() and (not anchor or anchor in target.anchors)
 
 
 @cache
@@ -120,9 +134,17 @@ def functions_of(path: Path) -> frozenset[str]:
     return frozenset(node.name for node in nodes if isinstance(node, kinds))
 
 
+SHOWN: dict[str, dict[str, list[str]]] = tomllib.loads(
+    (ROOT / "tests" / "guarantees.toml").read_text("utf-8")
+)
+"""The tests that show each guarantee, by part of the page and heading."""
+NOT_PROMISED = "What is not promised"
+
+
 def test_every_test_that_shows_a_guarantee_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page("guarantees").text)
-    assert len(named) == page("guarantees").text.count("::")
+    named = [
+        test.split("::") for part in SHOWN.values() for tests in part.values() for test in tests
+    ]
     missing = [
         f"{path}::{name}"
         for path, name in named
@@ -131,10 +153,33 @@ def test_every_test_that_shows_a_guarantee_exists() -> None:
     assert missing == []
 
 
-def test_every_promise_names_a_test() -> None:
-    promises, _, _ = page("guarantees").text.partition("\n## What is not promised")
-    bare = [item for item in promises.split("\n* ")[1:] if "::test_" not in item]
-    assert bare == []
+def test_every_guarantee_has_a_test_and_every_listed_test_a_guarantee() -> None:
+    promised: dict[str, set[str]] = {}
+    for level, heading in re.findall(r"^(##+) (.+)$", page("guarantees").prose, re.M):
+        if level == "##":
+            part = promised.setdefault(heading, set())
+        else:
+            part.add(heading)
+    del promised[NOT_PROMISED]
+    assert promised == {part: set(shown) for part, shown in SHOWN.items() if part != NOT_PROMISED}
+    assert [name for part in SHOWN.values() for name, tests in part.items() if not tests] == []
+    bold = re.findall(r"\*\*(.+?)\.?\*\*", page("guarantees").section(NOT_PROMISED), re.S)
+    assert set(SHOWN[NOT_PROMISED]) <= set(bold)
+
+
+def test_every_public_name_is_in_the_reference_of_the_api_once() -> None:
+    text = "".join(path.read_text("utf-8") for path in (DOCS / "reference" / "api").glob("*.md"))
+    documented = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", text, re.M)
+    errors_of = {
+        f"trigger_celery.{name}" for name in vars(errors) if name in trigger_celery.__all__
+    }
+    public = {
+        f"{module.__name__}.{name}"
+        for module in (trigger_celery, testing)
+        for name in module.__all__
+    } - errors_of
+    assert len(documented) == len(set(documented))
+    assert sorted(public - set(documented)) == []
 
 
 @every_page

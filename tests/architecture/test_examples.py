@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,16 +16,19 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.db.models import F
 from django.urls import include, path
 
 from support.databases import TESTS
 from support.pages import PAGES, ROOT, Page, page
-from trigger_celery import DurableTask, complete_token, durable_task, step
+from trigger_celery import DurableTask, complete_token, durable_task, retry_run, step
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import Config
 from trigger_celery.declare.definition import registry
-from trigger_celery.testing import Harness
-from trigger_celery_django.models import Run
+from trigger_celery.testing import Harness, drain
+from trigger_celery_django.models import History, Run
 from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed
+from trigger_celery_django.testing import advance
 from trigger_celery_django.webhooks.sources import source_of
 
 NOW = timedelta(0)
@@ -33,19 +37,22 @@ NOW = timedelta(0)
 def test_pages_with_python_are_those_whose_examples_are_run_here() -> None:
     run = {
         "README.md",
-        "docs/child-runs.md",
-        "docs/events.md",
-        "docs/http.md",
-        "docs/managing-runs.md",
-        "docs/parallel.md",
-        "docs/queues.md",
-        "docs/schedules.md",
-        "docs/settings.md",
-        "docs/signals-and-hooks.md",
-        "docs/starting-runs.md",
-        "docs/testing.md",
-        "docs/tokens.md",
-        "docs/writing-tasks.md",
+        "docs/index.md",
+        "docs/how-to/child-runs.md",
+        "docs/how-to/events.md",
+        "docs/how-to/managing-runs.md",
+        "docs/how-to/parallel.md",
+        "docs/how-to/queues.md",
+        "docs/how-to/schedules.md",
+        "docs/how-to/starting-runs.md",
+        "docs/how-to/testing.md",
+        "docs/how-to/tokens.md",
+        "docs/how-to/writing-tasks.md",
+        "docs/reference/http.md",
+        "docs/reference/settings.md",
+        "docs/how-to/production.md",
+        "docs/reference/signals-and-hooks.md",
+        "docs/tutorial/durable-task.md",
     }
     assert {page.name for page in PAGES if page.blocks("python")} == run
 
@@ -128,6 +135,76 @@ def test_the_first_example_of_the_readme_does_what_it_says(tmp_path: Path) -> No
         harness.run_until_idle(max_virtual_time=NOW)
         assert harness.result(flow) is None
         assert example.done[4:] == ["mail ann", "publish d-1"]
+
+
+def test_the_example_of_the_first_page_runs(tmp_path: Path) -> None:
+    [block] = page("index").blocks("python")
+    with imported(block.text, tmp_path) as example, Harness() as harness:
+        harness.engine.tasks.add(example.pay_for_order.durable)
+        run_id = harness.trigger(example.pay_for_order.durable, 7)
+        harness.run_until_idle()
+        assert harness.result(run_id) == "ch-7"
+
+
+def test_the_tutorial_ends_with_a_task_that_charges_once(tmp_path: Path) -> None:
+    before, recorded, retried, *waiting = page("durable-task").blocks("python")
+    with imported(before.text, tmp_path) as example:
+        assert example.ship_order.max_retries == 3
+        current_app.tasks.pop(example.ship_order.name)
+    with imported(recorded.text, tmp_path) as example, Harness() as harness:
+        harness.engine.tasks.add(example.ship_order.durable)
+        run_id = harness.trigger(example.ship_order.durable, 7)
+        harness.run_until_idle()
+        assert harness.run(run_id).state == "failed"
+        assert list(harness.steps(run_id)) == ["charge"]
+        example.carrier_answers.append(True)
+        retry_run(run_id)
+        harness.run_until_idle()
+        assert harness.result(run_id) == ["payment-of-7", "label-of-7"]
+    with imported(retried.text, tmp_path) as example, Harness() as harness:
+        harness.engine.tasks.add(example.ship_order.durable)
+        began = harness.clock.now
+        run_id = harness.trigger(example.ship_order.durable, 7)
+        harness.run_until_idle()
+        assert harness.result(run_id) == ["payment-of-7", "label-of-7"]
+        assert harness.clock.now - began >= timedelta(seconds=30 + 60)
+    with imported("\n\n".join(block.text for block in waiting), tmp_path) as example:
+        example.test_a_delivered_parcel_is_reviewed()
+        example.test_a_lost_parcel_opens_a_case_after_two_weeks()
+
+
+@pytest.mark.django_db
+def test_the_examples_of_production_delete_old_runs_and_no_others(tmp_path: Path) -> None:
+    settings, forget = page("production").blocks("python")
+    found: dict[str, int] = {}
+    exec(compile(settings.text, "production.md", "exec"), found)
+    assert found["CELERY_DB_REUSE_MAX"] > 0
+
+    @durable_task(name="documented-old")
+    def work(fails: bool) -> None:
+        if fails:
+            raise GatewayAway
+
+    try:
+        runs = {name: work.trigger(name == "failed").id for name in ("old", "failed", "new")}
+        engine = installed_engine()
+        drain(
+            engine,
+            open_runs=lambda: [runs["old"], runs["failed"]],
+            advance=partial(advance, engine.store),
+        )
+        Run.objects.update(finished_at=F("finished_at") - timedelta(days=91))
+        Run.objects.update(published_at=F("finished_at"))
+        with imported(forget.text, tmp_path) as example:
+            assert [example.forget_runs(), example.forget_runs()] == [1, 0]
+        assert set(Run.objects.values_list("pk", flat=True)) == {runs["failed"], runs["new"]}
+        assert set(History.objects.values_list("run_id", flat=True)) == {
+            runs["failed"],
+            runs["new"],
+        }
+    finally:
+        registry.remove("documented-old")
+        current_app.tasks.pop("documented-old")
 
 
 def test_the_examples_of_schedules_run(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from textwrap import dedent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
+PUBLISHED = "https://github.com/trigger-celery/trigger-celery/blob/main/"
+"""Where the files of the repository are shown: the long description links them so."""
 
 _BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
+    r"^(?P<indent> *)```(?P<language>[\w{}-]+)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
 )
 _HEADING = re.compile(r"^#+ (.+)$", re.M)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -58,6 +60,12 @@ class Page:
         """The targets of the links that stay in the repository."""
         return [link for link in _LINK.findall(self.prose) if "://" not in link]
 
+    @property
+    def published(self) -> list[str]:
+        """The files of the repository that are linked by their address, with their anchors."""
+        found = _LINK.findall(self.prose)
+        return [link.removeprefix(PUBLISHED) for link in found if link.startswith(PUBLISHED)]
+
     def blocks(self, language: str) -> list[Block]:
         """Return the blocks of code in this language, in order."""
         return [block for block in self._blocks() if block.language == language]
@@ -92,13 +100,14 @@ def _anchor(heading: str) -> str:
 
 
 def page(name: str) -> Page:
-    """Return a page of ``docs``."""
-    return Page(DOCS / f"{name}.md")
+    """Return the page of ``docs`` with this file name, in whichever of its parts."""
+    [path] = [path for path in DOCS.rglob(f"{name}.md") if path.parent.name != "api"]
+    return Page(path)
 
 
 PAGES = [
     Page(ROOT / "README.md"),
     Page(ROOT / "CHANGELOG.md"),
-    *map(Page, sorted(DOCS.glob("*.md"))),
+    *map(Page, sorted(DOCS.rglob("*.md"))),
 ]
 """Every page that users read."""

@@ -19,7 +19,7 @@ from trigger_celery.vocabulary.news import EventNews, News, QueueNews, RunNews, 
 from trigger_celery.vocabulary.records import Event, NewRun, Nudge, Run
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState
 
-logger = logging.getLogger("trigger_celery.vocabulary.news")
+logger = logging.getLogger("trigger_celery.signals")
 
 ENDS = {
     RunState.COMPLETED: Topic.RUN_COMPLETED,

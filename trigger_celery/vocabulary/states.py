@@ -1,6 +1,6 @@
 """The states of a run and every way from one to the next, as data.
 
-``docs/states.md`` draws this table; a test compares the two.
+``docs/reference/states.md`` draws this table; a test compares the two.
 """
 
 from __future__ import annotations

@@ -310,7 +310,7 @@ def test_a_listener_that_raises_disturbs_nothing(
 
     recorder = harness.engine.listeners = Broken()
     run_id = harness.trigger(harness.task(twice), 4)
-    with caplog.at_level(logging.ERROR, "trigger_celery.vocabulary.news"):
+    with caplog.at_level(logging.ERROR, "trigger_celery.signals"):
         harness.run_until_idle()
     assert harness.result(run_id) == 8
     assert len(recorder.told) == 5
