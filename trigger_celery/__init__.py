@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import CurrentRun, ScheduledRun, current_run, heartbeat
-from trigger_celery.body.events import send_event
-from trigger_celery.body.managing_queues import (
+from trigger_celery.body.parallel import gather, wait_any
+from trigger_celery.body.steps import step
+from trigger_celery.body.values import now, random, uuid4
+from trigger_celery.body.waits import Event, sleep, sleep_until, wait_for_event
+from trigger_celery.celery.decorator import durable_task
+from trigger_celery.celery.task import DurableTask
+from trigger_celery.client.copies import fork_run, rerun
+from trigger_celery.client.events import send_event
+from trigger_celery.client.handles import RunHandle
+from trigger_celery.client.queues import (
+    QueueInfo,
     get_queue,
     limit_queue,
     list_queues,
@@ -15,42 +24,34 @@ from trigger_celery.body.managing_queues import (
     reset_queue,
     resume_queue,
 )
-from trigger_celery.body.managing_runs import (
+from trigger_celery.client.runs import (
+    RunInfo,
     cancel_run,
-    fork_run,
     get_run,
     pause_run,
-    rerun,
     reschedule_run,
     resume_run,
     retry_run,
 )
-from trigger_celery.body.open_waits import complete_wait, extend_wait, open_waits, skip_wait
-from trigger_celery.body.parallel import gather, wait_any
-from trigger_celery.body.queue_info import QueueInfo
-from trigger_celery.body.run_info import RunInfo
-from trigger_celery.body.steps import step
-from trigger_celery.body.tokens import (
+from trigger_celery.client.schedules import (
+    ScheduleInfo,
+    backfill,
+    create_schedule,
+    delete_schedule,
+    list_schedules,
+    pause_schedule,
+    resume_schedule,
+    run_schedule,
+)
+from trigger_celery.client.starting import Call, ConfiguredTask, reset_idempotency_key, trigger
+from trigger_celery.client.tokens import (
     Token,
     cancel_token,
     complete_token,
     create_token,
     wait_for_token,
 )
-from trigger_celery.body.values import now, random, uuid4
-from trigger_celery.body.waits import Event, sleep, sleep_until, wait_for_event
-from trigger_celery.celery.decorator import durable_task
-from trigger_celery.celery.task import DurableTask
-from trigger_celery.client.handles import RunHandle
-from trigger_celery.client.schedules import (
-    backfill,
-    create_schedule,
-    delete_schedule,
-    pause_schedule,
-    resume_schedule,
-    run_schedule,
-)
-from trigger_celery.client.triggering import Call, ConfiguredTask, reset_idempotency_key, trigger
+from trigger_celery.client.waits import complete_wait, extend_wait, open_waits, skip_wait
 from trigger_celery.declare.hooks import Caught, RunResult, WaitInfo
 from trigger_celery.declare.limits import RateLimit
 from trigger_celery.declare.options import Debounce, TriggerOptions
@@ -89,6 +90,7 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "RunResult",
+    "ScheduleInfo",
     "ScheduledRun",
     "Token",
     "TokenClosed",
@@ -117,6 +119,7 @@ __all__ = [
     "heartbeat",
     "limit_queue",
     "list_queues",
+    "list_schedules",
     "now",
     "open_waits",
     "pause_queue",

@@ -17,7 +17,15 @@ from trigger_celery.errors import InvalidOption
 from trigger_celery_django.models import ApiKey
 from trigger_celery_django.store.common.times import DatabaseNow
 
-PERMISSIONS = ("trigger", "read", "cancel", "send_event", "complete_token")
+PERMISSION_FOR = {
+    "trigger": "trigger",
+    "get_run": "read",
+    "cancel_run": "cancel",
+    "send_event": "send_event",
+    "complete_token": "complete_token",
+}
+"""By the verb that the API calls, what a key must be allowed to do."""
+PERMISSIONS = tuple(PERMISSION_FOR.values())
 """What a key may be allowed to do."""
 
 _PREFIX = "tc_"
@@ -59,9 +67,9 @@ def find_key(key: str) -> ApiKey | None:
     return _valid().filter(digest=_digest(key)).first()
 
 
-def allows(row: ApiKey, permission: str) -> bool:
-    """Whether the key may do this."""
-    return permission in json.loads(row.permissions)
+def allows(row: ApiKey, verb: str) -> bool:
+    """Whether the key may call this verb of the client."""
+    return PERMISSION_FOR.get(verb) in json.loads(row.permissions)
 
 
 def revoke_key(prefix: str) -> int:

@@ -19,7 +19,6 @@ from support import services
 from support.chaos import ALIAS, LONG, Stage, settings_of_workers
 from support.private_servers import PrivatePostgres, PrivateRedis
 from testproject.celery import app
-from trigger_celery.body.runtime import uninstall
 from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.client.installed import install_engine
 from trigger_celery.engine.core import Engine
@@ -163,5 +162,5 @@ def _installed_engine(stage: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        uninstall(before)
+        install_engine(before)
         app.conf.update(kept)

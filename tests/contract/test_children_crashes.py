@@ -14,7 +14,7 @@ from support.crash_points import World
 from support.databases import alias_of
 from trigger_celery import wait_for_event
 from trigger_celery.body.children import Together
-from trigger_celery.client.child_runs import run_together
+from trigger_celery.client.starting import run_together
 from trigger_celery.engine.execution import fan_out as fanning
 from trigger_celery.engine.execution.fan_out import child_id
 from trigger_celery.engine.runs import control as run_control

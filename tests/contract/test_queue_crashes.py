@@ -14,7 +14,7 @@ from support.crash_points import World
 from support.databases import alias_of
 from trigger_celery import sleep
 from trigger_celery.body.children import Together
-from trigger_celery.client.child_runs import run_together
+from trigger_celery.client.starting import run_together
 from trigger_celery.engine.execution.fan_out import child_id
 from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.testing import Fault, MemoryStore

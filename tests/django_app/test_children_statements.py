@@ -14,7 +14,7 @@ from django.db import connections
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.body.children import Together
-from trigger_celery.client.child_runs import run_together
+from trigger_celery.client.starting import run_together
 from trigger_celery.declare.definition import Registry, TaskDefinition, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute

@@ -13,7 +13,6 @@ from support.databases import alias_of, every_database
 from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step, wait_any, wait_for_event
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.body.runtime import uninstall
 from trigger_celery.client.installed import install_engine
 from trigger_celery.declare.definition import Registry, define
 from trigger_celery.engine.core import Engine
@@ -48,7 +47,7 @@ def finished(database: str, body: Any) -> Any:
         drain(engine, open_runs=lambda: [run_id], advance=partial(advance, store))
         return get(engine, run_id)
     finally:
-        uninstall(before)
+        install_engine(before)
 
 
 @step(atomic=True)

@@ -6,15 +6,17 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
+from trigger_celery.client.installed import using_engine
+from trigger_celery.client.queues import limit_queue
 from trigger_celery.declare.definition import Registry
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues import control as queue_control
 from trigger_celery.testing.contract.tools import (
     QUEUE,
     admitted,
@@ -119,10 +121,10 @@ def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -
     limit(store, concurrency=1)
     engine = Engine(store=store, tasks=Registry())
 
-    def change(**given: int) -> object:
-        return _released(store, lambda: queue_control.limit(engine, QUEUE, given))
+    def change(**given: Any) -> object:
+        return _released(store, lambda: limit_queue(QUEUE, **given))
 
-    with ThreadPoolExecutor(2) as pool:
+    with using_engine(engine), ThreadPoolExecutor(2) as pool:
         with transaction.atomic(using=store.alias):
             DurableQueue.objects.using(store.alias).select_for_update().get(pk=QUEUE)
             changes = [pool.submit(change, concurrency_limit=5), pool.submit(change, key_limit=2)]

@@ -16,7 +16,6 @@ from django.test import Client
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery import Token, complete_token, create_token, step, wait_for_token
-from trigger_celery.body.runtime import uninstall
 from trigger_celery.client.installed import install_engine
 from trigger_celery.declare.definition import Registry, define
 from trigger_celery.engine.core import Engine
@@ -74,7 +73,7 @@ def place(database: str, transactional_db: None) -> Iterator[Place]:
     place = Place(alias_of(database))
     before = install_engine(place.engine)
     yield place
-    uninstall(before)
+    install_engine(before)
 
 
 @step(atomic=True)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from trigger_celery.body.runtime import uninstall
 from trigger_celery.client.installed import install_engine
 from trigger_celery.declare.definition import Registry
 from trigger_celery.engine.core import Engine
@@ -27,7 +26,7 @@ def engine() -> Iterator[Engine]:
     engine = Engine(store=DjangoStore(), tasks=Registry())
     before = install_engine(engine)
     yield engine
-    uninstall(before)
+    install_engine(before)
 
 
 def run(*args: str) -> str:

@@ -17,9 +17,10 @@ from uuid import UUID
 from django.db import connections
 
 from support.waiting import eventually
+from trigger_celery.client.installed import using_engine
+from trigger_celery.client.queues import limit_queue, pause_queue, resume_queue
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import admission
-from trigger_celery.engine.queues import control as queue_control
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import LeaseLost
 from trigger_celery.ports import Clock
@@ -158,15 +159,18 @@ class Storm:
 
     def limit(self, name: str, concurrency: int) -> None:
         """Let people change a limit."""
-        queue_control.limit(self.engine, name, {"concurrency_limit": concurrency})
+        with using_engine(self.engine):
+            limit_queue(name, concurrency_limit=concurrency)
 
     def pause(self, name: str) -> None:
         """Let people pause a queue."""
-        assert queue_control.pause(self.engine, name)
+        with using_engine(self.engine):
+            assert pause_queue(name)
 
     def resume(self, name: str) -> None:
         """Let people resume it."""
-        assert queue_control.resume(self.engine, name)
+        with using_engine(self.engine):
+            assert resume_queue(name)
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         try:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.errors import NotInRun
+from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.records import NewRun, NewWait, Outcome, StepKind
 
 NO_RETRY = RetryPolicy(max_attempts=1)
@@ -131,6 +132,9 @@ class Session(Protocol):
 
     @property
     def in_step(self) -> bool: ...
+
+    @property
+    def codec(self) -> Codec: ...
 
     def describe(self) -> CurrentRun: ...
 

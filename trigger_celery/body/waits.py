@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from trigger_celery.body.context import Session, WaitCall, current_session, require_session
-from trigger_celery.body.runtime import installed
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.errors import NestedStep, WaitTimeout
 from trigger_celery.values import register
@@ -109,7 +108,7 @@ def wait_for_event(
     """
     session = session_for("wait_for_event()")
     valid_name(name, "an event's name")
-    wanted = Filter(name, filter, installed().codec)
+    wanted = Filter(name, filter, session.codec)
     wait = NewWait(
         key="",
         kind=StepKind.EVENT,
@@ -157,10 +156,6 @@ def _nothing(outcome: Outcome) -> None:
 
 
 def session_for(what: str) -> Session:
-    """Return the session for a wait called ``what``.
-
-    Raises :exc:`NotInRun`, and :exc:`NestedStep` inside a step.
-    """
     """Return the session of the body that ``what`` suspends.
 
     Raises :exc:`NotInRun` outside of any run and :exc:`NestedStep` inside a step.

@@ -24,12 +24,12 @@ from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import Teller
 from trigger_celery.celery.task_body import body_of, retry_error
 from trigger_celery.client.installed import installed_engine
-from trigger_celery.client.triggering import Triggering
+from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.trigger import trigger
+from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.identity import new_id
@@ -84,16 +84,16 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             raise TypeError(f"expected args of task {self.name!r} to be a list, got: {args!r}")
         ours = take_ours(options, countdown=countdown, eta=eta)
         own = canvas.with_parent(self.app, {**options, "link": link, "link_error": link_error})
-        run_id = trigger(
-            installed_engine(),
-            self.durable,
-            tuple(args or ()),
-            kwargs or {},
+        request = Request(
+            definition=self.durable,
+            args=tuple(args or ()),
+            kwargs=kwargs or {},
             id=self._run_id(task_id),
             options=ours,
             canvas=canvas.save({**canvas.declared(self), **own}),
         )
-        result = self.AsyncResult(str(run_id))
+        [run] = create_runs(installed_engine(), [request])
+        result = self.AsyncResult(str(run.id))
         result.ignored = bool(options.get("ignore_result", self.ignore_result))
         parent = self.app.current_worker_task
         if parent is not None and options.get("add_to_parent", True):

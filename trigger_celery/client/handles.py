@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from trigger_celery.body.context import current_session
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.core import Engine
+from trigger_celery.client.access import permitted
+from trigger_celery.client.runs import cancel_run, stored_run
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.segment.outcome import stored_error
 from trigger_celery.errors import UsageError, WaitTimeout
@@ -43,11 +43,11 @@ class RunHandle(Generic[R]):
 
     def state(self) -> RunState:
         """Return where the run is. Raises ``RunNotFound``."""
-        return run_control.get(installed_engine(), self.id).state
+        return stored_run(self.id).state
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the run; False if it had ended already."""
-        return run_control.cancel(installed_engine(), self.id, reason)
+        return cancel_run(self.id, reason=reason)
 
     def result(self, timeout: timedelta | float | None = None) -> R:
         """Wait for the end of the run by looking at the database; return what it returned.
@@ -62,18 +62,24 @@ class RunHandle(Generic[R]):
                 f"the result of run {self.id} was asked for inside a durable task, whose worker "
                 "it would hold: start it with trigger_and_wait() instead"
             )
-        engine = installed_engine()
+        engine = permitted("get_run", self.id).engine
         engine.store.check_boundary(f"the result of run {self.id}")
         limit = None if timeout is None else duration(timeout, "timeout")
-        run = wait_for_end(engine, self.id, limit)
+        run = wait_for_end(self.id, limit)
         if run.state is not RunState.COMPLETED or run.output is None:
             raise stored_error(run)
         value: Any = engine.codec.decode(run.output)
         return value  # type: ignore[no-any-return]  # the task's own type
 
 
-def wait_for_end(engine: Engine, run_id: UUID, timeout: timedelta | None = None) -> Run:
+def error_of(run: Run) -> Exception:
+    """Return what :meth:`RunHandle.result` raises for an ended run that did not succeed."""
+    return stored_error(run)
+
+
+def wait_for_end(run_id: UUID, timeout: timedelta | None = None) -> Run:
     """Look at the run again and again until it has ended. Raises :exc:`WaitTimeout`."""
+    engine = permitted("get_run", run_id).engine
     limit = None if timeout is None else timeout.total_seconds()
     begin, pause = engine.clock.monotonic(), FIRST_PAUSE
     while not (run := run_control.get(engine, run_id)).state.terminal:

@@ -1,43 +1,47 @@
-"""The engine as authors' calls find it: installed once a process."""
+"""The engine of this process, on which all verbs of this package work."""
 
 from __future__ import annotations
 
-from trigger_celery.body.runtime import Verbs, install, installed
-from trigger_celery.client.facade_queues import QueueFacade
-from trigger_celery.client.facade_runs import RunFacade
-from trigger_celery.client.facade_tokens import TokenFacade
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.waking.events import send_event
 from trigger_celery.errors import UsageError
-from trigger_celery.ports import Codec
 
 
-class Facade(RunFacade, TokenFacade, QueueFacade):
-    """The verbs that bodies and plain code reach without holding an engine."""
+class _Slot:
+    """Holds the one installed engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    @property
-    def codec(self) -> Codec:
-        """The codec of the engine."""
-        return self.engine.codec
-
-    def send_event(
-        self, name: str, payload: object, *, id: str | None = None, source: str = ""
-    ) -> str:
-        """Store an event in the caller's transaction."""
-        return send_event(self.engine, name, payload, id=id, source=source)
+    engine: Engine | None = None
 
 
-def install_engine(engine: Engine) -> Verbs | None:
-    """Make ``engine`` the one of this process; return what was installed before."""
-    return install(Facade(engine))
+def install_engine(engine: Engine | None) -> Engine | None:
+    """Make ``engine`` the one of this process; return the one before, to be put back."""
+    before, _Slot.engine = _Slot.engine, engine
+    return before
 
 
 def installed_engine() -> Engine:
     """Return the engine of this process. Raises :exc:`UsageError` if there is none."""
-    facade = installed()
-    if not isinstance(facade, Facade):
-        raise UsageError(f"expected an engine to be installed, got: {facade!r}")
-    return facade.engine
+    if _Slot.engine is None:
+        raise UsageError(
+            "trigger-celery is not set up in this process: add 'trigger_celery_django' to "
+            "INSTALLED_APPS and call django.setup() before durable tasks are used"
+        )
+    return _Slot.engine
+
+
+def database_time() -> datetime:
+    """Return the database's time, by which all times of runs are judged."""
+    return installed_engine().store.now()
+
+
+@contextmanager
+def using_engine(engine: Engine) -> Iterator[None]:
+    """Make ``engine`` the one of the process for a ``with`` block, and put back what was."""
+    before = install_engine(engine)
+    try:
+        yield
+    finally:
+        install_engine(before)

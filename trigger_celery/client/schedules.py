@@ -1,26 +1,74 @@
-"""Schedules that code makes and manages, beside those that tasks declare."""
+"""Schedules: create one beside those that tasks declare; list, pause, resume, run, backfill.
+
+All verbs but the lists work in the caller's transaction, and are a step in a task's body.
+Those that take a key raise ``ScheduleNotFound``.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.client.starting import find_task
-from trigger_celery.client.triggering import Triggering
-from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.client.access import permitted
+from trigger_celery.client.starting import Triggering, find_task
+from trigger_celery.declare import schedule_rules
 from trigger_celery.declare.schedule import OverlapName, timetable
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.schedules import control as schedule_control
-from trigger_celery.vocabulary.checks import valid_name
-from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.engine.schedules.firing import nudge, rule_of, run_of, set_out
+from trigger_celery.errors import InvalidOption, InvalidSchedule, TriggerError
+from trigger_celery.ports.schedules import Decide
+from trigger_celery.vocabulary.checks import instant, valid_name
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewRun, Schedule, ScheduleChange, StepKind
+from trigger_celery.vocabulary.states import RunState
+
+BACKFILL_LIMIT = 10_000
+"""A backfill of more nominal times is a mistake, or several backfills."""
+BATCH = 500
+_MOMENT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleInfo:
+    """A schedule. ``rule`` is what it was declared or created with, as text.
+
+    ``state`` is ``"active"``, ``"paused"``, or ``"invalid"`` for a row whose rule cannot be
+    read. ``last_at`` is the nominal time that last started a run, ``upcoming`` are the next
+    ones; there are none while it is paused. ``declared`` says that the code of its task
+    declares it.
+    """
+
+    key: str
+    task: str
+    rule: str
+    overlap: str
+    declared: bool
+    state: str
+    last_at: datetime | None
+    upcoming: tuple[datetime, ...]
+
+
+def list_schedules(*, upcoming: int = 1) -> Sequence[ScheduleInfo]:
+    """Return all schedules by key, each with so many of its next nominal times."""
+    store = permitted("list_schedules").engine.store
+    now = store.now()
+    return [_info(each, now, upcoming) for each in store.schedules.all()]
+
+
+def schedule_zone(key: str) -> tzinfo:
+    """Return the time zone in which the rule of a schedule is read."""
+    engine = permitted("list_schedules", key).engine
+    return schedule_rules.zone(schedule_control.get(engine, key).timezone)
 
 
 @primitive
@@ -42,26 +90,23 @@ def create_schedule(
     its times begin anew if the rule is another. What is left out gets its default. A pause
     stays. The options are those of :func:`trigger_celery.cron`.
 
-    Like all calls about schedules it works in the caller's transaction, and in a task's body
-    it is a step.
-
     Raises :exc:`InvalidSchedule` also for a key that a task declares, ``TypeError`` for
     arguments the task does not take, :exc:`UnknownTask`, :exc:`InvalidName` and the codec's
     errors, before anything is written.
     """
     valid_name(key, "the key of a schedule")
-    zone = tz.key if isinstance(tz, ZoneInfo) else tz
     table = timetable(
         cron=cron,
         every=every,
-        timezone=zone,
+        timezone=tz.key if isinstance(tz, ZoneInfo) else tz,
         overlap=overlap,
         catch_up=catch_up,
         args=args,
         kwargs=kwargs,
     )
-    engine = installed_engine()
-    wanted = schedule_control.build(engine, _definition(engine, task), key, table)
+    engine = permitted("create_schedule", key).engine
+    definition = find_task(engine, task) if isinstance(task, str) else task.durable
+    wanted = schedule_control.build(engine, definition, key, table)
     return _step("create_schedule", partial(schedule_control.put, engine, wanted))
 
 
@@ -69,18 +114,37 @@ def create_schedule(
 def pause_schedule(key: str) -> Any:
     """Let a schedule start nothing until it is resumed; False if it was paused already.
 
-    Deployments do not end the pause. Raises :exc:`ScheduleNotFound`.
+    Deployments do not end the pause.
     """
-    return _step("pause_schedule", partial(schedule_control.pause, installed_engine(), key))
+
+    def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+        if known.paused_at is not None:
+            return None
+        paused = replace(known, paused_at=now, due_at=None, buffered_at=None)
+        return ScheduleChange(schedule=paused)
+
+    def pause() -> bool:
+        return _change(permitted("pause_schedule", key).engine, key, decide) is not None
+
+    return _step("pause_schedule", pause)
 
 
 @primitive
 def resume_schedule(key: str) -> Any:
     """Let a paused schedule go on with its next time from now; False if it was not paused.
 
-    What it missed stays missed, see :func:`backfill`. Raises :exc:`ScheduleNotFound`.
+    What it missed stays missed, see :func:`backfill`.
     """
-    return _step("resume_schedule", partial(schedule_control.resume, installed_engine(), key))
+
+    def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+        if known.paused_at is None:
+            return None
+        return ScheduleChange(schedule=set_out(replace(known, paused_at=None), now))
+
+    def resume() -> bool:
+        return _change(permitted("resume_schedule", key).engine, key, decide) is not None
+
+    return _step("resume_schedule", resume)
 
 
 @primitive
@@ -89,42 +153,141 @@ def delete_schedule(key: str) -> Any:
 
     Raises :exc:`InvalidSchedule` for one that a task declares: it would come back.
     """
-    return _step("delete_schedule", partial(schedule_control.delete, installed_engine(), key))
+
+    def delete() -> bool:
+        engine = permitted("delete_schedule", key).engine
+        known = engine.store.schedules.get(key)
+        if known is not None and known.declared:
+            definition = engine.task(known.task)
+            if definition is not None and key in definition.schedules:
+                raise InvalidSchedule(
+                    f"schedule {key!r} is declared by the code of task {known.task!r} and would "
+                    "come back: take it out there, or pause it"
+                )
+        return engine.store.schedules.remove(key)
+
+    return _step("delete_schedule", delete)
 
 
 @primitive
 def run_schedule(key: str) -> Any:
     """Start a run of a schedule now, paused or not, and return its id.
 
-    Its nominal time is now; the times of the schedule stay as they are. Raises
-    :exc:`ScheduleNotFound`.
+    Its nominal time is now; the times of the schedule stay as they are.
     """
 
     def run() -> UUID:
-        return schedule_control.run_now(installed_engine(), key)
+        engine, run_id = permitted("run_schedule", key).engine, new_id()
+
+        def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+            run = run_of(engine, known, now, last_at=known.last_at, id=run_id)
+            return ScheduleChange(schedule=replace(known, last_run_id=run_id), runs=(run,))
+
+        nudge(engine, _change(engine, key, decide))
+        return run_id
 
     return _step("run_schedule", run)
 
 
 @primitive
-def backfill(key: str, start: datetime, end: datetime) -> Any:
+def backfill(key: str, start: datetime, end: datetime, *, dry_run: bool = False) -> Any:
     """Start a run for each nominal time from ``start`` up to, not including, ``end``.
 
-    Times that had their run before get no other. Returns the times that got one now.
-    Overlap is not judged: all of them may run at once.
+    Times that had their run before get no other. Returns the times that got one now, in UTC;
+    with ``dry_run`` those that would get one. Overlap is not judged: all of them may run at
+    once.
 
-    Raises :exc:`ScheduleNotFound`, :exc:`InvalidTime` for naive times, :exc:`InvalidOption`
-    for an end in the future and for over 10,000 nominal times.
+    Raises :exc:`InvalidTime` for naive times, :exc:`InvalidOption` for an end in the future
+    and for over 10,000 nominal times.
     """
 
     def fill() -> list[datetime]:
-        return list(schedule_control.backfill(installed_engine(), key, start, end))
+        return _backfill(permitted("backfill", key).engine, key, start, end, dry_run)
 
     return _step("backfill", fill)
 
 
-def _definition(engine: Engine, task: Triggering[..., Any] | str) -> TaskDefinition:
-    return find_task(engine, task) if isinstance(task, str) else task.durable
+def _backfill(
+    engine: Engine, key: str, start: datetime, end: datetime, dry_run: bool
+) -> list[datetime]:
+    schedule = schedule_control.get(engine, key)
+    times = _times(engine, schedule, instant(start, "start"), instant(end, "end"))
+    last_ones = (None, *times)
+    runs = [
+        run_of(engine, schedule, each, last_at=before)
+        for each, before in zip(times, last_ones, strict=False)
+    ]
+    if dry_run:
+        fresh = {run.id for run in runs if engine.store.runs.get(run.id) is None}
+    else:
+        fresh = {run_id for each in _batches(runs) for run_id in _created(engine, key, each)}
+    return [each for each, run in zip(times, runs, strict=True) if run.id in fresh]
+
+
+def _batches(runs: Sequence[NewRun]) -> list[tuple[NewRun, ...]]:
+    return [tuple(runs[first : first + BATCH]) for first in range(0, len(runs), BATCH)]
+
+
+def _created(engine: Engine, key: str, runs: tuple[NewRun, ...]) -> list[UUID]:
+    def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+        return ScheduleChange(schedule=known, runs=runs)
+
+    change = _change(engine, key, decide)
+    nudge(engine, change)
+    return [] if change is None else [run.id for run in change.runs]
+
+
+def _times(engine: Engine, schedule: Schedule, start: datetime, end: datetime) -> list[datetime]:
+    if end > engine.store.now():
+        raise InvalidOption(f"a backfill ends in the past, got the end {end.isoformat()}")
+    if start >= end:
+        raise InvalidOption(
+            f"expected a backfill to start before it ends, got: {start.isoformat()} and "
+            f"{end.isoformat()}"
+        )
+    found = schedule_rules.instants(rule_of(schedule), start.astimezone(UTC) - _MOMENT)
+    times = []
+    for each in takewhile(lambda each: each < end, found):
+        times.append(each)
+        if len(times) > BACKFILL_LIMIT:
+            raise InvalidOption(
+                f"schedule {schedule.key!r} has over {BACKFILL_LIMIT:,} nominal times between "
+                f"{start.isoformat()} and {end.isoformat()}: backfill a part of that"
+            )
+    return times
+
+
+def _change(engine: Engine, key: str, decide: Decide) -> ScheduleChange | None:
+    """Change a schedule that exists. Raises :exc:`ScheduleNotFound`."""
+    change = engine.store.schedules.change(key, decide)
+    if change is None:
+        schedule_control.get(engine, key)
+    return change
+
+
+def _info(schedule: Schedule, now: datetime, many: int) -> ScheduleInfo:
+    state = "active" if schedule.paused_at is None else "paused"
+    following: tuple[datetime, ...] = ()
+    if schedule.paused_at is None:
+        begin = schedule.next_at or now
+        try:
+            later = schedule_rules.upcoming(rule_of(schedule), begin, many)
+        except TriggerError:  # a row that was written by hand
+            state = "invalid"
+        else:
+            first = () if schedule.next_at is None else (schedule.next_at,)
+            following = (*first, *later)[:many]
+    cron, every = f"{schedule.cron} {schedule.timezone}", f"every {schedule.every}"
+    return ScheduleInfo(
+        key=schedule.key,
+        task=schedule.task,
+        rule=cron if schedule.cron else every,
+        overlap=schedule.overlap.value,
+        declared=schedule.declared,
+        state=state,
+        last_at=schedule.last_at,
+        upcoming=following,
+    )
 
 
 def _step(name: str, call: Callable[[], object]) -> Any:

@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from trigger_celery.body.runtime import Verbs, uninstall
 from trigger_celery.client.installed import install_engine
 from trigger_celery.config import Config
 from trigger_celery.declare.definition import Registry, TaskDefinition, define
@@ -85,7 +84,7 @@ class Harness:
         )
         self.alarm = ManualAlarm(self.clock)
         self.engine.alarm = self.alarm
-        self._before: Verbs | None = None
+        self._before: Engine | None = None
 
     def __enter__(self) -> Self:
         """Become the engine of the process."""
@@ -99,7 +98,7 @@ class Harness:
         traceback: TracebackType | None,
     ) -> None:
         """Put back the engine that was there before."""
-        uninstall(self._before)
+        install_engine(self._before)
 
     def task(self, fn: Callable[..., Any], **options: Any) -> TaskDefinition:
         """Declare a task for this harness alone; ``options`` as for ``durable_task``.

@@ -12,9 +12,9 @@ from django.db.models import Count, Max, Min
 
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.management.asking import confirm
-from trigger_celery_django.management.choosing import add_filters, chosen, has_filter
-from trigger_celery_django.management.printing import as_json, cell, count
+from trigger_celery_django.management.confirmation import confirm
+from trigger_celery_django.management.filters import add_filters, chosen, has_filter
+from trigger_celery_django.management.output import as_json, cell, count
 from trigger_celery_django.models import Run
 from trigger_celery_django.querysets import RunQuerySet
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
-from trigger_celery.body.queue_info import QueueInfo
-from trigger_celery.declare.limits import ARGUMENTS, RateLimit
+from trigger_celery import RateLimit
+from trigger_celery.client.queues import LIMITS, QueueInfo
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.records import Holder, Limits, Rate
-from trigger_celery_django.management.printing import length
+from trigger_celery_django.management.output import length
 
 COLUMNS = (
     "name",
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 HOLDER_COLUMNS = ("id", "queue", "task", "key", "worker", "since")
 NO_LIMIT = "none"
-SHOWN = dict(zip(ARGUMENTS.values(), ("limit", "key_limit", "rate", "key_rate"), strict=True))
+SHOWN = dict(zip(LIMITS.values(), ("limit", "key_limit", "rate", "key_rate"), strict=True))
 """What a table calls the limits, by their names in ``Limits``."""
 
 _UNITS = {"1s": 1, "1m": 60, "1h": 3_600, "1d": 86_400}
@@ -36,7 +36,7 @@ def data(queue: QueueInfo) -> dict[str, object]:
         "name": queue.name,
         "limits": _as_data(queue.limits),
         "declared": _as_data(queue.declared),
-        "overridden": [name for name, own in ARGUMENTS.items() if own in queue.overridden],
+        "overridden": [name for name, own in LIMITS.items() if own in queue.overridden],
         "held": queue.held,
         "waiting": queue.waiting,
         "waiting_since": queue.waiting_since,
@@ -137,7 +137,7 @@ def _text(limit: int | Rate | None) -> str:
 
 def _as_data(limits: Limits) -> dict[str, object]:
     found: dict[str, object] = {}
-    for name, own in ARGUMENTS.items():
+    for name, own in LIMITS.items():
         value = getattr(limits, own)
         if isinstance(value, Rate):
             value = {"interval": value.interval.total_seconds(), "burst": value.burst}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from trigger_celery import Debounce, TriggerOptions
 from trigger_celery.config import suggest
-from trigger_celery.declare.options import Debounce, TriggerOptions
 from trigger_celery.errors import RequestRefused, UnknownOption
 from trigger_celery.values.failures import from_text
 from trigger_celery.vocabulary.records import Run

@@ -12,9 +12,7 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.core import Engine
-from trigger_celery.engine.waking import tokens
+from trigger_celery.client import tokens
 from trigger_celery.errors import (
     CodecError,
     DecodeError,
@@ -58,7 +56,7 @@ def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
     try:
         if not is_secret(token_id, secret):
             raise TokenNotFound("no token has this URL")
-        response = _answer(request, installed_engine(), token_id)
+        response = _answer(request, token_id)
     except TokenNotFound:
         response = _told(request, HTTPStatus.NOT_FOUND, "There is no such token.")
     except StoreUnavailable:
@@ -76,15 +74,15 @@ def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
     return response
 
 
-def _answer(request: HttpRequest, engine: Engine, token_id: UUID) -> HttpResponse:
-    stored = tokens.get_token(engine, token_id)
+def _answer(request: HttpRequest, token_id: UUID) -> HttpResponse:
+    stored = tokens.get_token(token_id)
     if request.method != "POST" or not stored.is_open:
         return _state(request, stored)
     value = _value(request)
     try:
-        tokens.complete_token(engine, token_id, value, by="url")
+        tokens.complete_token(token_id, value, by="url")
     except TokenClosed:
-        return _state(request, tokens.get_token(engine, token_id))
+        return _state(request, tokens.get_token(token_id))
     return _told(request, HTTPStatus.OK, "Thank you. Your answer has been received.")
 
 

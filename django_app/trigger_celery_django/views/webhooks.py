@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from trigger_celery.body.events import send_event
+from trigger_celery import send_event
 from trigger_celery.errors import CodecError, InvalidName, RequestRefused
 from trigger_celery_django.views.reading import answering, body_of, outside_transactions
 from trigger_celery_django.webhooks import Delivery, Source, source_named

@@ -11,16 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from trigger_celery import RetryPolicy, current_run, sleep, step, wait_for_event
+from trigger_celery import RetryPolicy, current_run, fork_run, sleep, step, wait_for_event
 from trigger_celery.body.children import Together
 from trigger_celery.body.steps import primitive
-from trigger_celery.client.child_runs import run_together
-from trigger_celery.client.starting import start_one
+from trigger_celery.client.starting import run_together, start_one
 from trigger_celery.config import Config
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import Debounce, TriggerOptions
 from trigger_celery.engine.execution.fan_out import child_id
-from trigger_celery.engine.runs.copies import fork
 from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.errors import (
     ChildRunFailed,
@@ -701,9 +699,9 @@ def test_a_fork_takes_the_results_of_children_and_starts_none_again(family: Fami
     run_id = family.trigger(family.task(parent, retry=RetryPolicy(max_attempts=1)))
     family.run_until_idle()
     broken[0] = False
-    copy = fork(family.engine, run_id, "~results/0/double")
+    copy = fork_run(run_id, step="~results/0/double")
     assert family.run(copy).copied_from_id == run_id
-    copy_of_all = fork(family.engine, run_id, "last")
+    copy_of_all = fork_run(run_id, step="last")
     family.run_until_idle()
     # One got the wait alone and started children of its own, the other got their results too.
     assert family.result(copy) == [2, str(child_id(copy, "double", 1)), "well"]

@@ -19,7 +19,7 @@ from trigger_celery import (
     step,
     wait_for_token,
 )
-from trigger_celery.body.runtime import installed
+from trigger_celery.client.tokens import get_token
 from trigger_celery.errors import (
     EncodeError,
     InvalidName,
@@ -64,7 +64,7 @@ def test_a_run_waits_for_its_token_and_resumes_with_the_value(harness: Harness) 
     harness.run_until_idle(max_virtual_time=NOW)
     assert harness.result(run_id) == {"approved": True}
     assert harness.waits(run_id) == {"wait_for_token": WaitState.COMPLETED}
-    stored = installed().get_token(token_id)
+    stored = get_token(token_id)
     assert (stored.state, stored.closed_by, stored.run_id) == ("completed", "ann", run_id)
 
 
@@ -229,7 +229,7 @@ def test_a_body_completes_and_cancels_the_tokens_of_others_once(harness: Harness
     run_id = harness.trigger(harness.task(flow))
     harness.run_until_idle(max_virtual_time=NOW)
     assert harness.result(run_id) is True
-    assert installed().get_token(first.id).closed_by == f"bot in run {run_id}, step complete_token"
+    assert get_token(first.id).closed_by == f"bot in run {run_id}, step complete_token"
 
 
 def test_a_second_completion_by_the_same_body_is_one_too_many(harness: Harness) -> None:
@@ -325,7 +325,7 @@ def test_a_payload_that_its_schema_does_not_allow_is_refused_and_the_token_stays
     with pytest.raises(InvalidPayload) as refused:
         complete_token(token, value)
     assert refused.value.path == path
-    assert installed().get_token(token.id).state is TokenState.WAITING
+    assert get_token(token.id).state is TokenState.WAITING
     if schema in (OBJECT, Decision):
         complete_token(token, {"approved": True, "amount": 3})
 
@@ -334,7 +334,7 @@ def test_a_value_that_cannot_be_stored_leaves_the_token_open(harness: Harness) -
     token = create_token()
     with pytest.raises(EncodeError):
         complete_token(token, object())
-    assert installed().get_token(token.id).is_open
+    assert get_token(token.id).is_open
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trigger_celery.body.children import ONE
 from trigger_celery.body.parallel import gather, wait_any
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
-from trigger_celery.client.child_runs import run_together
+from trigger_celery.client.starting import run_together
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import Request
 from trigger_celery.errors import UsageError

@@ -26,9 +26,9 @@ from trigger_celery import (
     step,
     wait_for_event,
 )
+from trigger_celery.client.copies import before
 from trigger_celery.config import Config
 from trigger_celery.declare.options import TriggerOptions
-from trigger_celery.engine.runs.copies import before
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import (

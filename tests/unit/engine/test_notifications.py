@@ -15,6 +15,7 @@ from trigger_celery import (
     RetryPolicy,
     TriggerOptions,
     current_run,
+    rerun,
     send_event,
     step,
     wait_for_event,
@@ -22,7 +23,6 @@ from trigger_celery import (
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.schedule import every
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.copies import rerun
 from trigger_celery.engine.runs.trigger import Request, start, trigger
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.errors import NotInRun
@@ -247,7 +247,7 @@ def test_every_way_to_create_runs_is_told(harness: Harness, recorder: Recorder) 
     trigger(harness.engine, task, (1,), id=batch[0].id)
     assert created() == set(), "it was there already"
     assert created() == set()
-    copy = rerun(harness.engine, batch[0].id)
+    copy = rerun(batch[0].id)
     assert created() == {copy}
     _on_paid(harness)
     harness.send_event("paid", 1)

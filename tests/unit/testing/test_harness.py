@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, cast
 
 import pytest
 
-from trigger_celery.body import runtime
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
+from trigger_celery.client.installed import install_engine, installed_engine
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.errors import RunError, RunFailed, UnknownTask
@@ -146,16 +145,16 @@ def test_results_of_runs_without_one_are_errors(harness: Harness) -> None:
 def test_the_engine_before_is_put_back_also_after_a_failure() -> None:
     def leave(inner: Harness) -> None:
         with inner:
-            assert runtime.installed() is not None
+            assert installed_engine() is not None
             raise KeyError
 
-    before = runtime.install(cast(Any, None))
+    before = install_engine(None)
     try:
         with pytest.raises(KeyError):
             leave(Harness())
-        assert runtime.install(cast(Any, None)) is None
+        assert install_engine(None) is None
     finally:
-        runtime.uninstall(before)
+        install_engine(before)
 
 
 def test_each_harness_has_tasks_of_its_own(harness: Harness) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from trigger_celery.body import runtime
 from trigger_celery.body.context import heartbeat, require_session
-from trigger_celery.body.events import send_event
 from trigger_celery.body.steps import step
 from trigger_celery.body.values import now, random, uuid4
 from trigger_celery.body.waits import sleep
+from trigger_celery.client.events import send_event
+from trigger_celery.client.installed import install_engine
 from trigger_celery.errors import InvalidName, NotInRun, RunFailed, UsageError
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
 from trigger_celery.values import register
@@ -133,12 +133,12 @@ def test_an_event_needs_a_name(harness: Harness, name: Any) -> None:
 
 
 def test_calls_of_plain_code_need_an_engine() -> None:
-    before = runtime.install(cast(Any, None))
+    before = install_engine(None)
     try:
         with pytest.raises(UsageError, match="not set up in this process"):
             send_event("done")
     finally:
-        runtime.uninstall(before)
+        install_engine(before)
     with pytest.raises(NotInRun, match=r"heartbeat\(\)"):
         heartbeat()
 

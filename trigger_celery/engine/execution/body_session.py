@@ -19,6 +19,7 @@ from trigger_celery.engine.execution.step import perform
 from trigger_celery.engine.segment.effects import Io, Routine, drive
 from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.states import WaitState
 
 ENDED = (WaitState.EVENT, WaitState.COMPLETED, WaitState.TIMEOUT)
@@ -41,6 +42,11 @@ class BodySession:
     def in_step(self) -> bool:
         """Whether the calling code is inside a step's body."""
         return self._segment.step_key is not None
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the engine."""
+        return self._segment.engine.codec
 
     def describe(self) -> CurrentRun:
         """Return the run as its body may see it."""

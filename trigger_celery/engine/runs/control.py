@@ -1,18 +1,15 @@
-"""What a person or a supervisor may ask of a run: cancel, retry, recover, pause, reschedule."""
+"""What the engine and its clients ask of a run by its id: get, cancel, retry, recover."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import children
-from trigger_celery.errors import InvalidTime, RunCanceled, RunNotFound
+from trigger_celery.errors import RunCanceled, RunNotFound
 from trigger_celery.values.failures import describe, to_text
-from trigger_celery.vocabulary.checks import duration, instant
 from trigger_celery.vocabulary.records import Run
 
 
@@ -24,8 +21,8 @@ def get(engine: Engine, run_id: UUID) -> Run:
     return run
 
 
-def told(by: str, reason: str) -> dict[str, str]:
-    """Return what the history of a run says of who asked for a change, and why."""
+def record_of(by: str, reason: str) -> dict[str, str]:
+    """Return what a history keeps of a call: its author and the reason."""
     return {name: text for name, text in (("by", by), ("reason", reason)) if text}
 
 
@@ -36,7 +33,7 @@ def cancel(engine: Engine, run_id: UUID, reason: str = "", *, by: str = "") -> b
     Its children that close with it are canceled too.
     """
     error = to_text(describe(RunCanceled(reason or "canceled")))
-    nudge = engine.patient.runs.cancel(run_id, error, told(by, reason))
+    nudge = engine.patient.runs.cancel(run_id, error, record_of(by, reason))
     if nudge is not None:
         engine.dispatcher.nudge([nudge])
         notifications.ended_elsewhere(engine, [nudge])
@@ -50,7 +47,7 @@ def retry(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> No
 
     Raises ``RunNotFound`` or ``IllegalTransition``.
     """
-    engine.dispatcher.nudge([engine.patient.runs.retry(run_id, told(by, reason))])
+    engine.dispatcher.nudge([engine.patient.runs.retry(run_id, record_of(by, reason))])
 
 
 def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
@@ -61,54 +58,3 @@ def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
         notifications.ended_elsewhere(engine, [nudge])
         admission.freed(engine, run_id)
     return nudge is not None
-
-
-def pause(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> bool:
-    """Keep a run from going on; return False if it was paused already.
-
-    An executing run learns of it when its lease is renewed, at the latest after a third of
-    ``heartbeat_timeout``, and is handed back at its next boundary. Its waits may end
-    meanwhile, and its ``max_duration`` goes on counting.
-
-    Raises ``RunNotFound``, or ``IllegalTransition`` if it has ended.
-    """
-    return engine.patient.managing.pause(run_id, told(by, reason))
-
-
-def resume(engine: Engine, run_id: UUID, *, by: str = "", reason: str = "") -> bool:
-    """Let a paused run go on; return False if it was not paused, or has ended.
-
-    Raises ``RunNotFound``.
-    """
-    nudge = engine.patient.managing.resume(run_id, told(by, reason))
-    if nudge is not None:
-        engine.dispatcher.nudge([nudge])
-    return nudge is not None
-
-
-def reschedule(
-    engine: Engine,
-    run_id: UUID,
-    delay: timedelta | float | datetime,
-    *,
-    by: str = "",
-    reason: str = "",
-) -> None:
-    """Let a delayed run start so long from now, or at an aware ``datetime`` to come.
-
-    Its time to live counts from the new start. Raises ``RunNotFound``, ``InvalidTime``, or
-    ``IllegalTransition`` if its time has come or it has been started.
-    """
-    verb = partial(engine.patient.managing.reschedule, run_id, told(by, reason))
-    if isinstance(delay, datetime):
-        available_at = instant(delay, "the new start")
-        if available_at <= engine.store.now():
-            raise InvalidTime(
-                f"expected the new start to be a time to come, got: {available_at.isoformat()}"
-            )
-        verb(available_at=available_at)
-        return
-    length = duration(delay, "the new delay")
-    nudge = verb(delay=length)
-    if not length:
-        engine.dispatcher.nudge([nudge])

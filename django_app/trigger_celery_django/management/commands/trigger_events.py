@@ -11,14 +11,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.waking.events import emit
-from trigger_celery.engine.waking.preview import preview_event
+from trigger_celery.client.events import preview_event, store_event
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.foreign import parse
-from trigger_celery.vocabulary.checks import valid_name
-from trigger_celery_django.management.describing import cut
-from trigger_celery_django.management.printing import as_json, count, table
+from trigger_celery_django.management.output import as_json, count, table
+from trigger_celery_django.management.run_rows import cut
 from trigger_celery_django.models import Event
 
 COLUMNS = ("received", "name", "id", "source", "matched", "payload")
@@ -59,21 +56,16 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _send(self, options: dict[str, Any]) -> None:
-        engine, name, source = installed_engine(), options["name"], options["source"]
-        valid_name(name, "an event's name")
-        for field in ("id", "source"):
-            if options[field]:
-                valid_name(options[field], f"an event's {field}")
+        name, source = options["name"], options["source"]
         text = sys.stdin.read() if options["payload"] == "-" else options["payload"]
         payload = parse(text.encode())
         if options["dry_run"]:
-            told = preview_event(engine, name, payload)
-            plan = {"starts": list(told.starts), "wakes": told.wakes}
-            shown = (
-                f"would start {', '.join(told.starts) or 'nothing'}; would end {told.wakes} waits"
-            )
+            found = preview_event(name, payload)
+            plan = {"starts": list(found.starts), "wakes": found.wakes}
+            starts = ", ".join(found.starts) or "nothing"
+            shown = f"would start {starts}; would end {found.wakes} waits"
         else:
-            sent = emit(engine, name, payload, id=options["id"] or None, source=source)
+            sent = store_event(name, payload, id=options["id"] or None, source=source)
             plan = {"id": sent.id, "name": name, "source": source, "stored": sent.stored}
             shown = sent.id
             if not sent.stored:

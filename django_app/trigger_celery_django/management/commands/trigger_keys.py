@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.checks import LONGEST
 from trigger_celery_django.apikeys import PERMISSIONS, create_key, listed_keys, revoke_key
-from trigger_celery_django.management.printing import as_json, cell
+from trigger_celery_django.management.output import as_json, cell
 
 
 class Command(BaseCommand):

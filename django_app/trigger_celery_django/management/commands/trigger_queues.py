@@ -9,18 +9,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.body.managing_queues import UNCHANGED
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.declare.limits import ARGUMENTS
-from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues import control as queue_control
-from trigger_celery.engine.queues.known import known
+from trigger_celery.client import queues
+from trigger_celery.client.queues import LIMITS, UNCHANGED
 from trigger_celery.errors import InvalidOption, TriggerError
 from trigger_celery.vocabulary.records import EVERYTHING
 from trigger_celery_django.management import queue_rows
-from trigger_celery_django.management.asking import confirm, user
-from trigger_celery_django.management.choosing import run_id
-from trigger_celery_django.management.printing import (
+from trigger_celery_django.management.confirmation import confirm, user
+from trigger_celery_django.management.filters import run_id
+from trigger_celery_django.management.output import (
     add_format,
     as_json,
     cell,
@@ -79,15 +75,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; exit with 3 if it failed for some of several queues, with 1 if for all."""
-        engine = installed_engine()
         verb = getattr(self, f"_{options['verb']}")
         try:
-            verb(engine, options)
+            verb(options)
         except TriggerError as error:
             raise CommandError(str(error)) from error
 
-    def _list(self, engine: Engine, options: dict[str, Any]) -> None:
-        found = queue_control.all_of(engine)
+    def _list(self, options: dict[str, Any]) -> None:
+        found = queues.list_queues()
         if not found:
             self.stderr.write("no queues")
         show = queue_rows.row if options["format"] == "table" else queue_rows.data
@@ -95,8 +90,8 @@ class Command(BaseCommand):
         for line in rows_as(options["format"], "queues", rows, queue_rows.COLUMNS, id_key="name"):
             self.stdout.write(line)
 
-    def _show(self, engine: Engine, options: dict[str, Any]) -> None:
-        queue = queue_control.get(engine, options["name"])
+    def _show(self, options: dict[str, Any]) -> None:
+        queue = queues.get_queue(options["name"])
         if options["json"]:
             told = {name: plain(value) for name, value in queue_rows.data(queue).items()}
             self.stdout.write(as_json({"queue": told}))
@@ -106,15 +101,15 @@ class Command(BaseCommand):
             if value not in (None, ""):
                 self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
 
-    def _holders(self, engine: Engine, options: dict[str, Any]) -> None:
-        found = queue_control.holders(engine, options["name"], limit=options["limit"])
+    def _holders(self, options: dict[str, Any]) -> None:
+        found = queues.queue_holders(options["name"], limit=options["limit"])
         if not found:
             self.stderr.write("no run holds a slot")
         rows = [queue_rows.holder(each) for each in found]
         for line in rows_as(options["format"], "holders", rows, queue_rows.HOLDER_COLUMNS):
             self.stdout.write(line)
 
-    def _pause(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _pause(self, options: dict[str, Any]) -> None:
         names = _chosen(options)
         if EVERYTHING in names and not options["dry_run"] and not options["yes"]:
             meant = "no run of the whole deployment is to be started"
@@ -122,62 +117,60 @@ class Command(BaseCommand):
         asked = _asked(options)
 
         def act(name: str) -> str:
-            new = queue_control.pause(engine, name, **asked)
+            new = queues.pause_queue(name, **asked)
             return "paused" if new else "was paused already"
 
-        self._each(engine, names, act, options)
+        self._each(names, act, options)
 
-    def _resume(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _resume(self, options: dict[str, Any]) -> None:
         asked = _asked(options)
 
         def act(name: str) -> str:
-            was = queue_control.resume(engine, name, **asked)
+            was = queues.resume_queue(name, **asked)
             return "resumed" if was else "was not paused"
 
-        self._each(engine, _chosen(options), act, options)
+        self._each(_chosen(options), act, options)
 
-    def _limit(self, engine: Engine, options: dict[str, Any]) -> None:
-        given = {name: options[name] for name in ARGUMENTS if options[name] is not UNCHANGED}
+    def _limit(self, options: dict[str, Any]) -> None:
+        given = {name: options[name] for name in LIMITS}
         try:
-            queue_control.checked_limits(options["name"], given)
+            queues.checked_limits(options["name"], given)
         except InvalidOption as error:
             raise CommandError(str(error), returncode=WRONG_OPTIONS) from error
 
         def act(name: str) -> str:
-            changed = queue_control.limit(engine, name, given)
-            queue = queue_control.get(engine, name)
+            changed = queues.limit_queue(name, **given)
+            queue = queues.get_queue(name)
             told = f"{queue_rows.limits_of(queue)}{'' if changed else ', as before'}"
             return f"{told}; {queue_rows.state(queue)}" if queue.stopped else told
 
-        self._each(engine, [options["name"]], act, options)
+        self._each([options["name"]], act, options)
 
-    def _reset(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _reset(self, options: dict[str, Any]) -> None:
         def act(name: str) -> str:
-            changed = queue_control.reset(engine, name)
-            told = queue_rows.limits_of(queue_control.get(engine, name))
+            changed = queues.reset_queue(name)
+            told = queue_rows.limits_of(queues.get_queue(name))
             return told if changed else f"{told}, as before"
 
-        self._each(engine, options["names"], act, options)
+        self._each(options["names"], act, options)
 
-    def _release(self, engine: Engine, options: dict[str, Any]) -> None:
-        run = queue_control.held_by(engine, run_id(options["run"]))
+    def _release(self, options: dict[str, Any]) -> None:
+        run = queues.slot_holder(run_id(options["run"]))
         self.stderr.write(f"run {run.id} of task {cell(run.task)} is executed by {run.worker}")
         told = "would release"
         if not options["dry_run"]:
             if not options["yes"]:
                 confirm(self, "release", to="take its slot", meant="its worker has died")
-            queue_control.release(engine, run.id, **_asked(options))
+            queues.release_slot(run.id, **_asked(options))
             told = "released"
         self._tell({str(run.id): told}, {}, options)
 
-    def _each(
-        self, engine: Engine, names: Sequence[str], act: Act, options: dict[str, Any]
-    ) -> None:
+    def _each(self, names: Sequence[str], act: Act, options: dict[str, Any]) -> None:
         done: dict[str, str] = {}
         failed: dict[str, str] = {}
         for name in names:
             try:
-                known(engine, name)
+                queues.check_queue(name)
                 done[name] = f"would {options['verb']}" if options["dry_run"] else act(name)
             except TriggerError as error:
                 failed[name] = str(error)

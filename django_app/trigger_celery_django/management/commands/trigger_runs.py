@@ -12,16 +12,14 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
 
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs import copies
+from trigger_celery.client import copies, runs
+from trigger_celery.client.installed import database_time
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
-from trigger_celery_django.management import describing
+from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
-from trigger_celery_django.management.choosing import add_filters, alias, chosen, run_id
-from trigger_celery_django.management.printing import (
+from trigger_celery_django.management.filters import add_filters, alias, chosen, run_id
+from trigger_celery_django.management.output import (
     add_format,
     as_json,
     cell,
@@ -78,10 +76,9 @@ class Command(BaseCommand):
             self.style = no_style()
         self._json = options["format"] in ("json", "jsonl")
         self._by = {"reason": options.get("reason", ""), "by": options.get("by", "")}
-        engine = installed_engine()
         verb = getattr(self, f"_{options['verb']}")
         try:
-            verb(engine, options)
+            verb(options)
         except TriggerError as error:
             raise CommandError(str(error)) from error
         except TypeError as error:
@@ -89,16 +86,16 @@ class Command(BaseCommand):
                 raise
             raise CommandError(str(error)) from error  # arguments that the task does not take
 
-    def _list(self, engine: Engine, options: dict[str, Any]) -> None:
-        runs = chosen(options).defer("input", "output", "canvas", "metadata")
-        rows = [describing.row(run) for run in runs[: options["limit"]]]
+    def _list(self, options: dict[str, Any]) -> None:
+        found = chosen(options).defer("input", "output", "canvas", "metadata")
+        rows = [run_rows.row(run) for run in found[: options["limit"]]]
         if not rows:
             self.stderr.write("no runs")
-        for line in rows_as(options["format"], "runs", rows, describing.COLUMNS):
+        for line in rows_as(options["format"], "runs", rows, run_rows.COLUMNS):
             self.stdout.write(line)
 
-    def _show(self, engine: Engine, options: dict[str, Any]) -> None:
-        shown = describing.details(engine, _found(engine, options), full=options["full"])
+    def _show(self, options: dict[str, Any]) -> None:
+        shown = run_rows.details(run_id(options["id"]), full=options["full"])
         if self._json:
             self.stdout.write(as_json({"run": {k: plain(v) for k, v in shown.items()}}))
             return
@@ -106,15 +103,15 @@ class Command(BaseCommand):
             if value not in (None, "", []):
                 self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
 
-    def _trace(self, engine: Engine, options: dict[str, Any]) -> None:
-        trace = trace_of(_found(engine, options).id, using=alias())
+    def _trace(self, options: dict[str, Any]) -> None:
+        trace = trace_of(_found(options).id, using=alias())
         assert trace is not None, "it was there a moment ago, and runs are not deleted"
         if self._json:
             self.stdout.write(as_json({"trace": as_data(trace)}))
             return
         encoding = getattr(self.stdout, "encoding", None) or "ascii"
         unicode = encoding.lower().replace("-", "").startswith("utf")
-        for line in lines(trace, now=engine.store.now(), paint=self._paint, unicode=unicode):
+        for line in lines(trace, now=database_time(), paint=self._paint, unicode=unicode):
             self.stdout.write(line)
 
     def _paint(self, span: TraceSpan, text: str) -> str:
@@ -123,9 +120,9 @@ class Command(BaseCommand):
             return str(self.style.ERROR(text))
         return str(self.style.SUCCESS(text)) if span.state == "completed" else text
 
-    def _wait(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _wait(self, options: dict[str, Any]) -> None:
         timeout, began, pause = options["timeout"], time.monotonic(), 0.05
-        run = _found(engine, options)
+        run = _found(options)
         try:
             while not run.state.terminal:
                 left = timeout and timeout.total_seconds() - (time.monotonic() - began)
@@ -133,53 +130,53 @@ class Command(BaseCommand):
                     raise CommandError(f"run {run.id} is still {run.state}", returncode=4)
                 pause = min(1.0, pause * 1.5)
                 time.sleep(pause if left is None else min(pause, left))
-                run = run_control.get(engine, run.id)
+                run = runs.stored_run(run.id)
         except KeyboardInterrupt:
             raise CommandError(f"run {run.id} is {run.state}", returncode=130) from None
-        self._show(engine, {**options, "full": False})
+        self._show({**options, "full": False})
         if run.state is not RunState.COMPLETED:
             raise CommandError(f"run {run.id} ended as {run.state}", returncode=3)
 
-    def _cancel(self, engine: Engine, options: dict[str, Any]) -> None:
-        verb = partial(run_control.cancel, engine, **self._by)
+    def _cancel(self, options: dict[str, Any]) -> None:
+        verb = partial(runs.cancel_run, **self._by)
         act = partial(_told, verb, DONE["cancel"])
         Bulk(self, "cancel", options).run(act, states=LIVE)
 
-    def _retry(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _retry(self, options: dict[str, Any]) -> None:
         def act(run_id: UUID) -> str:
-            run_control.retry(engine, run_id, **self._by)
+            runs.retry_run(run_id, **self._by)
             return "queued again"
 
         Bulk(self, "retry", options).run(act, states=list(UNSUCCESSFUL), unasked=UNASKED)
 
-    def _pause(self, engine: Engine, options: dict[str, Any]) -> None:
-        self._each(partial(run_control.pause, engine, **self._by), options)
+    def _pause(self, options: dict[str, Any]) -> None:
+        self._each(partial(runs.pause_run, **self._by), options)
 
-    def _resume(self, engine: Engine, options: dict[str, Any]) -> None:
-        self._each(partial(run_control.resume, engine, **self._by), options)
+    def _resume(self, options: dict[str, Any]) -> None:
+        self._each(partial(runs.resume_run, **self._by), options)
 
     def _each(self, verb: Any, options: dict[str, Any]) -> None:
         named = {**options, **dict.fromkeys(_NO_FILTERS)}
         act = partial(_told, verb, DONE[options["verb"]])
         Bulk(self, options["verb"], named).run(act, states=LIVE)
 
-    def _rerun(self, engine: Engine, options: dict[str, Any]) -> None:
-        old = _found(engine, options).id
-        self._started(copies.rerun(engine, old, **_edits(options), **self._by))
+    def _rerun(self, options: dict[str, Any]) -> None:
+        old = run_id(options["id"])
+        self._started(copies.rerun(old, **_edits(options), **self._by))
 
-    def _fork(self, engine: Engine, options: dict[str, Any]) -> None:
-        old = _found(engine, options).id
-        self._started(copies.fork(engine, old, options["step"], **_edits(options), **self._by))
+    def _fork(self, options: dict[str, Any]) -> None:
+        old, step = run_id(options["id"]), options["step"]
+        self._started(copies.fork_run(old, step=step, **_edits(options), **self._by))
 
     def _started(self, new: UUID) -> None:
         self.stdout.write(as_json({"id": str(new)}) if self._json else str(new))
 
-    def _reschedule(self, engine: Engine, options: dict[str, Any]) -> None:
-        run = _found(engine, options)
-        run_control.reschedule(engine, run.id, options["start"], **self._by)
-        start = run_control.get(engine, run.id).available_at
-        told = {"id": str(run.id), "available_at": plain(start)}
-        self.stdout.write(as_json(told) if self._json else f"{run.id}  starts {start.isoformat()}")
+    def _reschedule(self, options: dict[str, Any]) -> None:
+        moved = run_id(options["id"])
+        runs.reschedule_run(moved, delay=options["start"], **self._by)
+        start = runs.stored_run(moved).available_at
+        answer = {"id": str(moved), "available_at": plain(start)}
+        self.stdout.write(as_json(answer) if self._json else f"{moved}  starts {start.isoformat()}")
 
 
 _NO_FILTERS = ("state", "task", "tag", "since", "dead_letters", "all", "limit", "dry_run", "yes")
@@ -210,8 +207,8 @@ def _edits(options: dict[str, Any]) -> dict[str, Any]:
     return {"args": options["new_args"], "kwargs": options["new_kwargs"]}
 
 
-def _found(engine: Engine, options: dict[str, Any]) -> Any:
-    return run_control.get(engine, run_id(options["id"]))
+def _found(options: dict[str, Any]) -> Any:
+    return runs.stored_run(run_id(options["id"]))
 
 
 def _told(verb: Any, said: tuple[str, str], run_id: UUID) -> str:

@@ -9,14 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.declare.schedule_rules import upcoming, zone
-from trigger_celery.engine.core import Engine
-from trigger_celery.engine.schedules import control as schedule_control
-from trigger_celery.engine.schedules.firing import rule_of
+from trigger_celery.client import schedules
+from trigger_celery.client.schedules import ScheduleInfo
 from trigger_celery.errors import TriggerError
-from trigger_celery.vocabulary.records import Schedule
-from trigger_celery_django.management.printing import as_json, cell, count, table
+from trigger_celery_django.management.output import as_json, cell, count, table
 
 COLUMNS = ("key", "task", "rule", "overlap", "state", "last", "next")
 
@@ -48,17 +44,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; exit with 3 if it failed for some of several schedules."""
-        engine = installed_engine()
         if options["verb"] == "list":
-            self._list(engine, options)
+            self._list(options)
         elif options["verb"] == "backfill":
-            self._backfill(engine, options)
+            self._backfill(options)
         else:
-            self._each(engine, options)
+            self._each(options)
 
-    def _list(self, engine: Engine, options: dict[str, Any]) -> None:
-        now, many = engine.store.now(), options["next"]
-        rows = [_described(each, now, many) for each in engine.store.schedules.all()]
+    def _list(self, options: dict[str, Any]) -> None:
+        rows = [_described(each) for each in schedules.list_schedules(upcoming=options["next"])]
         if options["json"]:
             self.stdout.write(as_json({"schedules": rows}))
             return
@@ -68,12 +62,12 @@ class Command(BaseCommand):
         for line in table(COLUMNS, rows):
             self.stdout.write(line)
 
-    def _each(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _each(self, options: dict[str, Any]) -> None:
         verb = VERBS[options["verb"]]
         done, failed = {}, {}
         for key in options["keys"]:
             try:
-                done[key] = verb(engine, key)
+                done[key] = verb(key)
             except TriggerError as error:
                 failed[key] = str(error)
         if options["json"]:
@@ -87,12 +81,12 @@ class Command(BaseCommand):
                 returncode=3 if done else 1,
             )
 
-    def _backfill(self, engine: Engine, options: dict[str, Any]) -> None:
+    def _backfill(self, options: dict[str, Any]) -> None:
         key, dry_run = options["key"], options["dry_run"]
         try:
-            local = zone(schedule_control.get(engine, key).timezone)
+            local = schedules.schedule_zone(key)
             start, end = (_moment(options[name], local) for name in ("start", "end"))
-            found = schedule_control.backfill(engine, key, start, end, dry_run=dry_run)
+            found = schedules.backfill(key, start, end, dry_run=dry_run)
         except TriggerError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -105,45 +99,32 @@ class Command(BaseCommand):
         self.stderr.write(f"{len(found)} runs of {key} {told}")
 
 
-def _pause(engine: Engine, key: str) -> str:
-    return "paused" if schedule_control.pause(engine, key) else "was paused already"
+def _pause(key: str) -> str:
+    return "paused" if schedules.pause_schedule(key) else "was paused already"
 
 
-def _resume(engine: Engine, key: str) -> str:
-    return "resumed" if schedule_control.resume(engine, key) else "was not paused"
+def _resume(key: str) -> str:
+    return "resumed" if schedules.resume_schedule(key) else "was not paused"
 
 
-def _run(engine: Engine, key: str) -> str:
-    return str(schedule_control.run_now(engine, key))
+def _run(key: str) -> str:
+    return str(schedules.run_schedule(key))
 
 
-VERBS: dict[str, Callable[[Engine, str], str]] = {"pause": _pause, "resume": _resume, "run": _run}
+VERBS: dict[str, Callable[[str], str]] = {"pause": _pause, "resume": _resume, "run": _run}
 
 
-def _described(schedule: Schedule, now: datetime, many: int) -> dict[str, Any]:
+def _described(schedule: ScheduleInfo) -> dict[str, Any]:
     """Return what is shown of a schedule; times in JSON's form, in UTC."""
-    state = "active" if schedule.paused_at is None else "paused"
-    begin = schedule.next_at or now
-    following: list[datetime] = []
-    if schedule.paused_at is None:
-        try:
-            later = upcoming(rule_of(schedule), begin, many)
-        except TriggerError:  # a row that was written by hand
-            state = "invalid"
-        else:
-            given = () if schedule.next_at is None else (schedule.next_at,)
-            following = [*given, *later][:many]
     return {
         "key": schedule.key,
         "task": schedule.task,
-        "rule": f"{schedule.cron} {schedule.timezone}"
-        if schedule.cron
-        else f"every {schedule.every}",
-        "overlap": schedule.overlap.value,
+        "rule": schedule.rule,
+        "overlap": schedule.overlap,
         "declared": schedule.declared,
-        "state": state,
+        "state": schedule.state,
         "last": None if schedule.last_at is None else schedule.last_at.astimezone(UTC).isoformat(),
-        "next": [each.astimezone(UTC).isoformat() for each in following],
+        "next": [each.astimezone(UTC).isoformat() for each in schedule.upcoming],
     }
 
 

@@ -10,13 +10,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.client.handles import RunHandle, wait_for_end
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.client.starting import find_task
-from trigger_celery.client.triggering import ConfiguredTask
-from trigger_celery.declare.options import Debounce, TriggerOptions
-from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.segment.outcome import stored_error
+from trigger_celery import Debounce, RunHandle, TriggerOptions
+from trigger_celery.client.handles import error_of, wait_for_end
+from trigger_celery.client.runs import stored_run
+from trigger_celery.client.starting import task_named
 from trigger_celery.errors import DecodeError, TriggerError
 from trigger_celery.values.failures import from_text
 from trigger_celery.values.foreign import parse
@@ -81,12 +78,9 @@ class Command(BaseCommand):
             raise CommandError("--timeout is how long --wait waits: give both")
         positional = _parsed("--args", options["task_args"], list, "list")
         keywords = _parsed("--kwargs", options["task_kwargs"], dict, "object")
-        engine = installed_engine()
         try:
             limit = None if options["timeout"] is None else duration(options["timeout"], "timeout")
-            task: ConfiguredTask[..., Any] = ConfiguredTask(
-                find_task(engine, options["name"]), _trigger_options(options)
-            )
+            task = task_named(options["name"], _trigger_options(options))
             handle = task.trigger(*positional, **keywords)
         except (TriggerError, TypeError) as error:
             raise CommandError(str(error)) from error
@@ -94,7 +88,7 @@ class Command(BaseCommand):
             if options["wait"]:
                 self._wait(handle, limit, as_json=options["json"])
             elif options["json"]:
-                self._print(handle, run_control.get(engine, handle.id))
+                self._print(handle, stored_run(handle.id))
             else:
                 self.stdout.write(str(handle.id))
         except TriggerError as error:  # the run is there: "refused" would be wrong
@@ -104,7 +98,7 @@ class Command(BaseCommand):
         """Print what the run returned; leave with an exit code if it did not succeed."""
         self.stderr.write(f"waiting for the end of run {handle.id}")
         try:
-            run = wait_for_end(installed_engine(), handle.id, limit)
+            run = wait_for_end(handle.id, limit)
         except KeyboardInterrupt:
             self.stderr.write(f"interrupted; run {handle.id} goes on")
             sys.exit(INTERRUPTED)
@@ -113,7 +107,7 @@ class Command(BaseCommand):
         elif run.output is not None:
             self.stdout.write(run.output)
         if run.state is not RunState.COMPLETED:
-            self.stderr.write(f"run {run.id} is {run.state}: {visible(str(stored_error(run)))}")
+            self.stderr.write(f"run {run.id} is {run.state}: {visible(str(error_of(run)))}")
             sys.exit(FAILED)
 
     def _print(self, handle: RunHandle[Any], run: Run) -> None:

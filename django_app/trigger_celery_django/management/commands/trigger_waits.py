@@ -9,15 +9,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.core import Engine
-from trigger_celery.engine.waking import open_waits
+from trigger_celery.client import waits
 from trigger_celery.errors import DecodeError, TriggerError
 from trigger_celery.values.foreign import parse
 from trigger_celery.vocabulary.records import LOOKED_FOR, OpenWait, StepKind
-from trigger_celery_django.management.asking import user
-from trigger_celery_django.management.choosing import run_id
-from trigger_celery_django.management.printing import (
+from trigger_celery_django.management.confirmation import user
+from trigger_celery_django.management.filters import run_id
+from trigger_celery_django.management.output import (
     add_format,
     as_json,
     cell,
@@ -29,7 +27,7 @@ from trigger_celery_django.management.printing import (
 KINDS = sorted(str(kind) for kind in LOOKED_FOR | {StepKind.SLEEP, StepKind.RETRY})
 COLUMNS = ("id", "run", "task", "kind", "key", "name", "due_at")
 
-Act = Callable[[Engine, OpenWait, str], str]
+Act = Callable[[OpenWait, str], str]
 
 
 class Command(BaseCommand):
@@ -62,15 +60,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; exit with 3 if it failed for some of several waits, with 1 if for all."""
-        engine = installed_engine()
         if options["verb"] == "list":
-            self._list(engine, options)
+            self._list(options)
         else:
-            self._each(engine, options)
+            self._each(options)
 
-    def _list(self, engine: Engine, options: Mapping[str, Any]) -> None:
-        found = open_waits.open_waits(
-            engine,
+    def _list(self, options: Mapping[str, Any]) -> None:
+        found = waits.open_waits(
             run_id=run_id(options["run"]) if options["run"] else None,
             kind=options["kind"],
             after=options["after"],
@@ -80,16 +76,15 @@ class Command(BaseCommand):
         for line in rows_as(options["format"], "waits", rows, COLUMNS):
             self.stdout.write(line)
 
-    def _each(self, engine: Engine, options: Mapping[str, Any]) -> None:
+    def _each(self, options: Mapping[str, Any]) -> None:
         act, by = ACTS[options["verb"]](options), user()
         done: dict[str, str] = {}
         failed: dict[str, str] = {}
         for wait_id in options["ids"]:
             try:
-                wait = open_waits.open_wait(engine, wait_id)
-                open_waits.check_verb(wait, options["verb"])
+                wait = waits.checked_wait(wait_id, options["verb"])
                 would = f"would {options['verb']} {wait.kind} {wait.key!r} of run {wait.run_id}"
-                done[str(wait_id)] = would if options["dry_run"] else act(engine, wait, by)
+                done[str(wait_id)] = would if options["dry_run"] else act(wait, by)
             except TriggerError as error:
                 failed[str(wait_id)] = str(error)
         if options["json"]:
@@ -104,24 +99,24 @@ class Command(BaseCommand):
 
 
 def _complete(options: Mapping[str, Any]) -> Act:
-    def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        open_waits.complete_wait(engine, wait.id, options["value"], by=by)
+    def act(wait: OpenWait, by: str) -> str:
+        waits.complete_wait(wait.id, options["value"], by=by)
         return "completed"
 
     return act
 
 
 def _skip(options: Mapping[str, Any]) -> Act:
-    def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        open_waits.skip_wait(engine, wait.id, by=by)
+    def act(wait: OpenWait, by: str) -> str:
+        waits.skip_wait(wait.id, by=by)
         return "skipped"
 
     return act
 
 
 def _extend(options: Mapping[str, Any]) -> Act:
-    def act(engine: Engine, wait: OpenWait, by: str) -> str:
-        later = open_waits.extend_wait(engine, wait.id, options["by"], by=by)
+    def act(wait: OpenWait, by: str) -> str:
+        later = waits.extend_wait(wait.id, options["by"], by=by)
         return f"waits until {cell(later.due_at)} UTC"
 
     return act

@@ -11,10 +11,10 @@ import pytest
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_run, current_session
-from trigger_celery.body.events import send_event
 from trigger_celery.body.steps import step
 from trigger_celery.body.values import now
 from trigger_celery.body.waits import sleep, wait_for_event
+from trigger_celery.client.events import send_event
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import NotInRun, UsageError

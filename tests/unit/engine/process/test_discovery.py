@@ -10,17 +10,17 @@ from datetime import timedelta
 
 import pytest
 
+from trigger_celery import rerun
 from trigger_celery.body.context import current_session
-from trigger_celery.body.events import send_event
 from trigger_celery.body.waits import Event
+from trigger_celery.client.events import send_event
 from trigger_celery.client.schedules import create_schedule, delete_schedule, run_schedule
-from trigger_celery.client.triggering import trigger
+from trigger_celery.client.starting import trigger
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.declare.queue import Queue, queues
 from trigger_celery.declare.schedule import every
 from trigger_celery.engine.process import discovery
 from trigger_celery.engine.process.discovery import Discovery
-from trigger_celery.engine.runs.copies import rerun
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.errors import InvalidSchedule, UnknownTask
 from trigger_celery.testing import Harness
@@ -146,10 +146,10 @@ def test_another_input_is_checked_by_the_signature_of_a_task_that_was_not_import
     by_event(harness)
     harness.engine.tasks.remove("late")
     harness.engine.discovery = Discovery()
-    copy = rerun(harness.engine, only_run(harness).id, args=[None])
+    copy = rerun(only_run(harness).id, args=[None])
     assert harness.run(copy).queue == "late-queue"
     with pytest.raises(TypeError):
-        rerun(harness.engine, copy, args=[1, 2, 3])
+        rerun(copy, args=[1, 2, 3])
 
 
 def test_schedules_of_a_task_that_was_not_imported_are_made_and_kept(

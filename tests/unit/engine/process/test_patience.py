@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +19,6 @@ from trigger_celery.config import Config
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.process.patience import NOUNS, patient, persist
-from trigger_celery.engine.runs import control
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import PayloadTooLarge, StoreUnavailable
@@ -85,15 +86,15 @@ def test_other_errors_are_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("verb", "call"),
     [
-        ("runs.cancel", control.cancel),
-        ("runs.retry", control.retry),
-        ("managing.pause", control.pause),
-        ("managing.resume", control.resume),
-        ("managing.reschedule", lambda engine, run_id: control.reschedule(engine, run_id, 9)),
+        ("runs.cancel", trigger_celery.cancel_run),
+        ("runs.retry", trigger_celery.retry_run),
+        ("managing.pause", trigger_celery.pause_run),
+        ("managing.resume", trigger_celery.resume_run),
+        ("managing.reschedule", partial(trigger_celery.reschedule_run, delay=9)),
     ],
 )
 def test_what_a_person_asks_of_a_run_survives_a_hiccup_of_the_database(
-    verb: str, call: Callable[[Any, Any], object]
+    verb: str, call: Callable[[UUID], object]
 ) -> None:
     with Harness() as harness:
         if verb == "runs.retry":
@@ -103,10 +104,10 @@ def test_what_a_person_asks_of_a_run_survives_a_hiccup_of_the_database(
             later = TriggerOptions(delay=timedelta(minutes=1))
             run_id = trigger(harness.engine, harness.task(task), options=later)
         if verb == "managing.resume":
-            control.pause(harness.engine, run_id)
+            trigger_celery.pause_run(run_id)
         store = FaultStore(harness.memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
         harness.engine.store = store
-        call(harness.engine, run_id)
+        call(run_id)
         assert [name for _, name in store.calls[:3]] == [verb] * 3
 
 

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import pytest
 
+from trigger_celery import rerun
 from trigger_celery.body.children import Together
 from trigger_celery.body.steps import primitive, step
 from trigger_celery.body.waits import Event, sleep
-from trigger_celery.client.child_runs import run_together
+from trigger_celery.client.starting import run_together
 from trigger_celery.config import Config
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.limits import RateLimit
@@ -25,7 +26,6 @@ from trigger_celery.declare.queue import Queue, queues
 from trigger_celery.declare.schedule import every
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.control import recover
-from trigger_celery.engine.runs.copies import rerun
 from trigger_celery.engine.runs.trigger import Request, start, trigger
 from trigger_celery.engine.segment.outcome import NOT_CLAIMED, Finished, Left
 from trigger_celery.engine.upkeep.declarations import sync_declared
@@ -342,7 +342,7 @@ def test_a_batch_asks_each_line_once(harness: Harness) -> None:
 def test_a_rerun_stands_in_line_too(harness: Harness) -> None:
     task = limited(harness, concurrency_limit=1)
     first = harness.trigger(task)
-    again = rerun(harness.engine, first)
+    again = rerun(first)
     assert nudged(harness) == [first]
     work(harness)
     harness.execute(first)

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from trigger_celery.body.events import send_event
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import Event, wait_for_event
+from trigger_celery.client.events import send_event
 from trigger_celery.engine.waking import matching
 from trigger_celery.engine.waking import subscriptions as subscribing
 from trigger_celery.engine.waking.matching import match_event

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from trigger_celery.body.run_info import RunInfo
-from trigger_celery.client.run_info import AS_STORED, info
-from trigger_celery.engine.core import Engine
+from trigger_celery.client.runs import AS_STORED, RunInfo, get_run, stored_run
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.failures import Failure, from_text
-from trigger_celery.vocabulary.records import Run as RunRecord
 from trigger_celery.vocabulary.records import in_line_of
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
@@ -42,15 +40,16 @@ def state_of(state: str, *, paused: bool) -> str:
     return f"{state}, paused" if paused and not RunState(state).terminal else str(state)
 
 
-def details(engine: Engine, run: RunRecord, *, full: bool) -> dict[str, object]:
+def details(run_id: UUID, *, full: bool) -> dict[str, object]:
     """Return every field of a run, its values as text and cut unless ``full``."""
+    run = stored_run(run_id)
     shown: dict[str, object] = {name: getattr(run, name) for name in _FIELDS}
     limit = None if full else SHORT
     shown["state"] = state_of(run.state, paused=run.paused_at is not None)
     shown["in_line_of"] = in_line_of(run)
     shown["tags"] = list(run.tags)
     try:
-        decoded: Mapping[str, Any] = _values(info(engine, run))
+        decoded: Mapping[str, Any] = _values(get_run(run_id))
     except TriggerError as error:  # written by code that this process does not have
         decoded = {"input": run.input, "output": run.output, "unreadable": str(error)}
     shown |= {

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
+from trigger_celery.client.access import permitted
+from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues.admission import announce
@@ -18,48 +20,49 @@ from trigger_celery.vocabulary.records import NewRun, Place, Run
 
 
 def rerun(
-    engine: Engine,
-    run_id: UUID,
+    run_id: UUID | str,
     *,
     args: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
-    by: str = "",
     reason: str = "",
+    by: str = "",
 ) -> UUID:
-    """Create a run like another one, in the caller's transaction, and return its id.
+    """Create a run like another one, from the start, and return its id.
 
-    ``args`` and ``kwargs`` stand in for those of the old run. Tags, metadata, queue, priority,
-    limits and where its messages go are kept; its idempotency key, delay, time to live,
-    parent and callbacks are not.
+    It is created in the caller's transaction. ``args`` and ``kwargs`` stand in for those of
+    the old run, which may be in any state. Tags, metadata, queue, priority, limits and where
+    its messages go are kept; its idempotency key, delay, time to live, parent and callbacks
+    are not.
 
     Raises ``RunNotFound``, and for another input ``UnknownTask``, ``TypeError`` and the
     codec's errors, before anything is written.
     """
-    source = run_control.get(engine, run_id)
-    new = _like(engine, source, args, kwargs, {"kind": "rerun", **run_control.told(by, reason)})
-    return _create(engine, source, new, None)
+    permit = permitted("rerun", run_id := as_run_id(run_id), by=by, reason=reason)
+    source = run_control.get(permit.engine, run_id)
+    new = _like(permit.engine, source, args, kwargs, {"kind": "rerun", **permit.record})
+    return _create(permit.engine, source, new, None)
 
 
-def fork(
-    engine: Engine,
-    run_id: UUID,
-    step: str,
+def fork_run(
+    run_id: UUID | str,
     *,
+    step: str,
     args: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
-    by: str = "",
     reason: str = "",
+    by: str = "",
 ) -> UUID:
     """Create a run that goes on at ``step`` of another one, and return its id.
 
-    It gets what was over before that step, or wait, first began: its replay takes the stored
-    outcomes and runs nothing of it again. All else is as for :func:`rerun`.
-
-    Raises :exc:`StepNotFound` with the closest keys, and what :func:`rerun` raises.
+    It has the outcomes of what was over before that step, or wait, first began, and runs
+    nothing of it again. All else is as for :func:`rerun`. Raises ``StepNotFound`` with the
+    closest keys, and what :func:`rerun` raises.
     """
+    permit = permitted("fork_run", run_id := as_run_id(run_id), by=by, reason=reason)
+    engine = permit.engine
     source = run_control.get(engine, run_id)
     keys = before(engine.store.managing.places(run_id), step, run_id)
-    origin = {"kind": "fork", "step": step, **run_control.told(by, reason)}
+    origin = {"kind": "fork", "step": step, **permit.record}
     return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
 
 

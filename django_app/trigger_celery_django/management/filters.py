@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import router
 
-from trigger_celery.body.managing_runs import as_run_id
+from trigger_celery.client.runs import as_run_id
 from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.management.printing import length
+from trigger_celery_django.management.output import length
 from trigger_celery_django.models import DeadLetter, Run, RunTag
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common.times import DatabaseNow

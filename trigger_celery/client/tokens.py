@@ -11,9 +11,11 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
-from trigger_celery.body.runtime import installed
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.body.waits import MISSING, session_for
+from trigger_celery.client.access import permitted
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import InvalidOption, WaitTimeout
 from trigger_celery.values import register
 from trigger_celery.values.schemas import schema_text
@@ -40,7 +42,7 @@ class Token:
     @property
     def url(self) -> str:
         """The URL that completes the token: whoever has it may do so, once."""
-        return installed().token_url(self.id)
+        return installed_engine().token_url(self.id)
 
 
 @primitive
@@ -64,11 +66,11 @@ def create_token(
     """
     length = None if timeout is None else duration(timeout, "a token's timeout")
     names, text = _tags(tags), schema_text(schema)
-    verbs, session = installed(), current_session()
+    session = current_session()
 
     def create(id: UUID, run_id: UUID | None = None) -> Token:
         new = NewToken(id=id, timeout=length, schema=text, tags=names, run_id=run_id)
-        stored = verbs.create_token(new)
+        stored = tokens.create_token(permitted("create_token").engine, new)
         return Token(id=stored.id, expires_at=stored.expires_at)
 
     if session is None:
@@ -124,7 +126,7 @@ def wait_for_token(
 
 @primitive
 def complete_token(token: Token | UUID | str, value: object = None, *, by: str = "") -> Any:
-    """Complete a token in the caller's transaction: who waits for it resumes with ``value``.
+    """Complete a token in the caller's transaction: runs that wait for it get ``value``.
 
     The first completion wins. ``by`` names who completes it, for the record. In a task's body
     the call is a step; await it in an ``async def`` body.
@@ -132,31 +134,44 @@ def complete_token(token: Token | UUID | str, value: object = None, *, by: str =
     Raises ``TokenNotFound``, ``TokenClosed``, ``InvalidPayload`` for what its schema does not
     allow, ``EncodeError`` and ``PayloadTooLarge``; then nothing has happened.
     """
-    token_id, verbs, session = id_of(token), installed(), current_session()
+    token_id, session = id_of(token), current_session()
+    permit = permitted("complete_token", token_id, by=by)
     if session is None or session.in_step:
-        return verbs.complete_token(token_id, value, by=by)
+        return tokens.complete_token(permit.engine, token_id, value, by=permit.by)
 
     def complete() -> None:
-        verbs.complete_token(token_id, value, by=_in_step(session, by), repeatable=True)
+        by = _in_step(session, permit.by)
+        tokens.complete_token(permit.engine, token_id, value, by=by, repeatable=True)
 
     return _step(session, "complete_token", complete, sys._getframe(1))
 
 
 @primitive
 def cancel_token(token: Token | UUID | str, *, by: str = "") -> Any:
-    """Cancel a token in the caller's transaction: who waits for it gets a timeout at once.
+    """Cancel a token in the caller's transaction: runs that wait for it time out at once.
 
     Returns False if it was closed before or its time was over. Raises ``TokenNotFound``. In a
     task's body the call is a step; await it in an ``async def`` body.
     """
-    token_id, verbs, session = id_of(token), installed(), current_session()
+    token_id, session = id_of(token), current_session()
+    permit = permitted("cancel_token", token_id, by=by)
     if session is None or session.in_step:
-        return verbs.cancel_token(token_id, by=by)
+        return tokens.cancel_token(permit.engine, token_id, by=permit.by)
 
     def cancel() -> bool:
-        return verbs.cancel_token(token_id, by=_in_step(session, by), repeatable=True)
+        by = _in_step(session, permit.by)
+        return tokens.cancel_token(permit.engine, token_id, by=by, repeatable=True)
 
     return _step(session, "cancel_token", cancel, sys._getframe(1))
+
+
+def get_token(token: Token | UUID | str) -> StoredToken:
+    """Return a token as it is stored: its state, its value, and when it ends.
+
+    Raises ``TokenNotFound``.
+    """
+    token_id = id_of(token)
+    return tokens.get_token(permitted("get_token", token_id).engine, token_id)
 
 
 def id_of(token: object) -> UUID:
@@ -182,8 +197,8 @@ def _step(
 def _in_step(session: Session, by: str) -> str:
     """Name the step that closes a token: a crash before its checkpoint repeats it, no other."""
     run = session.describe()
-    who = f"run {run.id}, step {run.step_key}"
-    return f"{by[:100]} in {who}" if by else who
+    step = f"run {run.id}, step {run.step_key}"
+    return f"{by[:100]} in {step}" if by else step
 
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -198,7 +213,7 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 def _placed(
     wait: NewWait, token_id: UUID, own: timedelta | None, key: str, position: int
 ) -> NewWait:
-    until = _end(installed().get_token(token_id), own)
+    until = _end(tokens.get_token(installed_engine(), token_id), own)
     return replace(wait, key=key, position=position, until=until)
 
 

@@ -1,0 +1,109 @@
+"""Who calls a verb: what that caller may do, and what the record keeps of the call.
+
+Every verb of this package begins with :func:`permitted`. Plain code may do everything; HTTP
+and the admin call verbs inside ``with acting(by=..., authorize=...)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
+
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs.control import record_of
+from trigger_celery.errors import InvalidOption
+from trigger_celery.vocabulary.checks import valid_name
+
+REASON_LENGTH = 1_000
+"""How many characters a ``reason`` may have."""
+
+
+class Authorize(Protocol):
+    """Decides whether a caller may do something."""
+
+    def __call__(self, verb: str, subject: object, by: str) -> None:
+        """Raise what the caller gets if ``by`` may not do ``verb`` to ``subject``.
+
+        ``verb`` is the name of the function in ``trigger_celery``, as ``"cancel_run"``;
+        ``subject`` is what identifies its object: the id of a run, token or wait, the name of
+        a task, event or queue, the key of a schedule; None for a list.
+        """
+
+
+def allow(verb: str, subject: object, by: str) -> None:
+    """Allow everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """On whose behalf verbs are called; ``via`` names the way in (``"api"``), "" is plain code.
+
+    ``by`` goes into the record of verbs that are called without a ``by`` of their own.
+    """
+
+    by: str = ""
+    via: str = ""
+    authorize: Authorize = allow
+
+
+PLAIN_CODE = Caller()
+
+_caller: ContextVar[Caller] = ContextVar("trigger_celery_caller", default=PLAIN_CODE)
+
+
+@contextmanager
+def acting(caller: Caller) -> Iterator[None]:
+    """Let the verbs that are called inside be those of ``caller``."""
+    before = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What a permitted call works with: the engine, who calls (``by``), and why (``reason``)."""
+
+    engine: Engine
+    by: str
+    reason: str
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What a history keeps of the call."""
+        return record_of(self.by, self.reason)
+
+
+def permitted(verb: str, subject: object = None, *, by: str = "", reason: str = "") -> Permit:
+    """Return what a call of ``verb`` works with, once it is known to be allowed.
+
+    Raises ``InvalidName`` for a ``by`` of more than 200 printable characters,
+    :exc:`InvalidOption` for a ``reason`` that is not one line of up to 1,000 characters, and
+    what the caller's :class:`Authorize` raises.
+    """
+    if by:
+        valid_name(by, f"the by of {verb}()")
+    if reason != "":
+        _check_reason(verb, reason)
+    caller = check_permission(verb, subject, by=by)
+    return Permit(engine=installed_engine(), by=by or caller.by, reason=reason)
+
+
+def check_permission(verb: str, subject: object, *, by: str = "") -> Caller:
+    """Return the caller if it may do ``verb``; for what is given an engine."""
+    caller = _caller.get()
+    caller.authorize(verb, subject, by or caller.by)
+    return caller
+
+
+def _check_reason(verb: str, reason: object) -> None:
+    if not isinstance(reason, str) or len(reason) > REASON_LENGTH or not reason.isprintable():
+        raise InvalidOption(
+            f"expected the reason given to {verb}() to be one line of at most "
+            f"{REASON_LENGTH:,} characters, got: {reason!r}"
+        )

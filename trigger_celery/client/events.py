@@ -1,0 +1,78 @@
+"""Events: send one, or see what one would do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+from uuid import uuid5
+
+from trigger_celery.body.context import StepCall, current_session
+from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.client.access import permitted
+from trigger_celery.engine.waking import preview
+from trigger_celery.engine.waking.events import Emitted, emit
+from trigger_celery.engine.waking.preview import Preview
+from trigger_celery.vocabulary.checks import valid_name
+from trigger_celery.vocabulary.records import StepKind
+
+
+@primitive
+def send_event(
+    name: str, payload: object = None, *, id: str | None = None, source: str = ""
+) -> Any:
+    """Store an event, wake the runs that wait for it and start those of ``on_event`` tasks.
+
+    Returns its id. It is stored in the caller's transaction and appears, or vanishes, with
+    it. ``id`` makes it unique: a second event with this id from this ``source`` ("" is this
+    application) is not stored and does nothing. In a task's body the call is a step with an
+    id of its own, so a crash sends nothing twice.
+
+    Raises :exc:`InvalidName`, ``EncodeError``, ``PayloadTooLarge``.
+    """
+    session = current_session()
+    if session is None or session.in_step:
+        return store_event(name, payload, id=id, source=source).id
+    _check_names(name, id, source)  # a mistake of the body is no failure of a step
+
+    def send() -> str:
+        run = session.describe()
+        own = id or str(uuid5(run.id, run.idempotency_key))
+        return store_event(name, payload, id=own, source=source).id
+
+    return session.step(
+        StepCall(
+            name=f"send {name}",
+            kind=StepKind.SEND,
+            fn=send,
+            kwargs={},
+            source=line_of(sys._getframe(1)),
+        )
+    )
+
+
+def store_event(
+    name: str, payload: object = None, *, id: str | None = None, source: str = ""
+) -> Emitted:
+    """Do what :func:`send_event` does in plain code; return also whether the event is new."""
+    engine = permitted("send_event", name).engine
+    _check_names(name, id, source)
+    return emit(engine, name, payload, id=id, source=source)
+
+
+def preview_event(name: str, payload: object = None) -> Preview:
+    """Return what an event would start and wake if it were sent now; nothing is written.
+
+    A run that has several matching waits takes an event once, and is counted for each.
+    Raises :exc:`InvalidName`.
+    """
+    engine = permitted("send_event", name).engine
+    valid_name(name, "an event's name")
+    return preview.preview_event(engine, name, payload)
+
+
+def _check_names(name: str, id: str | None, source: str) -> None:
+    valid_name(name, "an event's name")
+    if id is not None:
+        valid_name(id, "an event's id")
+    if source != "":
+        valid_name(source, "an event's source")
