@@ -28,6 +28,7 @@ from trigger_celery.declare.definition import registry
 from trigger_celery.testing import Harness, drain
 from trigger_celery_django.models import History, Run
 from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed
+from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.testing import advance
 from trigger_celery_django.webhooks.sources import source_of
 
@@ -188,6 +189,7 @@ def test_the_examples_of_production_delete_old_runs_and_no_others(tmp_path: Path
     try:
         runs = {name: work.trigger(name == "failed").id for name in ("old", "failed", "new")}
         engine = installed_engine()
+        assert isinstance(engine.store, DjangoStore)
         drain(
             engine,
             open_runs=lambda: [runs["old"], runs["failed"]],
