@@ -312,7 +312,7 @@ def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
             "o-1 express",
             *(f"o-{number} standard" for number in (2, 3, 4, 5, 5)),
         ]
-        assert harness.run(first.id).tags == ("orders", "vip")
+        assert harness.run(first.id).spec.tags == ("orders", "vip")
 
 
 class GatewayAway(Exception):

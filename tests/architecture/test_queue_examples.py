@@ -56,7 +56,7 @@ def test_every_mail_is_sent_and_no_more_start_than_the_rate_allows(example: Modu
         assert {harness.result(run.id) for run in runs} == {
             f"welcomed {n}@example.com" for n in range(25)
         }
-        assert {(run.queue, run.concurrency_key, run.priority) for run in runs} == {
+        assert {(run.spec.queue, run.spec.concurrency_key, run.spec.priority) for run in runs} == {
             ("email-processing", "t1", 60)
         }
         starts = sorted(run.started_at - began for run in runs if run.started_at is not None)
@@ -70,7 +70,7 @@ def test_a_run_that_an_event_starts_has_the_key_of_its_function(example: ModuleT
         harness.send_event("paid", {"tenant": "t1", "amount": 7})
         [run_id] = harness.memory.open_runs()
         run = harness.run(run_id)
-        assert (run.queue, run.concurrency_key) == ("payments", "t1")
+        assert (run.spec.queue, run.spec.concurrency_key) == ("payments", "t1")
         harness.run_until_idle()
         assert harness.result(run_id) == 7
 

@@ -69,7 +69,7 @@ def check_laws(world: World, run: Run, golden: World) -> None:
     assert golden.run is not None
     assert (run.state, run.output) == (RunState.COMPLETED, golden.run.output)
     assert (run.attempt, run.error) == (1, None)
-    assert run.crashes <= world.crashes < run.max_crashes
+    assert run.crashes <= world.crashes < run.spec.max_crashes
     assert record(world) == record(golden)
     assert all(item[2] is not WaitState.WAITING for item in record(world).values())
     assert world.publications >= 1

@@ -87,7 +87,7 @@ def test_nobody_is_passed_by_more_than_once_by_each_of_50_other_tenants(
     store.queues.declare({QUEUE: Limits(concurrency=1)})
     names = [f"{number:02}" for number in range(50)]
     wait_all(store, dict.fromkeys(names, 4))
-    order = [got(store, run).concurrency_key for run in started(store, 200)]
+    order = [got(store, run).spec.concurrency_key for run in started(store, 200)]
     assert [sorted(order[lap : lap + 50]) for lap in range(0, 200, 50)] == [names] * 4
 
 

@@ -91,7 +91,7 @@ def test_runs_of_a_batch_are_stored_as_single_ones_are(database: str) -> None:
     assert other is not None
     same = ("task", "input", "tags", "metadata", "state", "canvas", "priority", "max_crashes")
     assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
-    assert other.tags == ("customer-7", "é")
+    assert other.spec.tags == ("customer-7", "é")
     assert abs(other.created_at - one.created_at).total_seconds() < 60
     found = RunTag.objects.using(alias).filter(tag="customer-7").values_list("run", flat=True)
     assert set(found) == {single.id, batch[7].id}

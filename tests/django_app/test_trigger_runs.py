@@ -382,8 +382,11 @@ def test_reschedule_refuses_a_start_that_makes_no_sense(store: DjangoStore, star
 def test_rerun_prints_the_id_of_the_new_run(store: DjangoStore, task: None) -> None:
     old = created(store)
     same, edited = UUID(run("rerun", old).strip()), UUID(told("rerun", old, "--args", "[2]")["id"])
-    assert got(store, same).copied_from_id == old
-    assert (got(store, same).input, got(store, edited).input) == (INPUT, '[[2],{"to":"ann"}]')
+    assert got(store, same).spec.copied_from_id == old
+    assert (got(store, same).spec.input, got(store, edited).spec.input) == (
+        INPUT,
+        '[[2],{"to":"ann"}]',
+    )
 
 
 def test_fork_keeps_what_lies_before_the_step(store: DjangoStore, task: None) -> None:
@@ -395,7 +398,7 @@ def test_fork_keeps_what_lies_before_the_step(store: DjangoStore, task: None) ->
     )
     recorded = store.checkpoints.load(new, run_attempt=1).recorded
     assert {key: outcome.value for key, outcome in recorded.items()} == {"pay": "42"}
-    assert got(store, new).input == '[[1],{"to":"bob"}]'
+    assert got(store, new).spec.input == '[[1],{"to":"bob"}]'
     assert "near it: 'mail'" in str(refused("fork", lease.run_id, "mial"))
 
 

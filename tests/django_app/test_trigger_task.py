@@ -71,13 +71,17 @@ def test_its_options_are_those_of_a_trigger(settings: Any) -> None:
     called("linear", *tags, *(part for pair in values.items() for part in pair))
     run = installed_engine().store.runs.get(Run.objects.get().pk)
     assert run is not None
-    assert (run.input, run.tags, run.metadata) == ('[[],{"value":5}]', ("one", "two"), '{"a":[1]}')
+    assert (run.spec.input, run.spec.tags, run.spec.metadata) == (
+        '[[],{"value":5}]',
+        ("one", "two"),
+        '{"a":[1]}',
+    )
     assert run.available_at - run.created_at == timedelta(seconds=60)
     assert run.deadline_at is not None
     assert run.deadline_at - run.available_at == timedelta(seconds=120)
-    assert (run.priority, run.max_attempts) == (4, 7)
-    assert run.max_duration == timedelta(seconds=90)
-    assert (run.concurrency_key, run.queue) == ("c", "q")
+    assert (run.spec.priority, run.spec.max_attempts) == (4, 7)
+    assert run.spec.max_duration == timedelta(seconds=90)
+    assert (run.spec.concurrency_key, run.spec.queue) == ("c", "q")
 
 
 def test_a_second_call_with_the_same_key_prints_the_run_of_the_first() -> None:

@@ -35,7 +35,7 @@ def test_a_parent_gets_the_results_of_twenty_children_in_order(place: Site) -> N
     assert value_of(result) == [value * value for value in range(20)]
     for child in children(result, "squared", 20):
         assert place.effects(child.id) == ["squared"]
-        assert (child.state, child.parent_id) == (RunState.COMPLETED, UUID(str(result.id)))
+        assert (child.state, child.spec.parent_id) == (RunState.COMPLETED, UUID(str(result.id)))
     assert wait_until_published(result).fence == 2
 
 

@@ -164,7 +164,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             raise Ignore from None
         setattr(request, EXECUTED, executed)
         if executed.run is not None:
-            canvas.restore(canvas.load(executed.run.canvas), request)
+            canvas.restore(canvas.load(executed.run.spec.canvas), request)
         return executed
 
     def _tell_celery(self, executed: Executed) -> Any:
@@ -220,10 +220,10 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         tracks = self.tracks_started
         if not ignores and (self.app.conf.task_track_started if tracks is None else tracks):
             results.started(self)
-        return not ignores or canvas.owes_callbacks(canvas.load(run.canvas))
+        return not ignores or canvas.owes_callbacks(canvas.load(run.spec.canvas))
 
     def _ignores(self, run: Run) -> bool:
-        ignored = canvas.load(run.canvas).get("ignore_result", self.ignore_result)
+        ignored = canvas.load(run.spec.canvas).get("ignore_result", self.ignore_result)
         return bool(ignored) or isinstance(self.backend, DisabledBackend)
 
     def _run_id(self, task_id: str | None) -> UUID:

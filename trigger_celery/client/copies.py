@@ -98,15 +98,15 @@ def _like(
         id=new_id(),
         task=source.task,
         input=_input(engine, source, args, kwargs),
-        canvas=engine.canvas_of_copy(source.canvas),
-        max_crashes=source.max_crashes,
-        max_duration=source.max_duration,
-        max_attempts=source.max_attempts,
-        priority=source.priority,
-        queue=source.queue,
-        concurrency_key=source.concurrency_key,
-        tags=source.tags,
-        metadata=source.metadata,
+        canvas=engine.canvas_of_copy(source.spec.canvas),
+        max_crashes=source.spec.max_crashes,
+        max_duration=source.spec.max_duration,
+        max_attempts=source.spec.max_attempts,
+        priority=source.spec.priority,
+        queue=source.spec.queue,
+        concurrency_key=source.spec.concurrency_key,
+        tags=source.spec.tags,
+        metadata=source.spec.metadata,
         origin=engine.codec.encode(dict(origin), what="the origin of a run"),
         copied_from_id=source.id,
     )
@@ -117,7 +117,7 @@ def _input(
 ) -> str:
     """Return the text of the input; unchanged it needs neither the task's code nor the codec."""
     if args is None and kwargs is None:
-        return source.input
+        return source.spec.input
     definition = engine.task(source.task)
     if definition is None:
         raise UnknownTask(
@@ -125,7 +125,7 @@ def _input(
             "another input cannot be checked. Import its module, or let autodiscover_tasks() "
             "of your Celery app find it"
         )
-    old_args, old_kwargs = decode_input(engine, source.input)
+    old_args, old_kwargs = decode_input(engine, source.spec.input)
     new_args = old_args if args is None else list(args)
     new_kwargs = old_kwargs if kwargs is None else dict(kwargs)
     definition.check_arguments(tuple(new_args), new_kwargs)

@@ -202,7 +202,7 @@ def release_slot(run_id: UUID | str, *, reason: str = "", by: str = "") -> None:
     if not run_control.recover(engine, run_id, run.worker):
         raise IllegalTransition(f"run {run_id} has left its slot by itself; nothing was done")
     engine.patient.runs.note(run_id, "release", permit.record)
-    _let_in(engine, line_of(run.queue, run.task))
+    _let_in(engine, line_of(run.spec.queue, run.task))
 
 
 def check_queue(name: str) -> None:
@@ -242,7 +242,7 @@ def _held_by(engine: Engine, run_id: UUID) -> Run:
     if run.state is not RunState.EXECUTING:
         raise IllegalTransition(f"run {run_id} holds no slot: it is {run.state}")
     if not engine.store.queues.holds(run_id):
-        line = line_of(run.queue, run.task)
+        line = line_of(run.spec.queue, run.task)
         raise IllegalTransition(f"run {run_id} holds no slot: queue {line!r} did not limit it")
     return run
 

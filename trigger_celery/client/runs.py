@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from trigger_celery.engine.runs.trigger import decode_input
 from trigger_celery.errors import InvalidTime, RunNotFound
 from trigger_celery.values.failures import Failure, from_text
 from trigger_celery.vocabulary.checks import duration, instant
-from trigger_celery.vocabulary.records import Run, in_line_of
+from trigger_celery.vocabulary.records import Run, RunSpec, in_line_of
 from trigger_celery.vocabulary.states import RunState
 
 AS_STORED = (
@@ -44,6 +44,7 @@ AS_STORED = (
     "copied_from_id",
 )
 """The fields that a :class:`RunInfo` has as they are stored, in the order people read them."""
+_SPEC = frozenset(field.name for field in fields(RunSpec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +109,23 @@ def stored_run(run_id: UUID | str) -> Run:
     return run_control.get(permit.engine, run_id)
 
 
+def stored_fields(run: Run) -> dict[str, Any]:
+    """Return what ``AS_STORED`` names."""
+    return {name: getattr(run.spec if name in _SPEC else run, name) for name in AS_STORED}
+
+
 def decoded(engine: Engine, run: Run) -> RunInfo:
     """Return a stored run with its values decoded. Raises ``DecodeError``."""
-    args, kwargs = decode_input(engine, run.input)
+    args, kwargs = decode_input(engine, run.spec.input)
     return RunInfo(
-        **{name: getattr(run, name) for name in AS_STORED},
+        **stored_fields(run),
         in_line_of=in_line_of(run),
         args=tuple(args),
         kwargs=kwargs,
         output=None if run.output is None else engine.codec.decode(run.output),
         error=None if run.error is None else from_text(run.error),
-        metadata=_mapping(engine, run.metadata),
-        origin=_mapping(engine, run.origin),
+        metadata=_mapping(engine, run.spec.metadata),
+        origin=_mapping(engine, run.spec.origin),
     )
 
 

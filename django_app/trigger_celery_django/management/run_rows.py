@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.client.runs import AS_STORED, RunInfo, get_run, stored_run
+from trigger_celery.client.runs import RunInfo, get_run, stored_fields, stored_run
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.failures import Failure, from_text
 from trigger_celery.vocabulary.records import in_line_of
@@ -16,8 +16,6 @@ from trigger_celery_django.models import Run
 COLUMNS = ("id", "task", "state", "attempt", "created_at", "finished_at", "error")
 SHORT = 200
 """So many characters of a value are shown unless all is asked for."""
-
-_FIELDS = tuple(name for name in AS_STORED if name != "tags")
 
 
 def row(run: Run) -> dict[str, object]:
@@ -43,15 +41,16 @@ def state_of(state: str, *, paused: bool) -> str:
 def details(run_id: UUID, *, full: bool) -> dict[str, object]:
     """Return every field of a run, its values as text and cut unless ``full``."""
     run = stored_run(run_id)
-    shown: dict[str, object] = {name: getattr(run, name) for name in _FIELDS}
+    shown: dict[str, object] = stored_fields(run)
+    del shown["tags"]  # they come after the queue that it waits in
     limit = None if full else SHORT
     shown["state"] = state_of(run.state, paused=run.paused_at is not None)
     shown["in_line_of"] = in_line_of(run)
-    shown["tags"] = list(run.tags)
+    shown["tags"] = list(run.spec.tags)
     try:
         decoded: Mapping[str, Any] = _values(get_run(run_id))
     except TriggerError as error:  # written by code that this process does not have
-        decoded = {"input": run.input, "output": run.output, "unreadable": str(error)}
+        decoded = {"input": run.spec.input, "output": run.output, "unreadable": str(error)}
     shown |= {
         name: value if value is None else cut(value, limit) for name, value in decoded.items()
     }

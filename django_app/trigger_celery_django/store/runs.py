@@ -36,8 +36,8 @@ from trigger_celery_django.store.common.rows import (
     history_record,
     noted,
     nudge,
-    run_record,
 )
+from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.hot import Hot
 

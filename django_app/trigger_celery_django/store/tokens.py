@@ -13,7 +13,7 @@ from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django import models
 from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import tags_text
+from trigger_celery_django.store.common.tags import tags_text
 from trigger_celery_django.store.common.times import DatabaseNow, aware, read_now
 
 

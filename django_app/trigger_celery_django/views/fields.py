@@ -69,10 +69,10 @@ def run_fields(run: Run) -> dict[str, Any]:
         "task": run.task,
         "state": run.state.value,
         "attempt": run.attempt,
-        "tags": list(run.tags),
-        "metadata": json.loads(run.metadata) if run.metadata else {},
+        "tags": list(run.spec.tags),
+        "metadata": json.loads(run.spec.metadata) if run.spec.metadata else {},
         **{name: _iso(getattr(run, name)) for name in _TIMES},
-        "parent": None if run.parent_id is None else str(run.parent_id),
+        "parent": None if run.spec.parent_id is None else str(run.spec.parent_id),
         "output": None if run.output is None else json.loads(run.output),
         "error": None if error is None else {"type": error.kind, "message": error.message},
     }

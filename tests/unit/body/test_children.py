@@ -253,7 +253,7 @@ def test_a_child_knows_its_parent_and_the_parent_tells_of_its_children(family: F
     family.run_until_idle()
     assert family.result(run_id) == str(run_id)
     started = child_id(run_id, "child", 0)
-    assert family.run(started).parent_id == run_id
+    assert family.run(started).spec.parent_id == run_id
     told = [e.data for e in family.memory.runs.history(run_id) if e.verb == "start children"]
     assert told == [f'{{"key": "child", "count": 1, "first": ["{started}"]}}']
 
@@ -700,7 +700,7 @@ def test_a_fork_takes_the_results_of_children_and_starts_none_again(family: Fami
     family.run_until_idle()
     broken[0] = False
     copy = fork_run(run_id, step="~results/0/double")
-    assert family.run(copy).copied_from_id == run_id
+    assert family.run(copy).spec.copied_from_id == run_id
     copy_of_all = fork_run(run_id, step="last")
     family.run_until_idle()
     # One got the wait alone and started children of its own, the other got their results too.

@@ -253,7 +253,7 @@ def test_a_child_that_lost_is_let_go_of(
     [found] = [
         run
         for run in map(harness.run, [n.run_id for n in harness.dispatcher.nudges])
-        if run.parent_id == run_id
+        if run.spec.parent_id == run_id
     ][-1:]
     assert found.state is state
 

@@ -232,12 +232,12 @@ def test_a_rerun_keeps_what_belongs_to_the_work_and_not_to_the_call(harness: Har
         "max_duration",
         "max_crashes",
     )
-    assert {name: getattr(new, name) for name in kept} == {
-        name: getattr(was, name) for name in kept
+    assert {name: getattr(new.spec, name) for name in kept} == {
+        name: getattr(was.spec, name) for name in kept
     }
-    assert new.tags == ("vip",)
+    assert new.spec.tags == ("vip",)
     assert new.available_at == harness.clock.now
-    assert (new.deadline_at, new.parent_id) == (None, None)
+    assert (new.deadline_at, new.spec.parent_id) == (None, None)
 
 
 def rolled_back(harness: Harness, old: UUID) -> UUID:

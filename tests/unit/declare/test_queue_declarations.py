@@ -226,8 +226,11 @@ def test_calls_of_celery_take_a_queue_and_send_a_text_to_the_broker() -> None:
     with Harness() as harness:
         made = [task.apply_async((7,), queue=each) for each in (Queue("mine"), "emails")]
         runs = [harness.run(UUID(result.id)) for result in made]
-    assert [(run.queue, run.concurrency_key) for run in runs] == [("mine", "7"), ("", "7")]
-    assert ["emails" in run.canvas for run in runs] == [False, True]
+    assert [(run.spec.queue, run.spec.concurrency_key) for run in runs] == [
+        ("mine", "7"),
+        ("", "7"),
+    ]
+    assert ["emails" in run.spec.canvas for run in runs] == [False, True]
 
 
 @pytest.mark.parametrize(

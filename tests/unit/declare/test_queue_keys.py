@@ -62,7 +62,7 @@ def triggered(
 
 
 def placed(run: Run) -> tuple[str, str, int]:
-    return run.queue, run.concurrency_key, run.priority
+    return run.spec.queue, run.spec.concurrency_key, run.spec.priority
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_queue_that_another_process_declared_is_known(
     runs = start(
         harness.engine, [Request(definition=task, args=(n,), options=options) for n in range(3)]
     )
-    assert {harness.run(run.id).queue for run in runs} == {"elsewhere"}
+    assert {harness.run(run.id).spec.queue for run in runs} == {"elsewhere"}
     assert reads == ["elsewhere"]
 
 

@@ -173,7 +173,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
     segment = fan.segment
     ends = segment.guarded(partial(segment.engine.patient.children.ends, ids))
     missing = [run_id for run_id in ids if run_id not in ends]
-    if missing == ids and not start and segment.run.copied_from_id is not None:
+    if missing == ids and not start and segment.run.spec.copied_from_id is not None:
         return None
     if missing:
         raise NonDeterminismError(

@@ -72,7 +72,9 @@ def next_try(
     go beyond what the failure's class says.
     """
     policy = decided.retry or task.retry
-    attempts = policy.max_attempts if decided.retry else run.max_attempts or policy.max_attempts
+    attempts = (
+        policy.max_attempts if decided.retry else run.spec.max_attempts or policy.max_attempts
+    )
     if decided.skip_retrying or run.attempt >= attempts:
         return None
     if decided.retry_at is not None:

@@ -24,7 +24,7 @@ def max_attempts(engine: Engine, run: Run) -> int:
     """Return how often the body of a run is tried at most: its own number, or its task's."""
     definition = engine.tasks.get(run.task)
     policy = RetryPolicy() if definition is None else definition.retry
-    return run.max_attempts or policy.max_attempts
+    return run.spec.max_attempts or policy.max_attempts
 
 
 def describe_run(engine: Engine, run: Run, step_key: str | None = None) -> CurrentRun:
@@ -37,13 +37,13 @@ def describe_run(engine: Engine, run: Run, step_key: str | None = None) -> Curre
         fence=run.fence,
         created_at=run.created_at,
         step_key=step_key,
-        parent_id=run.parent_id,
-        tags=run.tags,
-        metadata=read_metadata(engine.codec, run.metadata),
-        priority=run.priority,
+        parent_id=run.spec.parent_id,
+        tags=run.spec.tags,
+        metadata=read_metadata(engine.codec, run.spec.metadata),
+        priority=run.spec.priority,
         max_attempts=max_attempts(engine, run),
         deadline=run.deadline_at,
-        queue=run.queue,
-        concurrency_key=run.concurrency_key,
-        schedule=scheduled_run(engine.codec, run.origin),
+        queue=run.spec.queue,
+        concurrency_key=run.spec.concurrency_key,
+        schedule=scheduled_run(engine.codec, run.spec.origin),
     )

@@ -85,7 +85,7 @@ def _carry(
     publish: Callable[[Run], bool],
 ) -> Executed:
     """Run the body as far as it goes, and store what came of it."""
-    owed = publish(claimed.run) or bool(claimed.run.parent_key) or hooks.owed(definition)
+    owed = publish(claimed.run) or bool(claimed.run.spec.parent_key) or hooks.owed(definition)
     try:
         segment = _segment(engine, claimed, held, definition)
         return _run(segment, definition, body, publish=owed)
@@ -177,7 +177,7 @@ def _failure_in(segment: Segment, error: BaseException) -> Exception | None:
 
 
 def _call(segment: Segment, body: Body) -> object:
-    args, kwargs = decode_input(segment.engine, segment.run.input)
+    args, kwargs = decode_input(segment.engine, segment.run.spec.input)
     with entered(BodySession(segment)):
         if not segment.is_async:
             return body(*args, **kwargs)

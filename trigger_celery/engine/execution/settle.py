@@ -158,7 +158,7 @@ def _suspend(segment: Segment, suspend: Suspend) -> RunState:
     state = segment.guarded(verb)
     if state is RunState.QUEUED:  # something it waits for has ended meanwhile
         run = segment.run
-        nudge = Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        nudge = Nudge(run_id=run.id, task=run.task, canvas=run.spec.canvas)
         segment.engine.dispatcher.nudge([nudge])
     return state
 

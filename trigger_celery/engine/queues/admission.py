@@ -82,7 +82,7 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
         return
     now = engine.clock.monotonic()
     if claimed.followed and now - since < PUT_OFF.total_seconds():
-        line = line_of(claimed.run.queue, claimed.run.task)
+        line = line_of(claimed.run.spec.queue, claimed.run.task)
         engine.queue_news.put_off.setdefault(line, now)
         engine.alarm.set(f"after {line}", PUT_OFF, partial(_catch_up, engine, claimed))
     else:
@@ -91,7 +91,7 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
 
 def _catch_up(engine: Engine, claimed: Claimed) -> None:
     """Let others in after this run now, unless this process did since it put that off."""
-    line = line_of(claimed.run.queue, claimed.run.task)
+    line = line_of(claimed.run.spec.queue, claimed.run.task)
     since = engine.queue_news.put_off.get(line)
     if since is None:
         return
@@ -103,7 +103,7 @@ def _catch_up(engine: Engine, claimed: Claimed) -> None:
 
 
 def _admit_after(engine: Engine, claimed: Claimed) -> None:
-    line = line_of(claimed.run.queue, claimed.run.task)
+    line = line_of(claimed.run.spec.queue, claimed.run.task)
     if all(name == line for name in claimed.limited):
         admit(engine, line)
         return
@@ -122,7 +122,7 @@ def freed(engine: Engine, run_id: UUID) -> None:
         lines = engine.store.queues.lines()
         run = engine.store.runs.get(run_id) if lines else None
         if run is not None:
-            _admit_around(engine, line_of(run.queue, run.task), lines)
+            _admit_around(engine, line_of(run.spec.queue, run.task), lines)
 
 
 def are_declared(engine: Engine) -> bool:

@@ -40,8 +40,8 @@ def ended(engine: Engine, run: Run, state: RunState) -> None:
     if state is RunState.CANCELED:
         while close(engine, run.id):
             pass
-    if run.parent_id is not None and run.parent_key:
-        _tell_parent(engine, run.parent_id, run.parent_key)
+    if run.spec.parent_id is not None and run.spec.parent_key:
+        _tell_parent(engine, run.spec.parent_id, run.spec.parent_key)
 
 
 def close(engine: Engine, parent_id: UUID, *, key: str | None = None) -> int:

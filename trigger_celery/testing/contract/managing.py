@@ -263,7 +263,7 @@ class CopyContract:
         recorded = dict(outcomes(store, source).recorded)
         claimed = claim(store, new.id)
         assert claimed.replayed
-        assert claimed.run.copied_from_id == source
+        assert claimed.run.spec.copied_from_id == source
         copied = outcomes(store, new.id)
         assert copied.recorded == {key: recorded[key] for key in ("pay", "approval")}
         assert copied.failures == {}

@@ -46,8 +46,13 @@ class CreateContract:
         new = new_run(input=AWKWARD, canvas=AWKWARD, max_crashes=5)
         assert set(store.runs.create([new])) == {new.id}
         run = got(store, new.id)
-        assert (run.id, run.task, run.input, run.canvas) == (new.id, new.task, AWKWARD, AWKWARD)
-        assert (run.state, run.attempt, run.crashes, run.max_crashes) == ("queued", 1, 0, 5)
+        assert (run.id, run.task, run.spec.input, run.spec.canvas) == (
+            new.id,
+            new.task,
+            AWKWARD,
+            AWKWARD,
+        )
+        assert (run.state, run.attempt, run.crashes, run.spec.max_crashes) == ("queued", 1, 0, 5)
         assert (run.fence, run.output, run.error) == (0, None, None)
         assert (run.started_at, run.finished_at, run.published_at) == (None, None, None)
         assert run.created_at <= run.available_at <= store.now()
@@ -60,7 +65,7 @@ class CreateContract:
         again = replace(first, input="2")
         assert set(store.runs.create([again, second])) == {second.id}
         assert set(store.runs.create([again])) == set()
-        assert got(store, first.id).input == "1"
+        assert got(store, first.id).spec.input == "1"
         assert len(store.runs.history(first.id)) == 1
 
     def test_no_runs_can_be_created(self, store: Store) -> None:
@@ -85,7 +90,7 @@ class CreateContract:
         with begin():
             assert set(store.runs.create([new])) == {new.id}
             assert set(store.runs.create([new])) == set()
-        assert claim(store, new.id).run.input == new.input
+        assert claim(store, new.id).run.spec.input == new.input
 
     def test_an_unknown_run_has_no_row_and_no_history(self, store: Store) -> None:
         assert store.runs.get(new_id()) is None

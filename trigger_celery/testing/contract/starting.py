@@ -202,7 +202,7 @@ class DebounceContract:
         assert swept(store) == [run.id]
         assert list(store.sweeps.expire(limit=9)) == []
         pushed = claim(store, run.id).run
-        assert (pushed.input, pushed.tags) == ('["a"]', ("one",))
+        assert (pushed.spec.input, pushed.spec.tags) == ('["a"]', ("one",))
         verbs = [entry.verb for entry in store.runs.history(run.id)]
         assert verbs == ["trigger", "push back", "claim"]
 
@@ -220,7 +220,7 @@ class DebounceContract:
         with store.joined():
             assert store.keys.push_back(push)
         pushed = got(store, run.id)
-        assert (pushed.input, pushed.tags, pushed.metadata) == (
+        assert (pushed.spec.input, pushed.spec.tags, pushed.spec.metadata) == (
             '["b"]',
             ("two", "three"),
             '{"n":1}',

@@ -363,4 +363,4 @@ def admitted(store: Store, queue: str = QUEUE, *, limit: int = 100) -> list[UUID
 
 def keys_of(store: Store, run_ids: Sequence[UUID]) -> str:
     """Return the concurrency keys of these runs, one letter each, as one text."""
-    return "".join(got(store, run_id).concurrency_key for run_id in run_ids)
+    return "".join(got(store, run_id).spec.concurrency_key for run_id in run_ids)

@@ -70,8 +70,8 @@ class ChildContract:
         assert set(store.children.create(lease, new)) == {new[2].id}
         assert set(store.children.create(lease, new)) == set()
         run = got(store, new[0].id)
-        assert (run.state, run.parent_id, run.parent_key) == ("queued", lease.run_id, KEY)
-        assert run.closes_with_parent is True
+        assert (run.state, run.spec.parent_id, run.spec.parent_key) == ("queued", lease.run_id, KEY)
+        assert run.spec.closes_with_parent is True
         told = [e for e in store.runs.history(lease.run_id) if e.verb == "start children"]
         assert len(told) == 2
         assert str(new[2].id) in told[1].data

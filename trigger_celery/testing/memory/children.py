@@ -40,7 +40,7 @@ class MemoryChildren:
     def live(self, parent_id: UUID, key: str) -> bool:
         """Whether one of these children has still to end."""
         with self._core.lock:
-            return any(run.parent_key == key for run in self._live(parent_id))
+            return any(run.spec.parent_key == key for run in self._live(parent_id))
 
     def ends(self, ids: Collection[UUID]) -> Mapping[UUID, ChildEnd]:
         """Return where these runs are, by id; unknown ones are left out."""
@@ -56,7 +56,7 @@ class MemoryChildren:
             found = [
                 run
                 for run in self._live(parent_id)
-                if run.closes_with_parent and (key is None or run.parent_key == key)
+                if run.spec.closes_with_parent and (key is None or run.spec.parent_key == key)
             ]
             # Its nudge follows: another one has time.
             due_at = self._core.now() + self._core.nudge_interval
@@ -71,7 +71,9 @@ class MemoryChildren:
     def _live(self, parent_id: UUID) -> list[Run]:
         rows = self._core.tables.runs.values()
         return [
-            row.run for row in rows if row.run.parent_id == parent_id and not row.run.state.terminal
+            row.run
+            for row in rows
+            if row.run.spec.parent_id == parent_id and not row.run.state.terminal
         ]
 
 

@@ -16,7 +16,7 @@ def crash(core: Core, run: Run) -> Nudge:
     """Queue the run with one more crash, later each time, or fail it as crashed."""
     worker, crashes = run.worker, run.crashes + 1
     run = replace(run, crashes=crashes, worker="")
-    if crashes < run.max_crashes:
+    if crashes < run.spec.max_crashes:
         delay = timedelta(0) if crashes == 1 else timedelta(seconds=2**crashes)
         return core.queue(run, "recover", delay=delay, worker=worker, crashes=crashes)
     failure = describe(RunCrashed(f"its worker died {crashes} times while it executed the run"))

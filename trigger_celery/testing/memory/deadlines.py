@@ -25,7 +25,7 @@ def expire(core: Core, *, limit: int) -> Sequence[Nudge]:
 
 def _end(core: Core, run: Run) -> Nudge:
     worker = run.worker
-    end = overdue(started=run.started_at is not None, max_duration=run.max_duration)
+    end = overdue(started=run.started_at is not None, max_duration=run.spec.max_duration)
     ended = replace(
         run,
         state=end.state,

@@ -83,13 +83,14 @@ class MemoryKeys:
             available_at = now + push.delay
             if push.max_delay is not None and available_at > run.created_at + push.max_delay:
                 return False
-            place = line_at(available_at, run.priority)
+            place = line_at(available_at, run.spec.priority)
             pushed = replace(run, available_at=available_at, line_at=place, due_at=available_at)
             if run.deadline_at is not None:
                 shift = available_at - run.available_at
                 pushed = replace(pushed, deadline_at=run.deadline_at + shift)
             if push.replace:
-                pushed = replace(pushed, input=push.input, tags=push.tags, metadata=push.metadata)
+                spec = replace(run.spec, input=push.input, tags=push.tags, metadata=push.metadata)
+                pushed = replace(pushed, spec=spec)
             self._push(pushed)
             return True
 

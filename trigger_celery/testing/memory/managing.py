@@ -65,7 +65,7 @@ class MemoryManaging:
             later = start - run.available_at
             moved = None if run.deadline_at is None else run.deadline_at + later
             due_at = None if run.paused_at else self._core.first_nudge(start)
-            place = line_at(start, run.priority)
+            place = line_at(start, run.spec.priority)
             run = replace(run, available_at=start, line_at=place, deadline_at=moved, due_at=due_at)
             return self._change(run, "reschedule", {"start": start.isoformat(), **told})
 

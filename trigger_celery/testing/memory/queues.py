@@ -99,7 +99,7 @@ class MemoryQueues:
                 Holder(
                     run_id=run.id,
                     queue=standing(run).queue,
-                    key=run.concurrency_key,
+                    key=run.spec.concurrency_key,
                     task=run.task,
                     worker=run.worker,
                     since=slots[run.id].since,
@@ -126,7 +126,7 @@ class MemoryQueues:
             nudges: list[Nudge] = []
             for run in _turns(waiting, room, self._core.tables.last_keys.get(queue, "")):
                 self._promise(run, nudge_interval)
-                self._core.tables.last_keys[queue] = run.concurrency_key
+                self._core.tables.last_keys[queue] = run.spec.concurrency_key
                 nudges.append(nudge(run))
                 if len(nudges) >= limit:
                     break
@@ -222,7 +222,7 @@ def _turns(waiting: Iterable[Run], room: Room, last_key: str) -> Iterator[Run]:
     """Return who is next while there is room: keys take turns, each its run of earliest place."""
     by_key: defaultdict[str, list[Run]] = defaultdict(list)
     for run in sorted(waiting, key=lambda run: run.line_at):
-        by_key[run.concurrency_key].append(run)
+        by_key[run.spec.concurrency_key].append(run)
     keys = sorted(by_key, key=lambda key: (key <= last_key, key))
     while keys:
         for key in list(keys):

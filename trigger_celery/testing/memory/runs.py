@@ -48,7 +48,7 @@ class MemoryRuns(MemoryHistory):
                     waits = self._slots.stands_in_line(run)
                     if waits:
                         run = replace(run, due_at=None)
-                        lines[run.id] = line_of(run.queue, run.task)
+                        lines[run.id] = line_of(run.spec.queue, run.task)
                     self._insert(run, waits=waits)
             return Created(fresh, lines)
 

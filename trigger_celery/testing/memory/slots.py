@@ -125,8 +125,8 @@ def standing(run: Run) -> Standing:
     """Return what decides which limits a run meets."""
     return Standing(
         run_id=run.id,
-        queue=line_of(run.queue, run.task),
-        key=run.concurrency_key,
+        queue=line_of(run.spec.queue, run.task),
+        key=run.spec.concurrency_key,
         task=run.task,
         starts=run.started_at is None,
     )

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 
 from trigger_celery.testing.memory.tables import Core
 from trigger_celery.vocabulary.admission import line_at
-from trigger_celery.vocabulary.records import NewRun, Run
-from trigger_celery.vocabulary.states import RunState
+from trigger_celery.vocabulary.records import NewRun, Run, RunSpec
 
-_AS_GIVEN = (
-    "max_duration",
-    "max_attempts",
-    "priority",
-    "queue",
-    "concurrency_key",
-    "tags",
-    "metadata",
-    "parent_id",
-    "parent_key",
-    "closes_with_parent",
-    "origin",
-    "copied_from_id",
-)
-"""What a run keeps of how it was created."""
+_SPEC = tuple(field.name for field in fields(RunSpec))
 
 
 def queued(core: Core, new: NewRun) -> Run:
@@ -31,28 +17,12 @@ def queued(core: Core, new: NewRun) -> Run:
     now = core.now()
     available_at = new.available_at or now + new.delay
     return Run(
-        id=new.id,
-        task=new.task,
-        state=RunState.QUEUED,
-        input=new.input,
-        output=None,
-        error=None,
-        canvas=new.canvas,
-        version="",
-        attempt=1,
-        crashes=0,
-        max_crashes=new.max_crashes,
-        fence=0,
-        worker="",
+        spec=RunSpec(**{name: getattr(new, name) for name in _SPEC}),
         created_at=now,
         available_at=available_at,
         line_at=line_at(available_at, new.priority),
-        started_at=None,
-        finished_at=None,
-        published_at=None,
         due_at=core.first_nudge(available_at),
         deadline_at=None if new.ttl is None else max(available_at, now) + new.ttl,
-        **{name: getattr(new, name) for name in _AS_GIVEN},
     )
 
 
@@ -66,7 +36,7 @@ def deadline(run: Run, now: datetime) -> datetime | None:
     """Return when a run that is claimed now times out: its time to live ends with its start."""
     if run.started_at is not None and run.deadline_at is not None:
         return run.deadline_at
-    return None if run.max_duration is None else now + run.max_duration
+    return None if run.spec.max_duration is None else now + run.spec.max_duration
 
 
 def may_publish(run: Run, now: datetime) -> bool:

@@ -160,4 +160,4 @@ class Core:
 
 def nudge(run: Run) -> Nudge:
     """Return the hint that this run may be claimed."""
-    return Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+    return Nudge(run_id=run.id, task=run.task, canvas=run.spec.canvas)

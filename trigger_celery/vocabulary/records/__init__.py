@@ -35,6 +35,7 @@ from trigger_celery.vocabulary.records.runs import (
     NewRun,
     Nudge,
     Run,
+    RunSpec,
     TaskVersion,
 )
 from trigger_celery.vocabulary.records.schedules import Overlap, Schedule, ScheduleChange
@@ -96,6 +97,7 @@ __all__ = [
     "QueueLoad",
     "Rate",
     "Run",
+    "RunSpec",
     "Schedule",
     "ScheduleChange",
     "Span",

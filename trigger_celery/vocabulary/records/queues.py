@@ -26,7 +26,7 @@ def in_line_of(run: Run) -> str:
     """Return the queue that a run stands in line for until it is let in, or ""."""
     # Who waits for a time is due then, and so is who was nudged; who is paused is neither.
     waits = run.state is RunState.QUEUED and run.due_at is None and run.paused_at is None
-    return line_of(run.queue, run.task) if waits else ""
+    return line_of(run.spec.queue, run.task) if waits else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

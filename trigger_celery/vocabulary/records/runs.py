@@ -11,14 +11,13 @@ from trigger_celery.vocabulary.states import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """A run to be created; ``delay`` counts from the database's now.
+class RunSpec:
+    """What a run is: no transition changes it, only a push back with another input does.
 
-    ``ttl`` counts from when the run may start and ends with its first start, from where on
-    ``max_duration`` counts. ``max_attempts`` overrides the task's policy. ``parent_id`` is
-    the run that started it, ``parent_key`` the wait of the parent that its end serves ("" if
-    none does), ``closes_with_parent`` says that canceling the parent cancels it.
-    ``origin`` is codec text that tells what started the run ("" for a plain call), and
+    ``max_duration`` counts from the first start. ``max_attempts`` overrides the task's policy.
+    ``parent_id`` is the run that started it, ``parent_key`` the wait of the parent that its end
+    serves ("" if none does), ``closes_with_parent`` says that canceling the parent cancels it.
+    ``origin`` is codec text that says what started the run ("" for a plain call), and
     ``copied_from_id`` is the run that it is a rerun or fork of.
     """
 
@@ -26,10 +25,7 @@ class NewRun:
     task: str
     input: str
     canvas: str = ""
-    delay: timedelta = timedelta(0)
-    available_at: datetime | None = None
     max_crashes: int = 3
-    ttl: timedelta | None = None
     max_duration: timedelta | None = None
     max_attempts: int | None = None
     priority: int = 0
@@ -45,8 +41,21 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun(RunSpec):
+    """A run to be created: what it is, and when it may start.
+
+    ``delay`` counts from the database's now, unless ``available_at`` names a time. ``ttl``
+    counts from when the run may start and ends with its first start.
+    """
+
+    delay: timedelta = timedelta(0)
+    available_at: datetime | None = None
+    ttl: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as it is stored; what :class:`NewRun` says of its fields holds here.
+    """A run as it is stored: its spec, and what the transitions made of it.
 
     ``due_at`` is when the sweep must look at it, or None. ``deadline_at`` is when it expires
     (before its first start) or times out (after it). ``paused_at`` is set while a person
@@ -54,40 +63,34 @@ class Run:
     start, earlier by its priority in seconds.
     """
 
-    id: UUID
-    task: str
-    state: RunState
-    input: str
-    output: str | None
-    error: str | None
-    canvas: str
-    version: str
-    attempt: int
-    crashes: int
-    max_crashes: int
-    fence: int
-    worker: str
+    spec: RunSpec
+    state: RunState = RunState.QUEUED
+    output: str | None = None
+    error: str | None = None
+    version: str = ""
+    attempt: int = 1
+    crashes: int = 0
+    fence: int = 0
+    worker: str = ""
     created_at: datetime
     available_at: datetime
     line_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    published_at: datetime | None
-    due_at: datetime | None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    published_at: datetime | None = None
+    due_at: datetime | None = None
     deadline_at: datetime | None = None
     paused_at: datetime | None = None
-    max_duration: timedelta | None = None
-    max_attempts: int | None = None
-    priority: int = 0
-    queue: str = ""
-    concurrency_key: str = ""
-    tags: tuple[str, ...] = ()
-    metadata: str = ""
-    parent_id: UUID | None = None
-    parent_key: str = ""
-    closes_with_parent: bool = False
-    origin: str = ""
-    copied_from_id: UUID | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The id of the run, which is the id of its Celery task too."""
+        return self.spec.id
+
+    @property
+    def task(self) -> str:
+        """The name of the task that it runs."""
+        return self.spec.task
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from trigger_celery.errors import InvalidName
 from trigger_celery.vocabulary import records
@@ -14,44 +13,6 @@ from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.times import DatabaseNow, aware
-
-RUN_COLUMNS = (
-    "id",
-    "task",
-    "state",
-    "input",
-    "output",
-    "error",
-    "canvas",
-    "version",
-    "attempt",
-    "crashes",
-    "max_crashes",
-    "fence",
-    "worker",
-    "created_at",
-    "available_at",
-    "line_at",
-    "started_at",
-    "finished_at",
-    "published_at",
-    "due_at",
-    "deadline_at",
-    "paused_at",
-    "max_duration",
-    "max_attempts",
-    "priority",
-    "queue",
-    "concurrency_key",
-    "tags",
-    "metadata",
-    "parent_id",
-    "parent_key",
-    "closes_with_parent",
-    "origin",
-    "copied_from_id",
-)
-"""The fields of ``records.Run``, which are columns of the table too."""
 
 
 class SpanColumns(TypedDict):
@@ -66,28 +27,6 @@ class SpanColumns(TypedDict):
     source: str
 
 
-def run_record(row: models.Run) -> records.Run:
-    """Return the record of a row."""
-    return run_of({column: getattr(row, column) for column in RUN_COLUMNS})
-
-
-def run_of(columns: Mapping[str, Any]) -> records.Run:
-    """Return the record of the columns of a row."""
-    tags = columns["tags"]
-    return records.Run(
-        **{
-            **columns,
-            "state": RunState(columns["state"]),
-            "tags": tuple(json.loads(tags)) if tags else (),
-        }
-    )
-
-
-def tags_text(tags: Sequence[str]) -> str:
-    """Return the text of a row's tags."""
-    return json.dumps(tags) if tags else ""
-
-
 def event_record(row: models.Event) -> records.Event:
     """Return the record of a row."""
     return records.Event(
@@ -100,7 +39,7 @@ def event_record(row: models.Event) -> records.Event:
     )
 
 
-def nudge(run: models.Run | records.Run) -> records.Nudge:
+def nudge(run: models.Run) -> records.Nudge:
     """Return the hint that this run may be claimed."""
     return records.Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
 

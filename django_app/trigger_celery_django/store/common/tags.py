@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from trigger_celery.vocabulary.records import NewRun
 from trigger_celery_django.models import RunTag
 from trigger_celery_django.store.common.bulk import insert
+
+
+def tags_text(tags: Sequence[str]) -> str:
+    """Return the text of a row's tags."""
+    return json.dumps(tags) if tags else ""
 
 
 def add_tags(alias: str, runs: Sequence[NewRun], created: Collection[UUID]) -> None:

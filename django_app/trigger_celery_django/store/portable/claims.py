@@ -24,7 +24,8 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, run_record
+from trigger_celery_django.store.common.rows import noted
+from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.times import DatabaseNow, aware
 from trigger_celery_django.store.queues import slots
 

@@ -14,7 +14,8 @@ from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.bulk import insert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import first_nudge, noted, tags_text
+from trigger_celery_django.store.common.rows import first_nudge, noted
+from trigger_celery_django.store.common.run_columns import spec_columns
 from trigger_celery_django.store.common.times import aware, clock_sql
 from trigger_celery_django.store.queues import slots
 
@@ -75,28 +76,12 @@ def _standing(run: NewRun) -> Standing:
 def _queued_row(run: NewRun, token: str, now: datetime) -> models.Run:
     available_at = run.available_at or now + run.delay
     return models.Run(
-        id=run.id,
-        task=run.task,
+        **spec_columns(run),
         state=RunState.QUEUED,
-        input=run.input,
-        canvas=run.canvas,
-        max_crashes=run.max_crashes,
         token=token,
         created_at=now,
         available_at=available_at,
         line_at=line_at(available_at, run.priority),
         due_at=first_nudge(available_at, now),
         deadline_at=None if run.ttl is None else max(available_at, now) + run.ttl,
-        max_duration=run.max_duration,
-        max_attempts=run.max_attempts,
-        priority=run.priority,
-        queue=run.queue,
-        concurrency_key=run.concurrency_key,
-        tags=tags_text(run.tags),
-        metadata=run.metadata,
-        parent_id=run.parent_id,
-        parent_key=run.parent_key,
-        closes_with_parent=run.closes_with_parent,
-        origin=run.origin,
-        copied_from_id=run.copied_from_id,
     )

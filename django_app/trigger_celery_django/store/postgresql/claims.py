@@ -23,7 +23,7 @@ from trigger_celery.vocabulary.records import (
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import RUN_COLUMNS, run_of
+from trigger_celery_django.store.common.run_columns import RUN_COLUMNS, run_of
 from trigger_celery_django.store.postgresql import claim_statements
 from trigger_celery_django.store.postgresql.connection import Row, execute
 from trigger_celery_django.store.queues import slots
@@ -86,8 +86,8 @@ class PostgresClaims:
         run = claimed.run
         standing = Standing(
             run_id=run.id,
-            queue=line_of(run.queue, run.task),
-            key=run.concurrency_key,
+            queue=line_of(run.spec.queue, run.task),
+            key=run.spec.concurrency_key,
             task=run.task,
             starts=not claimed.replayed,
         )
@@ -196,7 +196,7 @@ def _start(room: Room) -> tuple[str, Mapping[str, object]]:
 
 def _claimed(row: Sequence[object], claim: Claim, limited: Iterable[str]) -> Claimed:
     *columns, now, _ = row
-    run = run_of(dict(zip(RUN_COLUMNS, columns, strict=True)))
+    run = run_of(columns)
     assert isinstance(now, datetime)
     return Claimed(
         run=run,

@@ -15,7 +15,8 @@ from trigger_celery.vocabulary.records import (
     NewWait,
 )
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common.rows import shape_digest, span_columns, tags_text
+from trigger_celery_django.store.common.rows import shape_digest, span_columns
+from trigger_celery_django.store.common.tags import tags_text
 
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.admission import EARLIEST, LATEST
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 from trigger_celery.vocabulary.states import TERMINAL
 from trigger_celery_django import models
-from trigger_celery_django.store.common.rows import RUN_COLUMNS
+from trigger_celery_django.store.common.run_columns import RUN_COLUMNS
 
 RUN = models.Run._meta.db_table
 HISTORY = models.History._meta.db_table

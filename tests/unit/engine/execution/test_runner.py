@@ -78,7 +78,7 @@ def test_who_publishes_is_asked_with_the_run(harness: Harness) -> None:
     executed = execute(harness.engine, run_id, task, publish=owes)
     assert isinstance(executed, Finished)
     assert executed.owed
-    assert [(run.id, run.canvas) for run in asked] == [(run_id, "link")]
+    assert [(run.id, run.spec.canvas) for run in asked] == [(run_id, "link")]
 
 
 def test_a_run_is_created_once_under_its_id(harness: Harness) -> None:

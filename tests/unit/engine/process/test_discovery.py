@@ -72,11 +72,15 @@ def only_run(harness: Harness) -> Run:
 
 def has_the_options(run: Run) -> bool:
     timely = run.deadline_at == run.created_at + MINUTE
-    return timely and (run.queue, run.priority, run.tags) == ("late-queue", 3, ("own",))
+    return timely and (run.spec.queue, run.spec.priority, run.spec.tags) == (
+        "late-queue",
+        3,
+        ("own",),
+    )
 
 
 def has_none(run: Run) -> bool:
-    return (run.queue, run.priority, run.tags, run.deadline_at) == ("", 0, (), None)
+    return (run.spec.queue, run.spec.priority, run.spec.tags, run.deadline_at) == ("", 0, (), None)
 
 
 def by_event(harness: Harness) -> None:
@@ -147,7 +151,7 @@ def test_another_input_is_checked_by_the_signature_of_a_task_that_was_not_import
     harness.engine.tasks.remove("late")
     harness.engine.discovery = Discovery()
     copy = rerun(only_run(harness).id, args=[None])
-    assert harness.run(copy).queue == "late-queue"
+    assert harness.run(copy).spec.queue == "late-queue"
     with pytest.raises(TypeError):
         rerun(copy, args=[1, 2, 3])
 

@@ -97,7 +97,7 @@ def states(harness: Harness) -> list[str]:
 
 def nominal_of(harness: Harness, run: Any) -> datetime:
     """Return the nominal time that started a run."""
-    origin: Any = harness.engine.codec.decode(run.origin)
+    origin: Any = harness.engine.codec.decode(run.spec.origin)
     moment: datetime = origin["nominal_at"]
     return moment
 

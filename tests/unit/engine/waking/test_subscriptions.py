@@ -74,7 +74,7 @@ def test_the_run_gets_the_whole_event_and_tells_what_started_it(harness: Harness
         received_at=harness.clock.now,
         source="stripe",
     )
-    told: Any = harness.engine.codec.decode(run.origin)
+    told: Any = harness.engine.codec.decode(run.spec.origin)
     assert (told["event"], told["name"], told["source"]) == ("evt-1", "e", "stripe")
 
 
@@ -172,7 +172,7 @@ def test_a_run_that_a_body_starts_by_an_event_is_not_its_child(harness: Harness)
     harness.trigger(sender)
     harness.run_until_idle()
     [run] = runs(harness)
-    assert (run.parent_id, harness.result(run.id)) == (None, 1)
+    assert (run.spec.parent_id, harness.result(run.id)) == (None, 1)
 
 
 def test_a_loop_of_waits_gets_each_event_once_and_in_order(harness: Harness) -> None:
@@ -273,7 +273,7 @@ def test_a_process_that_does_not_know_a_task_starts_its_runs_too(harness: Harnes
     harness.send_event("order.paid", {"n": 2})
     harness.run_until_idle()
     assert results(harness) == [1, 2]
-    assert [run.max_crashes for run in runs(harness)] == [harness.config.max_crashes, 9]
+    assert [run.spec.max_crashes for run in runs(harness)] == [harness.config.max_crashes, 9]
 
 
 def subscriptions(store: MemoryStore, name: str = "e") -> list[str]:

@@ -1,0 +1,47 @@
+"""The columns of a run: their one list, what a new row gets, and the record of a row.
+
+The list is made of the fields of the records, whose names are those of the columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from trigger_celery.vocabulary.records import Run, RunSpec
+from trigger_celery.vocabulary.states import RunState
+from trigger_celery_django import models
+from trigger_celery_django.store.common.tags import tags_text
+
+SPEC_COLUMNS = tuple(field.name for field in fields(RunSpec))
+"""What no transition changes."""
+STATE_COLUMNS = tuple(field.name for field in fields(Run) if field.name != "spec")
+"""What the transitions change."""
+RUN_COLUMNS = SPEC_COLUMNS + STATE_COLUMNS
+
+_SPECS = len(SPEC_COLUMNS)
+_TAGS, _STATE = SPEC_COLUMNS.index("tags"), STATE_COLUMNS.index("state")
+
+
+def spec_columns(spec: RunSpec) -> dict[str, Any]:
+    """Return the columns of what a run is."""
+    columns = {name: getattr(spec, name) for name in SPEC_COLUMNS}
+    return {**columns, "tags": tags_text(spec.tags)}
+
+
+def run_of(columns: Sequence[Any]) -> Run:
+    """Return the record of a row's columns, given in the order of ``RUN_COLUMNS``."""
+    spec, state = list(columns[:_SPECS]), list(columns[_SPECS:])
+    spec[_TAGS] = tuple(json.loads(spec[_TAGS])) if spec[_TAGS] else ()
+    state[_STATE] = RunState(state[_STATE])
+    return Run(
+        spec=RunSpec(**dict(zip(SPEC_COLUMNS, spec, strict=True))),
+        **dict(zip(STATE_COLUMNS, state, strict=True)),
+    )
+
+
+def run_record(row: models.Run) -> Run:
+    """Return the record of a row."""
+    return run_of([getattr(row, name) for name in RUN_COLUMNS])
