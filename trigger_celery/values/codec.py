@@ -28,10 +28,11 @@ _SPACE = " \t\n\r"
 class JsonCodec:
     """Turns values into canonical ASCII JSON and back into equal values of the same types.
 
-    Takes None, bool, int, float, str, bytes, list, tuple, dict with text keys, set, frozenset,
-    datetime, date, time, timedelta, Decimal, UUID, Path, exceptions (which come back as
-    ``Failure``) and objects of registered classes. Whatever else, subclasses of these
-    included, is refused. Immutable, and so safe to share between threads.
+    Takes None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, datetime, date,
+    time, timedelta, Decimal, UUID, Path, exceptions (which come back as ``Failure``) and objects
+    of registered classes. An object of a subclass that adds nothing to one of these types comes
+    back as an object of that type. Whatever else is refused. Immutable, and so safe to share
+    between threads.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class JsonCodec:
         ``PayloadTooLarge``, whose size is a lower bound where the text was not even built.
         """
         room = self._limit * _HOPELESS
-        writer = Writer(room, self._max_depth, self._classes.by_class, self._stand_in)
+        writer = Writer(room, self._max_depth, self._classes, self._stand_in)
         try:
             text = dumps(writer.root(value))
         except Refused as refused:
@@ -72,7 +73,7 @@ class JsonCodec:
         except RecursionError:
             raise EncodeError("$", type(value).__qualname__, "it is nested too deeply") from None
         except ValueError:
-            hint = "it has more digits than sys.set_int_max_str_digits allows: store it as text"
+            hint = "it has more digits than sys.set_int_max_str_digits allows: store `hex(value)`"
             raise EncodeError("$", "int", hint) from None
         except NoRoom:
             raise PayloadTooLarge(what, room - writer.room, self._limit) from None

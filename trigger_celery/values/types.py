@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from trigger_celery.values.failures import Failure, from_data, to_data
 from trigger_celery.values.refusal import Refused
+from trigger_celery.values.zones import known_zone
 
 Envelope = dict[str, object]
 
@@ -24,12 +25,17 @@ TAG = "$t"
 """The key that marks a tagged form; a user's dict that has it is stored in one itself."""
 
 
+# Bound while the module is loaded: what a test puts in the place of datetime's classes is not used.
+_datetime_text = datetime.isoformat
+_read_datetime = datetime.fromisoformat
+
+
 def _dump_bytes(value: bytes) -> Envelope:
     return {TAG: "bytes", "v": b64encode(value).decode("ascii")}
 
 
 def _dump_datetime(value: datetime) -> Envelope:
-    return {TAG: "datetime", "v": value.isoformat(), **_zone(value.tzinfo), **_fold(value.fold)}
+    return {TAG: "datetime", **_zoned(value, _datetime_text), **_fold(value.fold)}
 
 
 def _dump_date(value: date) -> Envelope:
@@ -37,7 +43,7 @@ def _dump_date(value: date) -> Envelope:
 
 
 def _dump_time(value: time) -> Envelope:
-    return {TAG: "time", "v": value.isoformat(), **_zone(value.tzinfo), **_fold(value.fold)}
+    return {TAG: "time", **_zoned(value, time.isoformat), **_fold(value.fold)}
 
 
 def _dump_timedelta(value: timedelta) -> Envelope:
@@ -46,7 +52,7 @@ def _dump_timedelta(value: timedelta) -> Envelope:
 
 def _dump_decimal(value: Decimal) -> Envelope:
     if not value.is_finite():
-        raise Refused("Decimal", "NaN and infinity are not stored: use None or a text")
+        raise Refused("Decimal", "NaN and infinity are not stored: use `None` or `str(value)`")
     return {TAG: "decimal", "v": str(value)}
 
 
@@ -62,17 +68,22 @@ def _fold(fold: int) -> Envelope:
     return {"fold": fold} if fold else {}
 
 
-def _zone(zone: tzinfo | None) -> Envelope:
-    """What the ISO text does not say of a time zone: its key, or its given name."""
-    if zone is None:
-        return {}
-    if type(zone) is ZoneInfo and zone.key is not None:
-        return {"zone": zone.key}
-    if type(zone) is timezone:
-        name = zone.tzname(None)
-        return {} if name == timezone(zone.utcoffset(None)).tzname(None) else {"name": name}
-    kind = type(zone).__qualname__
-    raise Refused(kind, "use datetime.timezone, or a zoneinfo.ZoneInfo that has a key")
+def _zoned(value: Any, text: Callable[[Any], str]) -> Envelope:
+    """The ISO text, and what it does not say of the time zone: its key, or its given name."""
+    zone = known_zone(value)
+    if type(zone) is ZoneInfo:
+        return {"v": text(value), "zone": zone.key}
+    if zone is None or zone is UTC:
+        return {"v": text(value)}
+    name, plain = zone.tzname(None), timezone(_offset(zone)).tzname(None)
+    form: Envelope = {"v": text(value if zone is value.tzinfo else value.replace(tzinfo=zone))}
+    return form if name == plain else {**form, "name": name}
+
+
+def _offset(zone: tzinfo) -> timedelta:
+    offset = zone.utcoffset(None)
+    assert offset is not None
+    return offset
 
 
 def _load_bytes(v: str) -> bytes:
@@ -82,7 +93,7 @@ def _load_bytes(v: str) -> bytes:
 def _load_datetime(
     v: str, zone: str | None = None, name: str | None = None, fold: int = 0
 ) -> datetime:
-    told = datetime.fromisoformat(v).replace(fold=fold)
+    told = _read_datetime(v).replace(fold=fold)
     if zone is not None:
         local = told.replace(tzinfo=ZoneInfo(zone))
         # Where the rules of the zone changed since, the instant is kept and its reading moves.
@@ -130,8 +141,8 @@ def _load_frozenset(v: list[object]) -> frozenset[object]:
     return frozenset(_load_set(v))
 
 
-def _load_dict(k: list[str], v: list[object]) -> dict[str, object]:
-    value = dict(zip(map(_text, _list(k)), _list(v), strict=True))
+def _load_dict(k: list[object], v: list[object]) -> dict[object, object]:
+    value = dict(zip(_list(k), _list(v), strict=True))
     if len(value) != len(k):
         raise ValueError("the same key twice")
     return value
@@ -167,6 +178,9 @@ DUMPERS: dict[type, Callable[[Any], Envelope]] = {
     Failure: _dump_failure,
 }
 """By exact type, what has no values of other types inside."""
+
+STORED = frozenset({*DUMPERS, bool, int, float, str, list, tuple, dict, set, frozenset, type(None)})
+"""The types that need no registration."""
 
 LOADERS: dict[str, Callable[..., object]] = {
     "bytes": _load_bytes,

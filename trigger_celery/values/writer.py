@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import isfinite
 from typing import Any
 
+from trigger_celery.values.bases import plain
 from trigger_celery.values.failures import Failure, describe
 from trigger_celery.values.refusal import Refused, segment
-from trigger_celery.values.registry import Shape
+from trigger_celery.values.registry import Registry
+from trigger_celery.values.shapes import Shape
 from trigger_celery.values.types import DUMPERS, TAG, Envelope
 
 INT_BOUND = 10**4000
 """Python itself refuses to read numbers of more than 4,300 digits; this is a round verdict."""
 
 dumps = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":")).encode
+
+
+_SCALARS = frozenset({str, int, float, bool})
+_KEYS = "convert its keys: `{str(key): item for key, item in value.items()}`"
 
 
 class NoRoom(Exception):
@@ -29,18 +35,19 @@ class Writer:
     refers to one large part many times is given up before its text fills the memory.
     """
 
-    __slots__ = ("_classes", "_max_depth", "_stand_in", "room")
+    __slots__ = ("_classes", "_max_depth", "_registry", "_stand_in", "room")
 
     def __init__(
         self,
         room: int,
         max_depth: int,
-        classes: dict[type, tuple[str, Shape]],
+        registry: Registry,
         stand_in: Callable[[object], object],
     ) -> None:
         self.room = room
         self._max_depth = max_depth
-        self._classes = classes
+        self._registry = registry
+        self._classes = registry.by_class
         self._stand_in = stand_in
 
     def root(self, value: object) -> object:
@@ -67,12 +74,12 @@ class Writer:
                     size += len(item)
                 elif kind is int:
                     if not -INT_BOUND < item < INT_BOUND:
-                        raise Refused("int", "it has over 4,000 digits: store it as text")
+                        raise Refused("int", "it has over 4,000 digits: store `hex(value)`")
                 elif kind is float:
                     if not isfinite(item):
-                        raise Refused("float", f"JSON has no {item}: use None or a text")
+                        raise Refused("float", f"JSON has no {item}: use `None` or `str(value)`")
                 elif kind is not bool and item is not None:
-                    form = self._form(item, kind, depth + 1)
+                    form = self._form(item, item, kind, depth + 1)
                     if form is not item:
                         if result is parts:
                             result = parts.copy()
@@ -88,47 +95,78 @@ class Writer:
         if self.room < 0:
             raise NoRoom
 
-    def _form(self, value: Any, kind: type, depth: int) -> object:
+    def _form(self, owner: object, value: Any, kind: type, depth: int) -> object:
+        """The form of ``value``, which stands in for ``owner`` where it is not the same."""
         if kind is dict:
-            return self._dict(value, value, depth)
+            return self._dict(owner, value, depth)
         if kind is list:
-            return self._parts(value, value, enumerate(value), depth)
+            return self._parts(owner, value, enumerate(value), depth)
         if kind is tuple:
             parts = list(value)
-            return {TAG: "tuple", "v": self._parts(value, parts, enumerate(parts), depth)}
+            return {TAG: "tuple", "v": self._parts(owner, parts, enumerate(parts), depth)}
         if kind is set or kind is frozenset:
-            return {TAG: kind.__name__, "v": self._set(value, depth)}
+            return {TAG: kind.__name__, "v": self._set(owner, value, depth)}
         dump = DUMPERS.get(kind)
         if dump is not None:
             return self._leaf(dump(value))
-        known = self._classes.get(kind)
+        known = self._classes.get(kind) or self._registry.of_parameters(kind)
         if known is not None:
             return self._object(value, *known, depth)
         if isinstance(value, BaseException):
             return self._leaf(DUMPERS[Failure](describe(value)))
-        plain = self._stand_in(value)
-        return self._form(plain, type(plain), depth)
+        simple = plain(value)
+        return self._entry(owner, self._stand_in(value) if simple is value else simple, depth)
 
-    def _dict(self, owner: object, value: dict[str, object], depth: int) -> object:
+    def _entry(self, owner: object, value: Any, depth: int) -> object:
+        """The form of what was made of ``owner``, whose place in the path it has."""
+        kind = type(value)
+        if value is None or kind in _SCALARS:
+            whole = [value]
+            try:
+                return self._parts(owner, whole, enumerate(whole), 0)[0]
+            except Refused as refused:
+                refused.path.clear()
+                raise
+        return self._form(owner, value, kind, depth)
+
+    def _dict(self, owner: object, value: dict[Any, object], depth: int) -> object:
         for key in value:
             if type(key) is not str:
-                kind = type(key).__qualname__
-                raise Refused(f"dict with a key of type {kind}", "keys must be str: use str(key)")
-        parts = self._parts(owner, value, value.items(), depth)
-        if TAG in value:
-            return {TAG: "dict", "k": list(parts), "v": list(parts.values())}
-        return parts
+                return self._keyed(owner, value, self._keys(value, depth), depth)
+        return (
+            self._keyed(owner, value, value, depth)
+            if TAG in value
+            else self._parts(owner, value, value.items(), depth)
+        )
 
-    def _set(self, value: Iterable[object], depth: int) -> object:
+    def _keyed(
+        self, owner: object, value: dict[Any, object], keys: Collection[object], depth: int
+    ) -> object:
+        parts = self._parts(owner, value, value.items(), depth).values()
+        if TAG not in keys and all(type(key) is str for key in keys):
+            return dict(zip(keys, parts, strict=True))
+        return {TAG: "dict", "k": list(keys), "v": list(parts)}
+
+    def _keys(self, value: dict[Any, object], depth: int) -> list[object]:
+        forms = []
+        for key in value:
+            try:
+                forms.append(self._entry(key, key, depth + 1))
+            except Refused as refused:
+                kind = f"dict with a key of type {type(key).__qualname__}"
+                raise Refused(kind, _KEYS) from refused
+        return _distinct(forms)
+
+    def _set(self, owner: object, value: Iterable[object], depth: int) -> object:
         parts = list(value)
         try:
-            forms = self._parts(value, parts, enumerate(parts), depth)
+            forms = self._parts(owner, parts, enumerate(parts), depth)
         except Refused as refused:
             # Elements have no place that a reader could look at.
             refused.path[-1] = "[*]"
             raise
         # The order of a set differs between processes; that of its elements' texts does not.
-        return sorted(forms, key=dumps)
+        return sorted(_distinct(forms), key=dumps)
 
     def _object(self, value: object, name: str, shape: Shape, depth: int) -> Envelope:
         try:
@@ -136,13 +174,19 @@ class Writer:
         except Exception as error:
             kind = type(value).__qualname__
             raise Refused(kind, f"its state cannot be read: {error}") from error
-        body = entries["v"]
-        if type(body) is dict:
-            entries["v"] = self._dict(value, body, depth)
-        return {TAG: "object", "n": name, **entries}
+        forms = {key: self._entry(value, entry, depth) for key, entry in entries.items()}
+        return {TAG: "object", "n": name, **forms}
 
     def _leaf(self, form: Envelope) -> Envelope:
         text = form["v"]
         if type(text) is str:
             self._spend(len(text))
         return form
+
+
+def _distinct(forms: list[object]) -> list[object]:
+    """Raise ``Refused`` for two that come back equal: a subclass may compare by other rules."""
+    scalars = [form for form in forms if type(form) in _SCALARS]
+    if len(set(scalars)) < len(scalars):
+        raise Refused("collection", "two of its members or keys would come back as one")
+    return forms

@@ -41,7 +41,7 @@ HASHABLE = st.recursive(
     ),
     max_leaves=6,
 )
-KEYS = st.one_of(TEXT, st.sampled_from(["$t", "v", "k", "n"]))
+KEYS = st.one_of(TEXT, st.sampled_from(["$t", "v", "k", "n"]), HASHABLE)
 VALUES = st.recursive(
     HASHABLE,
     lambda inner: st.one_of(

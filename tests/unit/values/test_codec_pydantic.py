@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Generic, TypeVar, Union
 
 import pytest
 
@@ -81,3 +83,118 @@ def test_a_new_field_of_a_model_takes_its_default() -> None:
 def test_state_that_does_not_fit_the_model_is_a_decode_error(stored: str) -> None:
     with pytest.raises(DecodeError):
         codec().decode(f'{{"$t":"object","n":"Line","v":{stored}}}')
+
+
+Item = TypeVar("Item")
+
+
+class Page(pydantic.BaseModel, Generic[Item]):  # type: ignore[misc, name-defined]
+    items: list[Item]
+    next: int | None = None
+
+
+class Priced(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+    """Written for people, and not to be read again: what is stored is the state."""
+
+    amount: Decimal
+    when: datetime
+
+    @pydantic.field_serializer("amount")  # type: ignore[untyped-decorator]
+    def _amount(self, amount: Decimal) -> str:
+        return f"{amount} EUR"
+
+    @pydantic.model_serializer(mode="wrap")  # type: ignore[untyped-decorator]
+    def _whole(self, handler: Any) -> str:
+        return f"<{handler(self)}>"
+
+
+class Shop(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+    url: pydantic.AnyUrl  # type: ignore[name-defined]
+    lines: list[Line]
+
+
+PARAMETERS = [
+    int,
+    str | None,
+    Union[str, None],  # noqa: UP007
+    Line,
+    list[Line],
+    dict[str, list[Line | int]],
+    tuple[int, ...],
+    Any,
+    Page[Line],
+    Page[Page[int] | None],
+]
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=repr)
+def test_a_generic_model_is_registered_once_for_its_parameters(parameter: Any) -> None:
+    def codec() -> JsonCodec:
+        registry = Registry()
+        registry.register(Page)
+        registry.register(Line)
+        return JsonCodec(classes=registry)
+
+    value = Page[parameter](items=[])
+    text = codec().encode([value, value])
+    back: Any = codec().decode(text)
+    assert back == [value, value]
+    assert type(back[0]) is Page[parameter]
+    assert codec().encode(back) == text
+
+
+def test_the_items_of_a_generic_model_come_back() -> None:
+    registry = Registry()
+    registry.register(Page)
+    registry.register(Line)
+    it = JsonCodec(classes=registry)
+    value = Page[Line](items=[Line(sku="a")])
+    assert it.decode(it.encode(value)) == value
+    assert it.decode(it.encode(Page(items=[1]))) == Page(items=[1])
+
+
+def test_a_generic_model_of_what_has_no_name_is_registered_by_itself() -> None:
+    registry = Registry()
+    registry.register(Page)
+    it = JsonCodec(classes=registry)
+    other = Page[Line]
+    with pytest.raises(EncodeError, match=r"`register\(Page\[Line\]\)`"):
+        it.encode(other(items=[]))
+    registry.register(other)
+    assert type(it.decode(it.encode(other(items=[])))) is other
+
+
+@pytest.mark.parametrize("stored", ['["x"]', '[{"n":"Gone"}]', "5", "[5]", '[{"o":"list"}]', "[]"])
+def test_parameters_that_are_none_are_a_decode_error(stored: str) -> None:
+    registry = Registry()
+    registry.register(Page)
+    registry.register(Line)
+    it = JsonCodec(classes=registry)
+    with pytest.raises(DecodeError):
+        it.decode(f'{{"$t":"object","n":"Page","v":{{"items":[]}},"a":{stored}}}')
+
+
+def test_a_model_with_serializers_is_stored_by_its_state() -> None:
+    registry = Registry()
+    registry.register(Priced)
+    it = JsonCodec(classes=registry)
+    value = Priced(amount=Decimal("1.50"), when=datetime(2026, 1, 1, tzinfo=UTC))
+    assert it.decode(it.encode(value)) == value
+
+
+def test_classes_of_a_library_inside_of_a_model_are_registered_one_by_one_or_with_it() -> None:
+    value = Shop(url="https://example.org/", lines=[Line(sku="a")])
+    registry = Registry()
+    registry.register(Shop)
+    it = JsonCodec(classes=registry)
+    with pytest.raises(EncodeError, match=r"^\$\.url: AnyUrl .*`register\(AnyUrl, dump="):
+        it.encode(value)
+    registry.register(pydantic.AnyUrl, dump=str, load=pydantic.AnyUrl)
+    with pytest.raises(EncodeError, match=r"^\$\.lines\[0\]: Line .*`register\(Line\)`"):
+        it.encode(value)
+    registry.register(Line)
+    assert it.decode(it.encode(value)) == value
+    whole = Registry()
+    whole.register(Shop, dump=Shop.model_dump_json, load=Shop.model_validate_json)
+    it = JsonCodec(classes=whole)
+    assert it.decode(it.encode([value])) == [value]

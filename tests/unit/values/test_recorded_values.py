@@ -176,22 +176,20 @@ def test_a_child_is_not_started_while_a_body_is_left(harness: Harness) -> None:
     assert len(children) == 1
 
 
-@register(name="test_recorded_values.Once")
+def read(fields: dict[str, int]) -> Once:
+    raise ValueError("it has a number already")
+
+
+@register(name="test_recorded_values.Once", load=read)
 @dataclass
 class Once:
     """What no stored form can be made into again."""
 
     number: int
 
-    def __post_init__(self) -> None:
-        if self.number:
-            raise ValueError("it has a number already")
-
 
 def numbered() -> Once:
-    once = Once(0)
-    once.number = 1
-    return once
+    return Once(1)
 
 
 @pytest.mark.parametrize("atomic", [False, True])
