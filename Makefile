@@ -33,6 +33,7 @@ check: $(STAMP) docs-check ## lint, format, types, import layers and documentati
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/basedpyright --project tests/typed --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 bench: $(STAMP) ## measure against a raw loop (PEERS=1: and against other libraries)

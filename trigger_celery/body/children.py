@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import FanOut
 from trigger_celery.body.steps import line_of
 from trigger_celery.body.waits import MISSING, session_for
@@ -36,7 +37,7 @@ ONE = Together(single=True)
 
 def start_and_wait(
     task: str, build: Callable[[], Sequence[NewRun]], size: int, how: Together, *, frame: Any
-) -> Any:
+) -> Durable[Any]:
     """Suspend the run until ``size`` new runs of ``task`` have ended; return their results.
 
     ``frame`` is the caller's, for the trace. Raises :exc:`NotInRun`, :exc:`NestedStep` inside

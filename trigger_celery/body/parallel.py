@@ -4,14 +4,143 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
+from trigger_celery.body.both_styles import DurableList, DurableTuple
 from trigger_celery.body.context import Session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.body.waits import session_for
 from trigger_celery.errors import UsageError
 
 MAX_PARALLEL = 8
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+Plain: TypeAlias = Callable[[], T]
+"""A branch that is a function."""
+Starts: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
+"""A branch that is a function and returns what is to be awaited."""
+
+# The overloads give each branch its own type, as those of ``asyncio.gather`` do: a few as a tuple,
+# and lists of one type. They are of three kinds, which do not mix; a mixture is of Any.
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Awaitable[T1], b: Awaitable[T2], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Starts[T1], b: Starts[T2], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Plain[T1], b: Plain[T2], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2, T3]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Starts[T1], b: Starts[T2], c: Starts[T3], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2, T3]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Plain[T1], b: Plain[T2], c: Plain[T3], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2, T3]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    /,
+    *,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[T1, T2, T3, T4]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Starts[T1],
+    b: Starts[T2],
+    c: Starts[T3],
+    d: Starts[T4],
+    /,
+    *,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[T1, T2, T3, T4]: ...
+
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    a: Plain[T1], b: Plain[T2], c: Plain[T3], d: Plain[T4], /, *, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[T1, T2, T3, T4]: ...
+
+
+@overload
+def gather(
+    *branches: Awaitable[T],
+    return_exceptions: Literal[False] = False,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableList[T]: ...
+
+
+@overload
+def gather(
+    *branches: Starts[T],
+    return_exceptions: Literal[False] = False,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableList[T]: ...
+
+
+@overload
+def gather(
+    *branches: Plain[T], return_exceptions: Literal[False] = False, max_parallel: int = MAX_PARALLEL
+) -> DurableList[T]: ...
+
+
+@overload
+def gather(
+    *branches: Awaitable[T], return_exceptions: bool, max_parallel: int = MAX_PARALLEL
+) -> DurableList[T | Exception]: ...
+
+
+@overload
+def gather(
+    *branches: Starts[T], return_exceptions: bool, max_parallel: int = MAX_PARALLEL
+) -> DurableList[T | Exception]: ...
+
+
+@overload
+def gather(
+    *branches: Plain[T], return_exceptions: bool, max_parallel: int = MAX_PARALLEL
+) -> DurableList[T | Exception]: ...
+
+
+@overload
+def gather(
+    *branches: Awaitable[object] | Plain[object],
+    return_exceptions: bool = False,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableList[Any]: ...
 
 
 @primitive
@@ -35,6 +164,91 @@ def gather(
     return session.gather(
         branches, return_exceptions=bool(return_exceptions), max_parallel=max_parallel
     )
+
+
+@overload
+def wait_any(
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    /,
+    *,
+    key: str | None = None,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[int, T1 | T2]: ...
+
+
+@overload
+def wait_any(
+    a: Starts[T1], b: Starts[T2], /, *, key: str | None = None, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[int, T1 | T2]: ...
+
+
+@overload
+def wait_any(
+    a: Plain[T1], b: Plain[T2], /, *, key: str | None = None, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[int, T1 | T2]: ...
+
+
+@overload
+def wait_any(
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    /,
+    *,
+    key: str | None = None,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[int, T1 | T2 | T3]: ...
+
+
+@overload
+def wait_any(
+    a: Starts[T1],
+    b: Starts[T2],
+    c: Starts[T3],
+    /,
+    *,
+    key: str | None = None,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[int, T1 | T2 | T3]: ...
+
+
+@overload
+def wait_any(
+    a: Plain[T1],
+    b: Plain[T2],
+    c: Plain[T3],
+    /,
+    *,
+    key: str | None = None,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[int, T1 | T2 | T3]: ...
+
+
+@overload
+def wait_any(
+    *branches: Awaitable[T], key: str | None = None, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[int, T]: ...
+
+
+@overload
+def wait_any(
+    *branches: Starts[T], key: str | None = None, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[int, T]: ...
+
+
+@overload
+def wait_any(
+    *branches: Plain[T], key: str | None = None, max_parallel: int = MAX_PARALLEL
+) -> DurableTuple[int, T]: ...
+
+
+@overload
+def wait_any(
+    *branches: Awaitable[object] | Plain[object],
+    key: str | None = None,
+    max_parallel: int = MAX_PARALLEL,
+) -> DurableTuple[int, Any]: ...
 
 
 @primitive

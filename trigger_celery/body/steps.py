@@ -5,21 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.awaitables import holds_durable_call
+from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import NO_RETRY, StepCall, current_session
 from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
 from trigger_celery.vocabulary.checks import duration, valid_name
 from trigger_celery.vocabulary.records import StepKind
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
+Owner = TypeVar("Owner")
+Value = TypeVar("Value", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +48,56 @@ def primitive(fn: Callable[P, R]) -> Callable[P, R]:
     return fn
 
 
+class Step(Protocol[P, Value]):
+    """A declared step: it is called as its function is, and ``plain`` is that function.
+
+    A plain ``def`` with ``atomic=True`` gives a :class:`Durable`, which an ``async def`` body
+    awaits; any other one what its function returns.
+    """
+
+    @property
+    def plain(self) -> Callable[P, Value]: ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Value: ...
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Step[Concatenate[Owner, Q], Value], instance: Owner, owner: type[Any]
+    ) -> Callable[Q, Value]: ...
+
+
+class Declares(Protocol):
+    """What ``@step(...)`` is: it makes a step of a function."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Step[P, R]: ...
+
+
+class DeclaresAtomic(Protocol):
+    """What ``@step(atomic=True)`` is."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Step[P, Durable[R]]: ...
+
+
 class StepDecorator:
     """The object behind ``step``: a decorator, with and without options, and :meth:`run`."""
 
     @overload
-    def __call__(self, fn: F, /) -> F: ...
+    def __call__(self, fn: Callable[P, R], /) -> Step[P, R]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # False is also a bool
+        self,
+        /,
+        *,
+        name: str | None = None,
+        key: str | Callable[..., str] | None = None,
+        retry: RetryPolicy | None = None,
+        atomic: Literal[False] = False,
+        timeout: timedelta | float | None = None,
+    ) -> Declares: ...
 
     @overload
     def __call__(
@@ -59,9 +107,9 @@ class StepDecorator:
         name: str | None = None,
         key: str | Callable[..., str] | None = None,
         retry: RetryPolicy | None = None,
-        atomic: bool = False,
+        atomic: bool,
         timeout: timedelta | float | None = None,
-    ) -> Callable[[F], F]: ...
+    ) -> DeclaresAtomic: ...
 
     def __call__(
         self,
@@ -104,15 +152,30 @@ class StepDecorator:
 
         return declare if fn is None else declare(fn)
 
+    @overload
+    def run(  # type: ignore[overload-overlap]  # a coroutine is also any value
+        self,
+        name: str,
+        fn: Callable[P, Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def run(
+        self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Durable[R]: ...
+
     @primitive
-    def run(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call ``fn`` as a step called ``name``, without declaring it as one.
 
         In an ``async def`` body the result is awaited: ``await step.run("fetch", fetch, 1)``.
         """
         options = StepOptions(name=name, is_async=inspect.iscoroutinefunction(fn))
         _check(fn, options)
-        return cast(R, _call(fn, options, args, kwargs, sys._getframe(1)))
+        return _call(fn, options, args, kwargs, sys._getframe(1))
 
 
 step = StepDecorator()

@@ -7,34 +7,35 @@ import sys
 import uuid as _uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from trigger_celery.body.both_styles import Durable, DurableDatetime, DurableFloat, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.vocabulary.records import StepKind
 
 
 @primitive
-def now() -> Any:
+def now() -> DurableDatetime:
     """Return the aware current time; in a run every replay gets the same one."""
     return _recorded("now", lambda: datetime.now(UTC))
 
 
 @primitive
-def uuid4() -> Any:
+def uuid4() -> DurableUUID:
     """Return a random ``UUID``; in a run every replay gets the same one."""
     return _recorded("uuid4", _uuid.uuid4)
 
 
 @primitive
-def random() -> Any:
+def random() -> DurableFloat:
     """Return a random ``float`` of [0, 1); in a run every replay gets the same one."""
     return _recorded("random", _random.random)
 
 
-def _recorded(name: str, fn: Callable[[], object]) -> Any:
+def _recorded(name: str, fn: Callable[[], object]) -> Durable[Any]:
     session = current_session()
     if session is None or session.in_step:
-        return fn()
+        return cast(Durable[Any], fn())
     source = line_of(sys._getframe(2))
     return session.step(StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, source=source))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, WaitCall, current_session, require_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.errors import NestedStep, WaitTimeout
@@ -18,6 +19,8 @@ from trigger_celery.vocabulary.checks import duration, instant, valid_name
 from trigger_celery.vocabulary.records import Event as StoredEvent
 from trigger_celery.vocabulary.records import NewWait, Outcome, StepKind
 from trigger_celery.vocabulary.states import WaitState
+
+D = TypeVar("D")
 
 
 @register(name="trigger_celery.Event")
@@ -35,6 +38,10 @@ class Event:
     received_at: datetime
     source: str = ""
 
+    if TYPE_CHECKING:  # awaited where an ``async def`` body waits for it
+
+        def __await__(self) -> Generator[Any, Any, Self]: ...
+
 
 class _Missing:
     def __repr__(self) -> str:
@@ -45,7 +52,7 @@ MISSING: Any = _Missing()
 
 
 @primitive
-def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
+def sleep(length: timedelta | float, *, key: str | None = None) -> Durable[None]:
     """Suspend the run for so long (``timedelta`` or seconds); nothing is held meanwhile.
 
     The end is fixed when the run suspends, by the database's clock: crashes and restarts
@@ -66,7 +73,7 @@ def sleep(length: timedelta | float, *, key: str | None = None) -> Any:
 
 
 @primitive
-def sleep_until(when: datetime, *, key: str | None = None) -> Any:
+def sleep_until(when: datetime, *, key: str | None = None) -> Durable[None]:
     """Suspend the run until an aware ``datetime``; see :func:`sleep`.
 
     A time that passed while the run was under way is over at once; one from before the
@@ -83,6 +90,38 @@ def sleep_until(when: datetime, *, key: str | None = None) -> Any:
     return session.wait(
         WaitCall(name="sleep_until", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
     )
+
+
+@overload
+def wait_for_event(
+    name: str,
+    filter: Mapping[str, object] | None = None,
+    *,
+    timeout: timedelta | float | None = None,
+    key: str | None = None,
+) -> Event: ...
+
+
+@overload
+def wait_for_event(
+    name: str,
+    filter: Mapping[str, object] | None = None,
+    *,
+    timeout: timedelta | float | None = None,
+    default: None,
+    key: str | None = None,
+) -> Any: ...
+
+
+@overload
+def wait_for_event(
+    name: str,
+    filter: Mapping[str, object] | None = None,
+    *,
+    timeout: timedelta | float | None = None,
+    default: D,
+    key: str | None = None,
+) -> Durable[Event | D]: ...
 
 
 @primitive

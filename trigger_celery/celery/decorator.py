@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from celery import current_app, shared_task
 
@@ -13,42 +23,60 @@ from trigger_celery.celery.task import DurableTask
 from trigger_celery.celery.task_options import (
     DEFAULTS,
     RETRIES,
+    TaskOptions,
     check_options,
     for_definition,
     passed_on,
 )
 from trigger_celery.declare.definition import TaskDefinition, define, registry
 from trigger_celery.declare.options import TriggerOptions
-from trigger_celery.declare.schedule import Timetable
 from trigger_celery.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from trigger_celery.celery.task import AsyncDurableTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@overload
-def durable_task(fn: Callable[P, R], /, **options: Any) -> DurableTask[P, R]: ...
+class Declares(Protocol):
+    """What ``@durable_task(...)`` is: it makes a task of a function."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncDurableTask[P, R]: ...
+
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> DurableTask[P, R]: ...
+
+
+class DeclaresBound(Protocol):
+    """What ``@durable_task(bind=True)`` is: the function's first parameter is the task."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncDurableTask[P, R]: ...
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> DurableTask[P, R]: ...
 
 
 @overload
 def durable_task(
-    *, bind: Literal[True], **options: Any
-) -> Callable[[Callable[Concatenate[Any, P], R]], DurableTask[P, R]]: ...
+    fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+) -> AsyncDurableTask[P, R]: ...
 
 
 @overload
-def durable_task(
-    *,
-    name: str | None = None,
-    retry: RetryPolicy | None = None,
-    heartbeat_timeout: timedelta | float | None = None,
-    max_crashes: int | None = None,
-    checkpoint: str = "auto",
-    schedule: Timetable | Sequence[Timetable] = (),
-    on_event: str | None = None,
-    filter: Mapping[str, object] | None = None,
-    **options: Any,
-) -> Callable[[Callable[P, R]], DurableTask[P, R]]: ...
+def durable_task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> DurableTask[P, R]: ...
+
+
+@overload
+def durable_task(*, bind: Literal[True], **options: Unpack[TaskOptions]) -> DeclaresBound: ...
+
+
+@overload
+def durable_task(*, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
 
 
 def durable_task(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -72,7 +72,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         countdown: float | None = None,
         eta: datetime | None = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> AsyncResult[R]:
         """Create a run in the caller's transaction; return the ``AsyncResult`` of its id.
 
         Takes what Celery's own takes, and trigger options but for ``delay``; ``queue`` as text
@@ -132,16 +132,19 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             "return and let a chain or a link= go on"
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Execute the run that a worker's message names; anywhere else, call the function."""
         request = self.request
+        value: R
         if request.called_directly or hasattr(request, EXECUTED):
-            return body_of(self, self.durable)(*args, **kwargs)
-        if request.is_eager:
+            value = body_of(self, self.durable)(*args, **kwargs)
+        elif request.is_eager:
             body = body_of(self, self.durable)
-            return (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
-        setattr(request, EXECUTED, None)
-        return self._tell_celery(self._execute(self._run_id(request.id), args, kwargs))
+            value = (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
+        else:
+            setattr(request, EXECUTED, None)
+            value = self._tell_celery(self._execute(self._run_id(request.id), args, kwargs))
+        return value
 
     def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
         engine, request = installed_engine(), self.request
@@ -244,3 +247,13 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         saved = canvas.from_request(self.request)
         create = partial(trigger, engine, self.durable, tuple(args), kwargs, canvas=saved)
         engine.persist(partial(create, id=run_id))
+
+
+if TYPE_CHECKING:
+
+    class AsyncDurableTask(DurableTask[P, R]):
+        """A durable task of an ``async def``: called directly, it returns the coroutine."""
+
+        def __call__(  # type: ignore[override]  # the body's own type
+            self, *args: P.args, **kwargs: P.kwargs
+        ) -> Coroutine[Any, Any, R]: ...

@@ -2,97 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypedDict
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.config import suggest
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.limits import RateLimit
-from trigger_celery.declare.queue import Queue
+from trigger_celery.declare.queue import KeyRule, Queue
+from trigger_celery.declare.schedule import Timetable
 from trigger_celery.declare.task_queue import QUEUEING
 from trigger_celery.errors import DeclarationError, UnknownOption
 
-CELERY_OPTIONS = frozenset(
-    {
-        "base",
-        "bind",
-        "name",
-        "ignore_result",
-        "store_errors_even_if_ignored",
-        "track_started",
-        "queue",
-        "routing_key",
-        "exchange",
-        "rate_limit",
-        "time_limit",
-        "soft_time_limit",
-        "serializer",
-        "compression",
-        "backend",
-        "result_extended",
-        "resultrepr_maxsize",
-        "send_events",
-        "trail",
-        "throws",
-        "shared",
-        "lazy",
-        "acks_late",
-        "acks_on_failure_or_timeout",
-        "acks_on_failure",
-        "acks_on_timeout",
-        "reject_on_worker_lost",
-        "typing",
-        "expires",
-        "Strategy",
-    }
-)
-"""Options of ``shared_task`` that are passed on as they are."""
-RETRIES = frozenset(
-    {
-        "max_retries",
-        "default_retry_delay",
-        "autoretry_for",
-        "dont_autoretry_for",
-        "retry_kwargs",
-        "retry_backoff",
-        "retry_backoff_max",
-        "retry_jitter",
-    }
-)
-"""Celery's options for retries; they are translated into a :class:`RetryPolicy`."""
-OURS = frozenset({"retry", "heartbeat_timeout", "max_crashes", "checkpoint"})
-"""Options of durable tasks alone."""
-STARTING = frozenset({"schedule", "on_event", "filter"})
-"""What starts runs of the task beside calls."""
-DEFAULTS = frozenset({"ttl", "max_duration", "tags", "priority"})
-"""What a trigger may say of a run, said for all runs of the task."""
-OVERRULED = frozenset(
-    {
-        "acks_late",
-        "acks_on_failure_or_timeout",
-        "acks_on_failure",
-        "acks_on_timeout",
-        "reject_on_worker_lost",
-        "typing",
-        "expires",
-    }
-)
-"""Celery's options that mean nothing for a nudge: they are taken, and dropped."""
-TAKEN = RETRIES | OVERRULED | DEFAULTS | STARTING | HOOKS.keys()
+
+class CeleryOptions(TypedDict, total=False):
+    """Options of ``shared_task`` that are passed on as they are."""
+
+    base: type[Any]
+    name: str | None
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    track_started: bool
+    queue: Queue | str
+    routing_key: str
+    exchange: str
+    rate_limit: RateLimit | str | float
+    time_limit: float
+    soft_time_limit: float
+    serializer: str
+    compression: str
+    backend: Any
+    result_extended: bool
+    resultrepr_maxsize: int
+    send_events: bool
+    trail: bool
+    throws: tuple[type[Exception], ...]
+    shared: bool
+    lazy: bool
+    Strategy: str
+
+
+class OverruledOptions(TypedDict, total=False):
+    """Celery's options that mean nothing for a nudge: they are taken, and dropped."""
+
+    acks_late: bool
+    acks_on_failure_or_timeout: bool
+    acks_on_failure: bool
+    acks_on_timeout: bool
+    reject_on_worker_lost: bool
+    typing: bool
+    expires: float | datetime
+
+
+class RetryOptions(TypedDict, total=False):
+    """Celery's options for retries; they are translated into a :class:`RetryPolicy`."""
+
+    max_retries: int | None
+    default_retry_delay: float
+    autoretry_for: type[Exception] | Sequence[type[Exception]]
+    dont_autoretry_for: type[Exception] | Sequence[type[Exception]]
+    retry_kwargs: Mapping[str, Any]
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+
+
+class OwnOptions(TypedDict, total=False):
+    """Options of durable tasks alone."""
+
+    retry: RetryPolicy | None
+    heartbeat_timeout: timedelta | float | None
+    max_crashes: int | None
+    checkpoint: Literal["auto", "explicit"]
+
+
+class StartOptions(TypedDict, total=False):
+    """What starts runs of the task beside calls."""
+
+    schedule: Timetable | Sequence[Timetable]
+    on_event: str | None
+    filter: Mapping[str, object] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """What a trigger may say of a run, said for all runs of the task."""
+
+    ttl: timedelta | float | None
+    max_duration: timedelta | float | None
+    tags: Sequence[str]
+    priority: int | None
+
+
+class QueueOptions(TypedDict, total=False):
+    """What limits the runs of the task, beside ``queue`` and ``rate_limit``."""
+
+    concurrency_limit: int | None
+    concurrency_key: KeyRule | None
+
+
+class HookOptions(TypedDict, total=False):
+    """What is called beside the body, each with the arguments that ``HOOKS`` names."""
+
+    on_start: Callable[..., object] | None
+    on_wait: Callable[..., object] | None
+    on_resume: Callable[..., object] | None
+    catch_error: Callable[..., object] | None
+    on_success: Callable[..., object] | None
+    on_failure: Callable[..., object] | None
+    on_cancel: Callable[..., object] | None
+    on_complete: Callable[..., object] | None
+
+
+class TaskOptions(
+    CeleryOptions,
+    OverruledOptions,
+    RetryOptions,
+    OwnOptions,
+    StartOptions,
+    RunOptions,
+    QueueOptions,
+    HookOptions,
+    total=False,
+):
+    """What ``@durable_task`` takes by name, beside ``bind``."""
+
+
+RETRIES = frozenset(RetryOptions.__annotations__)
+STARTING = frozenset(StartOptions.__annotations__)
+DEFAULTS = frozenset(RunOptions.__annotations__)
+TAKEN = RETRIES | STARTING | DEFAULTS | HOOKS.keys() | OverruledOptions.__annotations__.keys()
 """Options that are not passed on."""
 CELERYS_TOO = {"queue": Queue, "rate_limit": RateLimit}
 """Options that are ours if they are of this class, and else Celery's."""
 
 
 def check_options(task: str, options: Mapping[str, Any], retry: RetryPolicy | None) -> None:
-    """Raise :exc:`UnknownOption` for a name nobody knows, with the closest one.
+    """Raise :exc:`UnknownOption` for a name that no option has, with the closest one.
 
     Raises :exc:`DeclarationError` for retries that are declared twice.
     """
-    known = dict.fromkeys(
-        CELERY_OPTIONS | RETRIES | OURS | STARTING | DEFAULTS | QUEUEING | HOOKS.keys()
-    )
+    known = dict.fromkeys(("bind", *TaskOptions.__annotations__))
     for option in options:
         if option not in known:
             raise UnknownOption(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import cast
 from uuid import uuid5
 
+from trigger_celery.body.both_styles import DurableStr
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.client.access import permitted
@@ -19,7 +20,7 @@ from trigger_celery.vocabulary.records import StepKind
 @primitive
 def send_event(
     name: str, payload: object = None, *, id: str | None = None, source: str = ""
-) -> Any:
+) -> DurableStr:
     """Store an event, wake the runs that wait for it and start those of ``on_event`` tasks.
 
     Returns its id. It is stored in the caller's transaction and appears, or vanishes, with
@@ -31,7 +32,7 @@ def send_event(
     """
     session = current_session()
     if session is None or session.in_step:
-        return store_event(name, payload, id=id, source=source).id
+        return cast(DurableStr, store_event(name, payload, id=id, source=source).id)
     _check_names(name, id, source)  # a mistake of the body is no failure of a step
 
     def send() -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from trigger_celery.body.both_styles import Durable, DurableList, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.client.access import permitted
@@ -83,7 +84,7 @@ def create_schedule(
     kwargs: Mapping[str, Any] | None = None,
     overlap: OverlapName = "skip",
     catch_up: timedelta | float = timedelta(0),
-) -> Any:
+) -> Durable[bool]:
     """Start runs of a task by ``cron`` or ``every``; return whether the schedule is new.
 
     ``key`` names it: a schedule that exists under it is changed to what is said here, and
@@ -111,7 +112,7 @@ def create_schedule(
 
 
 @primitive
-def pause_schedule(key: str) -> Any:
+def pause_schedule(key: str) -> Durable[bool]:
     """Let a schedule start nothing until it is resumed; False if it was paused already.
 
     Deployments do not end the pause.
@@ -130,7 +131,7 @@ def pause_schedule(key: str) -> Any:
 
 
 @primitive
-def resume_schedule(key: str) -> Any:
+def resume_schedule(key: str) -> Durable[bool]:
     """Let a paused schedule go on with its next time from now; False if it was not paused.
 
     What it missed stays missed, see :func:`backfill`.
@@ -148,7 +149,7 @@ def resume_schedule(key: str) -> Any:
 
 
 @primitive
-def delete_schedule(key: str) -> Any:
+def delete_schedule(key: str) -> Durable[bool]:
     """Delete a schedule, its runs stay; False if there is none.
 
     Raises :exc:`InvalidSchedule` for one that a task declares: it would come back.
@@ -170,7 +171,7 @@ def delete_schedule(key: str) -> Any:
 
 
 @primitive
-def run_schedule(key: str) -> Any:
+def run_schedule(key: str) -> DurableUUID:
     """Start a run of a schedule now, paused or not, and return its id.
 
     Its nominal time is now; the times of the schedule stay as they are.
@@ -190,7 +191,9 @@ def run_schedule(key: str) -> Any:
 
 
 @primitive
-def backfill(key: str, start: datetime, end: datetime, *, dry_run: bool = False) -> Any:
+def backfill(
+    key: str, start: datetime, end: datetime, *, dry_run: bool = False
+) -> DurableList[datetime]:
     """Start a run for each nominal time from ``start`` up to, not including, ``end``.
 
     Times that had their run before get no other. Returns the times that got one now, in UTC;
@@ -290,10 +293,10 @@ def _info(schedule: Schedule, now: datetime, many: int) -> ScheduleInfo:
     )
 
 
-def _step(name: str, call: Callable[[], object]) -> Any:
+def _step(name: str, call: Callable[[], object]) -> Durable[Any]:
     """Make the call; in a task's body as a step, so that a replay does not make it again."""
     session = current_session()
     if session is None or session.in_step:
-        return call()
+        return cast(Durable[Any], call())
     line = line_of(sys._getframe(2))
     return session.step(StepCall(name=name, kind=StepKind.STEP, fn=call, kwargs={}, source=line))

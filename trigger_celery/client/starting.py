@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, Unpack
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, Unpack, cast, overload
 from uuid import UUID, uuid5
 
+from trigger_celery.body.both_styles import Durable, DurableList
 from trigger_celery.body.children import ONE, Together, start_and_wait
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
@@ -27,11 +28,12 @@ from trigger_celery.declare.options import NO_OPTIONS, Scope, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.trigger import Request, Started, new_run, start
-from trigger_celery.errors import UnknownTask, UsageError, WaitCycle
+from trigger_celery.errors import ChildRunFailed, UnknownTask, UsageError, WaitCycle
 from trigger_celery.vocabulary.records import NewRun, StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +49,11 @@ Item: TypeAlias = "Call | Sequence[Any]"
 """What a batch takes: a :class:`Call`, or the positional arguments as a tuple or list."""
 
 
-class ConfiguredTask(Generic[P, R]):
-    """A durable task with what its next runs are started with; made by ``task.options(...)``."""
+class Starts(Generic[P, R]):
+    """The verbs that start runs of a task, with options or without."""
 
-    def __init__(self, definition: TaskDefinition, options: TriggerOptions) -> None:
-        self.definition = definition
-        self.trigger_options = options
-
-    def options(self, **options: Unpack[OptionValues]) -> ConfiguredTask[P, R]:
-        """Return the task with further options, which win; tags are added up."""
-        return ConfiguredTask(
-            self.definition, TriggerOptions.of(options).over(self.trigger_options)
-        )
+    def _configured(self) -> ConfiguredTask[P, R]:
+        raise NotImplementedError
 
     @primitive
     def trigger(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
@@ -70,15 +65,14 @@ class ConfiguredTask(Generic[P, R]):
         Raises ``TypeError`` for arguments the task does not take, the codec's errors and
         ``InvalidOption`` before anything is written, and ``IdempotencyConflict``.
         """
-        handle: RunHandle[R] = self._start(args, kwargs, sys._getframe(1))
-        return handle
+        return self._configured().start(args, kwargs, sys._getframe(1))
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """Return one item for :meth:`batch_trigger`, with these options."""
-        return Call(args=args, kwargs=kwargs, options=self.trigger_options)
+        """Return one item for :meth:`batch_trigger`, with the options of this task."""
+        return Call(args=args, kwargs=kwargs, options=self._configured().trigger_options)
 
     @primitive
-    def batch_trigger(self, items: Iterable[Item]) -> Any:
+    def batch_trigger(self, items: Iterable[Item]) -> DurableList[RunHandle[R]]:
         """Create a run for each item, all of them or none, and return their handles in order.
 
         An item is what ``task.call(...)`` returns, or a tuple or list of the positional
@@ -86,10 +80,10 @@ class ConfiguredTask(Generic[P, R]):
 
         Raises what :meth:`trigger` raises, before any run is created.
         """
-        return self._batch(items, sys._getframe(1))
+        return self._configured().start_batch(items, sys._getframe(1))
 
     @primitive
-    def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Durable[R]:
         """Create a run and wait for it, in a task's body; return what it returned.
 
         Nothing is held meanwhile. In an ``async def`` body the call is awaited. Canceling this
@@ -98,7 +92,61 @@ class ConfiguredTask(Generic[P, R]):
         Raises :exc:`ChildRunFailed` if it did not succeed, what :meth:`trigger` raises,
         :exc:`NotInRun` outside of a body and :exc:`NestedStep` inside a step.
         """
-        return self._together([Call(args=args, kwargs=kwargs)], ONE, sys._getframe(1))
+        call = Call(args=args, kwargs=kwargs)
+        return self._configured().start_and_wait([call], ONE, sys._getframe(1))
+
+    @overload
+    def batch_trigger_and_wait(
+        self,
+        items: Iterable[Item],
+        *,
+        return_exceptions: Literal[False] = False,
+        timeout: timedelta | float | None = None,
+        key: str | None = None,
+    ) -> DurableList[R]: ...
+
+    @overload
+    def batch_trigger_and_wait(
+        self,
+        items: Iterable[Item],
+        *,
+        return_exceptions: bool,
+        timeout: timedelta | float | None = None,
+        key: str | None = None,
+    ) -> DurableList[R | ChildRunFailed]: ...
+
+    @overload
+    def batch_trigger_and_wait(
+        self,
+        items: Iterable[Item],
+        *,
+        return_exceptions: bool = False,
+        timeout: timedelta | float | None = None,
+        default: None,
+        key: str | None = None,
+    ) -> Any: ...
+
+    @overload
+    def batch_trigger_and_wait(
+        self,
+        items: Iterable[Item],
+        *,
+        return_exceptions: Literal[False] = False,
+        timeout: timedelta | float | None = None,
+        default: D,
+        key: str | None = None,
+    ) -> Durable[list[R] | D]: ...
+
+    @overload
+    def batch_trigger_and_wait(
+        self,
+        items: Iterable[Item],
+        *,
+        return_exceptions: bool,
+        timeout: timedelta | float | None = None,
+        default: D,
+        key: str | None = None,
+    ) -> Durable[list[R | ChildRunFailed] | D]: ...
 
     @primitive
     def batch_trigger_and_wait(
@@ -121,21 +169,43 @@ class ConfiguredTask(Generic[P, R]):
         how = Together(
             return_exceptions=return_exceptions, timeout=timeout, default=default, key=key
         )
-        return self._together(items, how, sys._getframe(1))
+        return self._configured().start_and_wait(items, how, sys._getframe(1))
+
+
+class ConfiguredTask(Starts[P, R]):
+    """A durable task with what its next runs are started with; made by ``task.options(...)``."""
+
+    def __init__(self, definition: TaskDefinition, options: TriggerOptions) -> None:
+        self.definition = definition
+        self.trigger_options = options
+
+    def _configured(self) -> ConfiguredTask[P, R]:
+        return self
+
+    def options(self, **options: Unpack[OptionValues]) -> ConfiguredTask[P, R]:
+        """Return the task with further options, which win; tags are added up."""
+        return ConfiguredTask(
+            self.definition, TriggerOptions.of(options).over(self.trigger_options)
+        )
 
     def requests(self, items: Iterable[Item]) -> list[Request]:
         """Return the items as what the engine takes. Raises :exc:`UsageError` for others."""
         return [self._request(item) for item in items]
 
-    def _start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], frame: Any) -> Any:
+    def start(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], frame: Any
+    ) -> Durable[RunHandle[R]]:
+        """Start one run; ``frame`` is the caller's, for the trace."""
         call = Call(args=args, kwargs=kwargs)
         return start_one(installed_engine(), self._request(call), frame=frame)
 
-    def _batch(self, items: Iterable[Item], frame: Any) -> Any:
+    def start_batch(self, items: Iterable[Item], frame: Any) -> Durable[list[RunHandle[R]]]:
+        """Start a run for each item."""
         requests, name = self.requests(items), self.definition.name
         return start_batch(installed_engine(), requests, name, frame=frame)
 
-    def _together(self, items: Iterable[Item], how: Together, frame: Any) -> Any:
+    def start_and_wait(self, items: Iterable[Item], how: Together, frame: Any) -> Durable[Any]:
+        """Start a run for each item and wait for them all."""
         engine, name = installed_engine(), self.definition.name
         return run_together(engine, name, self.requests(items), how, frame=frame)
 
@@ -155,8 +225,8 @@ class ConfiguredTask(Generic[P, R]):
         )
 
 
-class Triggering(Generic[P, R]):
-    """The part of a durable task that starts runs with options."""
+class Triggering(Starts[P, R]):
+    """The part of a durable task that starts runs."""
 
     durable: TaskDefinition
 
@@ -168,45 +238,8 @@ class Triggering(Generic[P, R]):
         """
         return ConfiguredTask(self.durable, TriggerOptions.of(options))
 
-    @primitive
-    def trigger(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
-        """Create a run in the caller's transaction; see :meth:`ConfiguredTask.trigger`."""
-        plain: ConfiguredTask[P, R] = ConfiguredTask(self.durable, NO_OPTIONS)
-        handle: RunHandle[R] = plain._start(args, kwargs, sys._getframe(1))
-        return handle
-
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """Return one item for :meth:`batch_trigger`."""
-        return Call(args=args, kwargs=kwargs)
-
-    @primitive
-    def batch_trigger(self, items: Iterable[Item]) -> Any:
-        """Create many runs at once; see :meth:`ConfiguredTask.batch_trigger`."""
-        plain: ConfiguredTask[P, R] = ConfiguredTask(self.durable, NO_OPTIONS)
-        return plain._batch(items, sys._getframe(1))
-
-    @primitive
-    def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Create a run and wait for it; see :meth:`ConfiguredTask.trigger_and_wait`."""
-        plain: ConfiguredTask[P, R] = ConfiguredTask(self.durable, NO_OPTIONS)
-        return plain._together([Call(args=args, kwargs=kwargs)], ONE, sys._getframe(1))
-
-    @primitive
-    def batch_trigger_and_wait(
-        self,
-        items: Iterable[Item],
-        *,
-        return_exceptions: bool = False,
-        timeout: timedelta | float | None = None,
-        default: Any = MISSING,
-        key: str | None = None,
-    ) -> Any:
-        """Create runs and wait for all; see :meth:`ConfiguredTask.batch_trigger_and_wait`."""
-        plain: ConfiguredTask[P, R] = ConfiguredTask(self.durable, NO_OPTIONS)
-        how = Together(
-            return_exceptions=return_exceptions, timeout=timeout, default=default, key=key
-        )
-        return plain._together(items, how, sys._getframe(1))
+    def _configured(self) -> ConfiguredTask[P, R]:
+        return ConfiguredTask(self.durable, NO_OPTIONS)
 
 
 @primitive
@@ -219,8 +252,7 @@ def trigger(
     Raises :exc:`UnknownTask` with the closest name and what to do.
     """
     configured = task_named(task, options)
-    handle: RunHandle[Any] = configured._start(args, kwargs, sys._getframe(1))
-    return handle
+    return configured.start(args, kwargs, sys._getframe(1))
 
 
 def task_named(name: str, options: TriggerOptions = NO_OPTIONS) -> ConfiguredTask[..., Any]:
@@ -247,7 +279,7 @@ def reset_idempotency_key(
     return idempotency.reset(permitted("reset_idempotency_key", name).engine, name, key, scope)
 
 
-def start_one(engine: Engine, request: Request, *, frame: Any) -> Any:
+def start_one(engine: Engine, request: Request, *, frame: Any) -> Durable[RunHandle[Any]]:
     """Start a run and return its handle; in a body the awaitable or the value of a step."""
 
     def begin(id_of: Callable[[int], UUID | None]) -> RunHandle[Any]:
@@ -256,7 +288,9 @@ def start_one(engine: Engine, request: Request, *, frame: Any) -> Any:
     return _in_context(engine, [request], f"trigger {request.definition.name}", begin, frame)
 
 
-def start_batch(engine: Engine, requests: Sequence[Request], name: str, *, frame: Any) -> Any:
+def start_batch(
+    engine: Engine, requests: Sequence[Request], name: str, *, frame: Any
+) -> Durable[list[RunHandle[Any]]]:
     """Start runs, all of them or none, and return their handles; see :func:`start_one`."""
 
     def begin(id_of: Callable[[int], UUID | None]) -> list[RunHandle[Any]]:
@@ -308,10 +342,10 @@ def _in_context(
     name: str,
     begin: Callable[[Callable[[int], UUID | None]], object],
     frame: Any,
-) -> Any:
+) -> Durable[Any]:
     session = current_session()
     if session is None or session.in_step:
-        return begin(lambda number: None)
+        return cast(Durable[Any], begin(lambda number: None))
     for request in requests:
         new_run(engine, request)  # a mistake of the body is no failure of a step
 
@@ -328,7 +362,7 @@ def _in_context(
 
 def run_together(
     engine: Engine, task: str, requests: Sequence[Request], how: Together, *, frame: Any
-) -> Any:
+) -> Durable[Any]:
     """Start runs of ``task`` from a body and wait for them; return what they returned.
 
     Raises ``WaitCycle`` for a key, and what :func:`~trigger_celery.engine.runs.trigger.trigger`

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID, uuid5
 
+from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.body.waits import MISSING, session_for
@@ -39,6 +40,10 @@ class Token:
     id: UUID
     expires_at: datetime | None
 
+    if TYPE_CHECKING:  # awaited where an ``async def`` body creates it
+
+        def __await__(self) -> Generator[Any, Any, Self]: ...
+
     @property
     def url(self) -> str:
         """The URL that completes the token: whoever has it may do so, once."""
@@ -52,7 +57,7 @@ def create_token(
     tags: Iterable[str] = (),
     schema: Any = None,
     key: str | None = None,
-) -> Any:
+) -> Token:
     """Create a token in the caller's transaction and return a :class:`Token`.
 
     It can be completed once, within ``timeout`` (``timedelta`` or seconds; None: for ever).
@@ -125,7 +130,9 @@ def wait_for_token(
 
 
 @primitive
-def complete_token(token: Token | UUID | str, value: object = None, *, by: str = "") -> Any:
+def complete_token(
+    token: Token | UUID | str, value: object = None, *, by: str = ""
+) -> Durable[None]:
     """Complete a token in the caller's transaction: runs that wait for it get ``value``.
 
     The first completion wins. ``by`` names who completes it, for the record. In a task's body
@@ -137,7 +144,8 @@ def complete_token(token: Token | UUID | str, value: object = None, *, by: str =
     token_id, session = id_of(token), current_session()
     permit = permitted("complete_token", token_id, by=by)
     if session is None or session.in_step:
-        return tokens.complete_token(permit.engine, token_id, value, by=permit.by)
+        tokens.complete_token(permit.engine, token_id, value, by=permit.by)
+        return cast(Durable[None], None)
 
     def complete() -> None:
         by = _in_step(session, permit.by)
@@ -147,7 +155,7 @@ def complete_token(token: Token | UUID | str, value: object = None, *, by: str =
 
 
 @primitive
-def cancel_token(token: Token | UUID | str, *, by: str = "") -> Any:
+def cancel_token(token: Token | UUID | str, *, by: str = "") -> Durable[bool]:
     """Cancel a token in the caller's transaction: runs that wait for it time out at once.
 
     Returns False if it was closed before or its time was over. Raises ``TokenNotFound``. In a
@@ -156,7 +164,7 @@ def cancel_token(token: Token | UUID | str, *, by: str = "") -> Any:
     token_id, session = id_of(token), current_session()
     permit = permitted("cancel_token", token_id, by=by)
     if session is None or session.in_step:
-        return tokens.cancel_token(permit.engine, token_id, by=permit.by)
+        return cast(Durable[bool], tokens.cancel_token(permit.engine, token_id, by=permit.by))
 
     def cancel() -> bool:
         by = _in_step(session, permit.by)
@@ -187,7 +195,7 @@ def id_of(token: object) -> UUID:
 
 def _step(
     session: Session, name: str, fn: Callable[[], object], frame: Any, key: str | None = None
-) -> Any:
+) -> Durable[Any]:
     source = line_of(frame)
     return session.step(
         StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, key=key, source=source)

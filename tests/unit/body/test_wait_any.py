@@ -199,7 +199,7 @@ def test_no_branch_is_a_mistake(harness: Harness) -> None:
 
 def test_an_async_body_takes_awaitables_and_functions_only(harness: Harness) -> None:
     async def body() -> Any:
-        return await wait_any(7)
+        return await wait_any(7)  # type: ignore[call-overload]
 
     assert "to be an awaitable" in failure_of(harness, body)
 

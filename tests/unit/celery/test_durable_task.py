@@ -46,7 +46,9 @@ def forgets_tasks() -> Iterator[None]:
 def declared(**options: Any) -> TaskDefinition:
     """Return the definition of a small task with these options."""
 
-    @durable_task(name=options.pop("name", "under-test"), **options)
+    @durable_task(  # type: ignore[untyped-decorator]
+        name=options.pop("name", "under-test"), **options
+    )
     def under_test(value: int = 0) -> int:
         return value
 

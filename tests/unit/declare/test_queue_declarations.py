@@ -52,7 +52,7 @@ def forgets_declarations() -> Iterator[None]:
 def declared(**options: Any) -> Any:
     """Return a small Celery task with these options."""
 
-    @durable_task(name="under-test", **options)
+    @durable_task(name="under-test", **options)  # type: ignore[untyped-decorator]
     def under_test(tenant: int, *rest: int, size: str = "", **more: int) -> int:
         return tenant
 

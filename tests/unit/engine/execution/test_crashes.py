@@ -282,7 +282,7 @@ def test_a_failed_run_is_retried_with_its_checkpoints(harness: Harness) -> None:
     def body() -> str:
         note("one")
         if len(LOG) < 3:
-            note.plain("fails")  # type: ignore[attr-defined]
+            note.plain("fails")
             raise LookupError
         return "ok"
 

@@ -560,7 +560,7 @@ def test_a_run_that_waits_for_its_retry_can_be_canceled(harness: Harness, calls:
 
 def test_a_hook_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(DeclarationError, match="expected on_start of task 'a' to be callable"):
-        durable_task(name="a", on_start="notify")(echo)
+        durable_task(name="a", on_start="notify")(echo)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", list(HOOKS))
@@ -574,7 +574,9 @@ def test_a_hook_that_cannot_take_its_arguments_is_refused(name: str) -> None:
 
 def test_an_unknown_hook_gets_a_suggestion(harness: Harness) -> None:
     with pytest.raises(UnknownOption, match="did you mean 'on_failure'"):
-        durable_task(name="a", on_failed=lambda run, error: None)(echo)
+        durable_task(  # type: ignore[call-overload]
+            name="a", on_failed=lambda run, error: None
+        )(echo)
     with pytest.raises(UnknownOption, match="did you mean 'on_failure'"):
         harness.task(echo, on_failed=lambda run, error: None)
 

@@ -37,7 +37,7 @@ def policy(attempts: int, delay: float) -> RetryPolicy:
 
 
 def failing_until(number: int, error: Exception, **options: Any) -> Any:
-    @step(**options)
+    @step(**options)  # type: ignore[untyped-decorator]
     def flaky() -> int:
         LOG.append("flaky")
         if len(LOG) < number:

@@ -58,7 +58,7 @@ def forgets_tasks() -> Iterator[None]:
 def declared(harness: Harness, **options: Any) -> DurableTask[[int], int]:
     """Return a small task that this process and the harness know."""
 
-    @durable_task(name="double", **options)
+    @durable_task(name="double", **options)  # type: ignore[untyped-decorator]
     def double(value: int) -> int:
         return 2 * value
 
