@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -57,3 +58,14 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
+
+
+def without_marks(app, what, name, obj, options, signature, returns):  # type: ignore[no-untyped-def]
+    """Take the marks of type variables and of shortened names out of a signature."""
+    shown = [re.sub(r"~(?:\w+\.)*", "", text) if text else text for text in (signature, returns)]
+    return tuple(shown)
+
+
+def setup(app):  # type: ignore[no-untyped-def]
+    """Connect to autodoc."""
+    app.connect("autodoc-process-signature", without_marks)
