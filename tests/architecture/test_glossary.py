@@ -144,7 +144,7 @@ ONE_MEANING_EACH = {
     """,
     "still to be renamed": """
         BATCH Event Fault HELD MISSING QUEUE Registry Scope Slot admit body_of checkpoint
-        execute held line_of may_start new_run nudge queued registry run_of start stored
+        execute held line_of may_start new_run nudge plain queued read registry run_of start stored
     """,
 }
 """Names that two modules export for others to import; the last group only gets shorter."""
