@@ -81,11 +81,15 @@ def again(value: Any, *classes: type, **options: Any) -> Any:
     return it.decode(it.encode(value))
 
 
+def print_label() -> Parcel:
+    return Parcel("p-1")
+
+
 def test_a_replay_does_not_run_the_constructor_of_a_result(harness: Harness) -> None:
     EFFECTS.clear()
     register(Parcel, name="test_codec_dataclasses.Parcel")
     try:
-        run_id = harness.trigger(harness.task(step(lambda: Parcel("p-1")), name="t"))
+        run_id = harness.trigger(harness.task(step(print_label), name="t"))
         harness.run_until_idle()
         assert harness.result(run_id).label == "label of p-1"
         assert EFFECTS == ["p-1"]
