@@ -189,6 +189,16 @@ def test_no_function_imports_a_module_of_ours() -> None:
     expect_none(found)
 
 
+def test_reserved_step_keys_are_built_and_parsed_in_one_module() -> None:
+    expect_none(
+        f"{name}:{node.lineno}"
+        for name, tree in MODULES.items()
+        if name != "trigger_celery/vocabulary/step_keys.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and str(node.value).startswith("~")
+    )
+
+
 def test_no_module_imports_itself_through_others() -> None:
     graph = grimp.build_graph(*OURS, cache_dir=None)
     # static_order() raises CycleError, which lists the modules of the cycle.

@@ -15,6 +15,7 @@ from trigger_celery.body.awaitables import holds_durable_call
 from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import NO_RETRY, StepCall, current_session
 from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.checks import duration, valid_name
 from trigger_celery.vocabulary.records import StepKind
 
@@ -280,6 +281,7 @@ def _check(fn: Callable[Concatenate[Any, ...], Any] | Callable[..., Any], o: Ste
     if not callable(fn):
         raise DeclarationError(f"expected @step to decorate a function, got: {fn!r}")
     valid_name(o.name, "a step's name")
+    step_keys.check_unreserved(o.name, "a step's name")
     if not isinstance(o.retry, RetryPolicy):
         raise DeclarationError(
             f"expected retry of step {o.name!r} to be a RetryPolicy, got: {o.retry!r}"

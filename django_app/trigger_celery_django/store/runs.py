@@ -29,7 +29,7 @@ from trigger_celery.vocabulary.states import (
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common import changes, statement_counts
-from trigger_celery_django.store.common.dead_letters import close_letter
+from trigger_celery_django.store.common.changes import close_letter
 from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.common.rows import (
     check_length,

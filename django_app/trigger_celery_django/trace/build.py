@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from trigger_celery.values.failures import from_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Wait
@@ -230,8 +231,7 @@ def _outcome(wait: Wait) -> str:
 
 
 def _retried(wait: Wait) -> str:
-    _, _, step = wait.key.removeprefix("~retry/").partition("/")
-    return f"before the next attempt of {step or 'the run'}"
+    return f"before the next attempt of {step_keys.retried_step(wait.key) or 'the run'}"
 
 
 def _wanted(wait: Wait) -> str:

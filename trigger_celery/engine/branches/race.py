@@ -13,12 +13,13 @@ from typing import Any
 
 from trigger_celery.body.awaitables import discard
 from trigger_celery.engine.branches import async_branches, thread_branches
-from trigger_celery.engine.runs.children import BATCH, awaited_key, close
+from trigger_celery.engine.runs.children import BATCH, close
 from trigger_celery.engine.segment.effects import Io, Routine, drive
 from trigger_celery.engine.segment.lines import Parked
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Checkpoint, StepKind
 from trigger_celery.vocabulary.states import WaitState
@@ -123,7 +124,7 @@ def _won(
             waits.append(key)
         kind = wait.kind if wait is not None else recorded and recorded.kind
         if kind is StepKind.CHILDREN:
-            fans.append(awaited_key(key))
+            fans.append(step_keys.awaited_fan_out(key))
     winner = {"winner": index, "value": value, "canceled": waits, "let_go": fans}
     told = yield Io(partial(race.record, race.slot.key, winner))
     yield from _close(race, told)
@@ -139,7 +140,7 @@ def _close(race: Race, told: Any) -> Routine[None]:
         cancel = partial(segment.engine.patient.waits.cancel, segment.lease, keys)
         yield Io(partial(segment.guarded, cancel))
     for key in told["let_go"]:
-        mark = f"~let go/{key}"
+        mark = step_keys.let_go(key)
         if segment.replay.recorded(mark) is None:
             while (yield Io(partial(close, segment.engine, segment.run.id, key=key))) == BATCH:
                 pass

@@ -18,13 +18,14 @@ from uuid import UUID, uuid5
 from trigger_celery.body.context import FanOut
 from trigger_celery.engine import notifications
 from trigger_celery.engine.queues.admission import announce
-from trigger_celery.engine.runs.children import BATCH, again_key, close
+from trigger_celery.engine.runs.children import BATCH, close
 from trigger_celery.engine.segment.effects import Io, Routine
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.errors import ChildRunFailed, NonDeterminismError
 from trigger_celery.values.failures import from_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Checkpoint, ChildEnd, NewRun, NewWait, StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
@@ -50,7 +51,7 @@ def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
 
 def child_id(parent_id: UUID, key: str, index: int) -> UUID:
     """Return the id of a run of the fan-out ``key``: the same on each replay."""
-    return uuid5(parent_id, f"~child/{index}/{key}")
+    return uuid5(parent_id, step_keys.child(index, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
 
 def _let_go(fan: _Fan) -> Routine[None]:
     """Cancel the children that close with their parent: it does not wait for them any more."""
-    mark = f"~let go/{fan.slot.key}"
+    mark = step_keys.let_go(fan.slot.key)
     if fan.segment.replay.recorded(mark) is not None:
         return
     yield from fan.segment.check(f"wait {fan.slot.key!r}")
@@ -144,7 +145,7 @@ def _results(fan: _Fan) -> Routine[list[object]]:
         for chunk in _chunks(texts, fan.segment.engine.config.payload_limit - len(head) - 1):
             text = f"{head},{','.join(chunk)}]"
             stored: Any = fan.segment.decode(text)
-            yield Io(partial(fan.record, _chunk_key(number, fan.slot.key), text))
+            yield Io(partial(fan.record, step_keys.result_chunk(number, fan.slot.key), text))
             entries += stored[1:]
             number += 1
     return [_result(entry) for entry in entries]
@@ -152,7 +153,7 @@ def _results(fan: _Fan) -> Routine[list[object]]:
 
 def _recorded(fan: _Fan) -> Iterator[list[Any]]:
     number = 0
-    while (chunk := fan.recorded(_chunk_key(number, fan.slot.key))) is not None:
+    while (chunk := fan.recorded(step_keys.result_chunk(number, fan.slot.key))) is not None:
         size, *entries = chunk
         if size != fan.call.size:
             raise NonDeterminismError(
@@ -187,7 +188,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
 
 def _wait_again(fan: _Fan) -> Routine[None]:
     """Wait once more: a person retried a child before the parent had taken its failure."""
-    key = again_key(fan.segment.lease.fence, fan.slot.key)
+    key = step_keys.wait_again(fan.segment.lease.fence, fan.slot.key)
     yield from fan.segment.park(_wait(fan.call, fan.slot, key, None), key)
 
 
@@ -220,7 +221,3 @@ def _result(entry: Sequence[Any]) -> object:
         return entry[0]
     run_id, kind, message = entry
     return ChildRunFailed(UUID(run_id), kind, message)
-
-
-def _chunk_key(number: int, key: str) -> str:
-    return f"~results/{number}/{key}"

@@ -28,6 +28,7 @@ from trigger_celery.engine.segment.leftovers import end_transactions
 from trigger_celery.engine.segment.outcome import Finished, stored_error
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.news import Topic
 from trigger_celery.vocabulary.records import Run, StepKind
 from trigger_celery.vocabulary.states import RunState
@@ -49,7 +50,9 @@ def entering(segment: Segment, task: TaskDefinition) -> None:
     if run.attempt == 1 and replay.is_fresh:
         notifications.running(segment.engine, Topic.RUN_STARTED, run)
         _call(segment.engine, run, task, "on_start")
-    elif replay.recorded(f"~retry/{run.fence - 1}") is None:  # another attempt is no resumption
+    elif (
+        replay.recorded(step_keys.backoff_of_run(run.fence - 1)) is None
+    ):  # another attempt is no resumption
         notifications.running(segment.engine, Topic.RUN_RESUMED, run)
         _call(segment.engine, run, task, "on_resume")
 
@@ -147,7 +150,7 @@ def _call(
         return None
     answer: object = None
     try:
-        given["run"] = describe_run(engine, run, f"~{name}")
+        given["run"] = describe_run(engine, run, step_keys.hook(name))
         answer = copy_context().run(ask, hook, given)
         engine.store.check_boundary(f"the end of {name}")
     except (Exception, CancelledError) as error:

@@ -17,6 +17,7 @@ from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
@@ -133,7 +134,7 @@ def _retry_later(
 ) -> Executed:
     delay = again if isinstance(again, timedelta) else None
     wait = NewWait(
-        key=f"~retry/{segment.lease.fence}",
+        key=step_keys.backoff_of_run(segment.lease.fence),
         kind=StepKind.RETRY,
         position=0,
         delay=delay,

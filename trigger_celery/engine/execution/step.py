@@ -10,10 +10,11 @@ from trigger_celery.engine import notifications
 from trigger_celery.engine.execution.retries import is_retryable, retry_delay
 from trigger_celery.engine.segment.effects import Body, Io, Pause, Routine
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Slot, backoff_key
+from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.errors import StoreUnavailable, TransactionOpen, Unwinding
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, NewWait, Span, StepKind
 
@@ -132,7 +133,7 @@ def _failed(
         yield Pause(delay.total_seconds())
         return
     wait = NewWait(
-        key=backoff_key(segment.lease.fence, slot.key),
+        key=step_keys.backoff_of_step(segment.lease.fence, slot.key),
         kind=StepKind.RETRY,
         position=slot.position,
         delay=delay,

@@ -18,18 +18,13 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import admission
 from trigger_celery.errors import RunCanceled
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import Candidate, Nudge, Run, StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 logger = logging.getLogger("trigger_celery.run")
 
 BATCH = 500
-_AGAIN = "~again/"
-
-
-def again_key(fence: int, key: str) -> str:
-    """Return the key of one more wait for the children of ``key``."""
-    return f"{_AGAIN}{fence}/{key}"
 
 
 def ended(engine: Engine, run: Run, state: RunState) -> None:
@@ -74,7 +69,7 @@ def follow(engine: Engine, parent_id: UUID) -> None:
 
 def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     """End the wait if none of its children has still to end; return whom to nudge."""
-    if engine.patient.children.live(wait.run_id, awaited_key(wait.key)):
+    if engine.patient.children.live(wait.run_id, step_keys.awaited_fan_out(wait.key)):
         return ()
     return engine.patient.waits.conclude([wait.wait_id], WaitState.COMPLETED)
 
@@ -90,12 +85,7 @@ def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
     over = [
         wait.wait_id
         for wait in found
-        if wait.kind is StepKind.CHILDREN and awaited_key(wait.key) == key
+        if wait.kind is StepKind.CHILDREN and step_keys.awaited_fan_out(wait.key) == key
     ]
     if over:
         engine.dispatcher.nudge(waits.conclude(over, WaitState.COMPLETED))
-
-
-def awaited_key(key: str) -> str:
-    """Return the key of the fan-out whose children the wait ``key`` is for."""
-    return key.split("/", 2)[2] if key.startswith(_AGAIN) else key

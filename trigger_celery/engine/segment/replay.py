@@ -9,6 +9,7 @@ from threading import Lock
 
 from trigger_celery.engine.segment.lines import Branches, Scope
 from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import Outcome, Outcomes, StepKind
 from trigger_celery.vocabulary.states import WaitState
 
@@ -96,6 +97,7 @@ class Replay:
                 "expected a step key to be printable text of 1 to "
                 f"{KEY_LIMIT} characters, got: {key!r}"
             )
+        step_keys.check_unreserved(name if explicit is None else explicit, "a step key")
         if key in self._taken:
             raise DuplicateStepKey(
                 f"two calls of this run use the key {key!r}: make the key= of {name!r} different "
@@ -118,18 +120,13 @@ class Replay:
         return (last + self._positions[index]) // 2
 
 
-def backoff_key(fence: int, key: str) -> str:
-    """Return the key of the wait between two attempts of the step ``key``."""
-    return f"~retry/{fence}/{key}"
-
-
 def _open_backoffs(recorded: Mapping[str, Outcome]) -> dict[str, str]:
     return {
-        outcome.key.split("/", 2)[2]: outcome.key
+        step: outcome.key
         for outcome in recorded.values()
         if outcome.kind is StepKind.RETRY
         and outcome.wait is WaitState.WAITING
-        and outcome.key.count("/") > 1  # the run's own backoff names no step
+        and (step := step_keys.retried_step(outcome.key))
     }
 
 

@@ -12,7 +12,7 @@ from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.states import RunState, WaitState, check_transition
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common.dead_letters import open_letter
+from trigger_celery_django.models import DeadLetter
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import first_nudge, noted
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
@@ -114,4 +114,24 @@ def cancel_waits(alias: str, run_id: UUID) -> None:
     """End the open waits of a run that has ended."""
     models.Wait.objects.using(alias).filter(run=run_id).open().update(
         state=WaitState.CANCELED, resolved_at=DatabaseNow()
+    )
+
+
+def open_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
+    """Open the dead letter of a run that has failed; the caller holds the run's lock."""
+    values = {
+        "state": DeadLetter.State.OPEN,
+        "fingerprint": fingerprint,
+        "created_at": DatabaseNow(),
+        "resolved_at": None,
+    }
+    letters = DeadLetter.objects.using(alias)
+    if not letters.filter(run=run_id).update(**values):
+        letters.create(run_id=run_id, **values)
+
+
+def close_letter(alias: str, run_id: UUID) -> None:
+    """Mark the open dead letter of a run that is tried again."""
+    DeadLetter.objects.using(alias).filter(run=run_id).open().update(
+        state=DeadLetter.State.RETRIED, resolved_at=DatabaseNow()
     )

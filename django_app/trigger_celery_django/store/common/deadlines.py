@@ -12,7 +12,7 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
-from trigger_celery_django.store.common.dead_letters import open_letter
+from trigger_celery_django.store.common.changes import open_letter
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge
 from trigger_celery_django.store.common.times import DatabaseNow, read_now

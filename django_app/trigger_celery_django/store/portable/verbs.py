@@ -32,7 +32,7 @@ from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState
 from trigger_celery_django import models
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common import outcomes
-from trigger_celery_django.store.common.dead_letters import open_letter
+from trigger_celery_django.store.common.changes import open_letter
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import add_failure, noted
 from trigger_celery_django.store.common.times import DatabaseNow
