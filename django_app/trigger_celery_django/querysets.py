@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from trigger_celery.vocabulary.records import Lease
+from trigger_celery.vocabulary.records import Lease, RunFilter
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 
 T = TypeVar("T", bound=Model, covariant=True)
@@ -28,6 +28,19 @@ class RunQuerySet(QuerySet[T]):
     def unpublished(self) -> RunQuerySet[T]:
         """Runs that have ended and whose callbacks are owed."""
         return self.filter(UNPUBLISHED)
+
+    def wanted(self, by: RunFilter) -> RunQuerySet[T]:
+        """The runs that a list asks for."""
+        exact: dict[str, object] = {
+            "queue": by.queue,
+            "parent": by.parent_id,
+            "created_at__gte": by.since,
+        }
+        exact |= {"created_at__lt": by.until, "task__in": by.tasks, "state__in": by.states}
+        runs = self.filter(**{name: value for name, value in exact.items() if value})
+        for tag in by.tags:
+            runs = runs.filter(tag_rows__tag=tag)
+        return runs.filter(dead_letter__state="open") if by.dead_letters else runs
 
 
 class WaitQuerySet(QuerySet[T]):

@@ -25,7 +25,7 @@ REASON_LENGTH = 1_000
 class Authorize(Protocol):
     """Decides whether a caller may do something."""
 
-    def __call__(self, verb: str, subject: object, by: str) -> None:
+    def __call__(self, verb: str, subject: object, by: str, /) -> None:
         """Raise what the caller gets if ``by`` may not do ``verb`` to ``subject``.
 
         ``verb`` is the name of the function in ``trigger_celery``, as ``"cancel_run"``;

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,11 +17,14 @@ from trigger_celery.client.access import permitted
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import decode_input
-from trigger_celery.errors import InvalidTime, RunNotFound
+from trigger_celery.errors import InvalidOption, InvalidTime, RunNotFound
 from trigger_celery.values.failures import Failure, from_text
 from trigger_celery.vocabulary.checks import duration, instant
-from trigger_celery.vocabulary.records import Run, RunSpec, in_line_of
+from trigger_celery.vocabulary.records import ListedRun, Run, RunFilter, RunSpec, in_line_of
 from trigger_celery.vocabulary.states import RunState
+
+PAGE = 1_000
+"""So many runs :func:`list_runs` returns at most."""
 
 AS_STORED = (
     "id",
@@ -127,6 +130,113 @@ def decoded(engine: Engine, run: Run) -> RunInfo:
         metadata=_mapping(engine, run.spec.metadata),
         origin=_mapping(engine, run.spec.origin),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run in a list; :func:`get_run` has its input and output too.
+
+    What its fields say is described at :class:`RunInfo`.
+    """
+
+    id: UUID
+    task: str
+    state: RunState
+    error: Failure | None
+    attempt: int
+    crashes: int
+    worker: str
+    created_at: datetime
+    available_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    paused_at: datetime | None
+    tags: tuple[str, ...]
+    priority: int
+    queue: str
+    concurrency_key: str
+    parent_id: UUID | None
+    copied_from_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Some runs of a list; ``next`` is the ``cursor`` of the page behind it, None for the last."""
+
+    runs: tuple[RunSummary, ...]
+    next: str | None
+
+
+def list_runs(
+    *,
+    task: str | Collection[str] = (),
+    state: str | Collection[str] = (),
+    queue: str = "",
+    tag: str | Collection[str] = (),
+    parent: UUID | str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    dead_letters: bool = False,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> RunPage:
+    """Return runs, the newest first, a page at a time.
+
+    ``task`` and ``state`` may be several, of which a run has one; of several tags it has all.
+    ``since`` and ``until`` are aware times: a run was created in between, ``until`` excluded.
+    ``dead_letters`` asks for runs that failed for good and wait for a person. The next page
+    has ``cursor=page.next``: each run that there was at the first page comes once, whatever
+    is created meanwhile.
+
+    The order is that of the ids, which are made by time; a run whose ``task_id`` the caller
+    chose stands where that sorts.
+
+    Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that cannot be,
+    ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent that is no id.
+    """
+    store = permitted("list_runs").engine.store
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE:
+        raise InvalidOption(f"expected limit to be from 1 to {PAGE:,}, got: {limit!r}")
+    wanted = RunFilter(
+        tasks=_texts(task),
+        states=tuple(_state(text) for text in _texts(state)),
+        queue=queue,
+        tags=_texts(tag),
+        parent_id=None if parent is None else as_run_id(parent),
+        since=None if since is None else instant(since, "since"),
+        until=None if until is None else instant(until, "until"),
+        dead_letters=dead_letters,
+    )
+    found = store.runs.find(wanted, before=_last_id(cursor), limit=limit + 1)
+    page = tuple(_summary(run) for run in found[:limit])
+    return RunPage(runs=page, next=str(page[-1].id) if len(found) > limit else None)
+
+
+def _texts(value: str | Collection[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _state(text: str) -> RunState:
+    try:
+        return RunState(text)
+    except ValueError:
+        states = ", ".join(RunState)
+        raise InvalidOption(f"expected a state to be one of {states}; got: {text!r}") from None
+
+
+def _last_id(cursor: str | None) -> UUID | None:
+    try:
+        return None if cursor is None else UUID(cursor)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidOption(
+            f"expected cursor to be the next of a page of list_runs(), got: {cursor!r}"
+        ) from None
+
+
+def _summary(run: ListedRun) -> RunSummary:
+    shown = {each.name: getattr(run, each.name) for each in fields(run)}
+    return RunSummary(**{**shown, "error": None if run.error is None else from_text(run.error)})
 
 
 def cancel_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> bool:

@@ -15,10 +15,12 @@ from trigger_celery.vocabulary.records import (
     FailedAttempt,
     HistoryEntry,
     Lease,
+    ListedRun,
     NewRun,
     Nudge,
     Outcomes,
     Run,
+    RunFilter,
 )
 
 
@@ -30,6 +32,15 @@ class Runs(Protocol):
 
     def get(self, run_id: UUID) -> Run | None:
         """Return the run, or None."""
+
+    def find(
+        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+    ) -> Sequence[ListedRun]:
+        """Return the runs that were asked for, by id, the greatest and so the newest first.
+
+        Those with ids below ``before`` only, so that runs which are created between two calls
+        move nothing.
+        """
 
     def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
         """Return every transition of the run, oldest first."""

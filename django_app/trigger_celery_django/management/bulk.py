@@ -8,15 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Count, Max, Min
 
-from trigger_celery.errors import TriggerError
+from trigger_celery.client.runs import RunSummary, stored_run
+from trigger_celery.errors import RunNotFound, TriggerError
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.confirmation import confirm
-from trigger_celery_django.management.filters import add_filters, chosen, has_filter
+from trigger_celery_django.management.filters import add_filters, has_filter, newest, run_id
 from trigger_celery_django.management.output import as_json, cell, count
-from trigger_celery_django.models import Run
-from trigger_celery_django.querysets import RunQuerySet
 
 UNASKED = 20
 """So many runs are retried without a question."""
@@ -57,12 +55,12 @@ class Bulk:
                 f"name the runs to {self._verb}, or choose them with filters or --all, not both"
             )
         if options["ids"]:
-            ids = [run.pk for run in chosen(options)]
-            self._must_exist(ids)
+            ids = self._named()
         else:
-            runs = chosen(options).filter(state__in=states)
-            ids = list(runs.values_list("pk", flat=True)[: options["limit"]])
-            self._plan(runs, len(ids))
+            chosen = [str(state) for state in states if str(state) in (options["state"] or states)]
+            runs = newest({**options, "state": chosen}, limit=options["limit"]) if chosen else []
+            ids = [run.id for run in runs]
+            self._plan(runs)
         if options["dry_run"]:
             self._tell_plan(ids)
             return
@@ -70,20 +68,27 @@ class Bulk:
             self._confirm(len(ids))
         self._do(ids, act)
 
-    def _must_exist(self, ids: Sequence[UUID]) -> None:
-        missing = [text for text in self._options["ids"] if UUID(text) not in ids]
+    def _named(self) -> list[UUID]:
+        """Return the ids that a person named. Raises ``CommandError`` unless all are runs'."""
+        ids: list[UUID] = []
+        missing: list[str] = []
+        for text in self._options["ids"]:
+            try:
+                ids.append(stored_run(run_id(text)).id)
+            except RunNotFound:
+                missing.append(text)
         if missing:
             raise CommandError(f"no run has the id {', '.join(missing)}; nothing was done")
+        return list(dict.fromkeys(ids))
 
-    def _plan(self, runs: RunQuerySet[Run], count: int) -> None:
-        """Tell a person how many runs are meant, of which tasks and of what time."""
+    def _plan(self, runs: Sequence[RunSummary]) -> None:
+        """Show how many runs are meant, of which tasks and of what time."""
         say = self._command.stderr.write
-        say(f"runs to {self._verb}: {count}")
-        groups = runs.order_by("task").values_list("task")
-        for task, number, oldest, newest in groups.annotate(
-            Count("pk"), Min("created_at"), Max("created_at")
-        ):
-            say(f"  {cell(task)}: {number}, created {cell(oldest)} to {cell(newest)} UTC")
+        say(f"runs to {self._verb}: {len(runs)}")
+        for task in sorted({run.task for run in runs}):
+            times = sorted(run.created_at for run in runs if run.task == task)
+            first, last = cell(times[0]), cell(times[-1])
+            say(f"  {cell(task)}: {len(times)}, created {first} to {last} UTC")
 
     def _tell_plan(self, ids: Sequence[UUID]) -> None:
         if self._json:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db import router
 
-from trigger_celery.client.runs import as_run_id
+from trigger_celery.client.installed import database_time
+from trigger_celery.client.runs import PAGE, RunPage, RunSummary, as_run_id, list_runs
 from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.output import length
-from trigger_celery_django.models import DeadLetter, Run, RunTag
-from trigger_celery_django.querysets import RunQuerySet
-from trigger_celery_django.store.common.times import DatabaseNow
 
 FILTERS = ("state", "task", "tag", "since", "dead_letters")
 
@@ -35,37 +33,41 @@ def add_filters(parser: ArgumentParser) -> None:
     )
 
 
-def alias() -> str:
-    """Return the database that runs are kept in."""
-    return router.db_for_write(Run)
-
-
 def has_filter(options: Mapping[str, Any]) -> bool:
     """Whether any option narrows down which runs are meant."""
     return any(options[name] for name in FILTERS)
 
 
-def chosen(options: Mapping[str, Any]) -> RunQuerySet[Run]:
-    """Return the runs that the options are about, newest first."""
-    using = alias()
-    runs = Run.objects.using(using).order_by("-created_at", "-pk")
-    if options.get("ids"):
-        return runs.filter(pk__in=[run_id(text) for text in options["ids"]])
-    if options["state"]:
-        runs = runs.filter(state__in=options["state"])
-    if options["task"]:
-        runs = runs.filter(task=options["task"])
-    for tag in options["tag"] or ():
-        runs = runs.filter(pk__in=RunTag.objects.using(using).filter(tag=tag).values("run"))
-    if options["since"]:
-        runs = runs.filter(created_at__gte=DatabaseNow() - options["since"])
-    if options["dead_letters"]:
-        runs = runs.filter(pk__in=DeadLetter.objects.using(using).open().values("run"))
-    return runs
+def page_of(options: Mapping[str, Any], *, cursor: str | None = None, limit: int) -> RunPage:
+    """Return some of the runs that the options choose, the newest first."""
+    since = options["since"]
+    return list_runs(
+        task=options["task"] or (),
+        state=options["state"] or (),
+        tag=options["tag"] or (),
+        since=None if since is None else database_time() - since,
+        dead_letters=options["dead_letters"],
+        cursor=cursor,
+        limit=limit,
+    )
 
 
-def run_id(text: str) -> Any:
-    """Return the id that somebody typed. Raises ``CommandError`` if it is none."""
+def newest(options: Mapping[str, Any], *, limit: int | None) -> list[RunSummary]:
+    """Return the newest runs that the options choose, so many at most; None means all."""
+    found: list[RunSummary] = []
+    cursor: str | None = None
+    while limit is None or len(found) < limit:
+        left = PAGE if limit is None else min(PAGE, limit - len(found))
+        page = page_of(options, cursor=cursor, limit=left)
+        found += page.runs
+        cursor = page.next
+        if cursor is None:
+            break
+    return found
+
+
+def run_id(text: str) -> UUID:
+    """Return the id that a person typed. Raises ``CommandError`` if it is none."""
     try:
         return as_run_id(text)
     except RunNotFound as error:

@@ -6,22 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.client.runs import RunInfo, get_run, stored_fields, stored_run
+from trigger_celery.client.runs import (
+    RunInfo,
+    RunSummary,
+    get_run,
+    stored_fields,
+    stored_run,
+)
 from trigger_celery.errors import TriggerError
-from trigger_celery.values.failures import Failure, from_text
+from trigger_celery.values.failures import Failure
 from trigger_celery.vocabulary.records import in_line_of
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.models import Run
 
 COLUMNS = ("id", "task", "state", "attempt", "created_at", "finished_at", "error")
 SHORT = 200
 """So many characters of a value are shown unless all is asked for."""
 
 
-def row(run: Run) -> dict[str, object]:
+def row(run: RunSummary) -> dict[str, object]:
     """Return what a list shows of a run."""
     return {
-        "id": run.pk,
+        "id": run.id,
         "task": run.task,
         "state": state_of(run.state, paused=run.paused_at is not None),
         "attempt": run.attempt,
@@ -29,7 +34,7 @@ def row(run: Run) -> dict[str, object]:
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
-        "error": "" if run.error is None else cut(said(from_text(run.error)), 60),
+        "error": "" if run.error is None else cut(said(run.error), 60),
     }
 
 

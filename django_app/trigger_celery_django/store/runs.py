@@ -15,9 +15,11 @@ from trigger_celery.vocabulary.records import (
     Ending,
     HistoryEntry,
     Lease,
+    ListedRun,
     NewRun,
     Nudge,
     Run,
+    RunFilter,
 )
 from trigger_celery.vocabulary.states import (
     TERMINAL,
@@ -37,7 +39,7 @@ from trigger_celery_django.store.common.rows import (
     noted,
     nudge,
 )
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.run_columns import LISTED_COLUMNS, listed_run, run_record
 from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.hot import Hot
 
@@ -76,6 +78,17 @@ class DjangoRuns:
             with statement_counts.paused:
                 return insert()
         return self._guard.read(insert)
+
+    def find(
+        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+    ) -> Sequence[ListedRun]:
+        """Return the runs that were asked for, by id, the greatest first."""
+        runs = models.Run.objects.using(self._alias).wanted(wanted).order_by("-pk")
+        if before is not None:
+            runs = runs.filter(pk__lt=before)
+        return self._guard.read(
+            lambda: [listed_run(row) for row in runs.values(*LISTED_COLUMNS)[:limit]]
+        )
 
     def get(self, run_id: UUID) -> Run | None:
         """Return the run, or None."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
+from typing import Any
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
@@ -14,6 +15,7 @@ from trigger_celery.ports import Store
 from trigger_celery.testing.contract.tools import (
     AWKWARD,
     LEASE,
+    TASK,
     Advance,
     Begin,
     asked,
@@ -35,7 +37,8 @@ from trigger_celery.testing.contract.tools import (
     swept,
 )
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Claimed, Lease
+from trigger_celery.vocabulary.records import Claimed, Lease, RunFilter
+from trigger_celery.vocabulary.records import listed as as_listed
 from trigger_celery.vocabulary.states import RunState
 
 
@@ -95,6 +98,60 @@ class CreateContract:
     def test_an_unknown_run_has_no_row_and_no_history(self, store: Store) -> None:
         assert store.runs.get(new_id()) is None
         assert not store.runs.history(new_id())
+
+
+class ListContract:
+    """Runs are found by what they have in common, the newest first, in pages that stay."""
+
+    def test_runs_are_found_by_what_they_have_in_common(
+        self, store: Store, advance: Advance
+    ) -> None:
+        plain = new_run()
+        queued_one = replace(new_run(), queue="mail", tags=("vip", "eu"))
+        other = replace(new_run(), task="other-task", tags=("vip",), parent_id=plain.id)
+        runs = (plain, queued_one, other)
+        store.runs.create(runs)
+        store.runs.cancel(plain.id, AWKWARD)
+
+        def found(**wanted: Any) -> set[UUID]:
+            return {run.id for run in store.runs.find(RunFilter(**wanted), limit=9)}
+
+        assert found() == {run.id for run in runs}
+        assert found(tasks=(TASK,)) == {plain.id, queued_one.id}
+        assert found(tasks=(TASK, "other-task"), states=(RunState.CANCELED,)) == {plain.id}
+        assert found(states=(RunState.QUEUED,)) == {queued_one.id, other.id}
+        assert found(queue="mail") == {queued_one.id}
+        assert found(tags=("vip",)) == {queued_one.id, other.id}
+        assert found(tags=("vip", "eu")) == {queued_one.id}
+        assert found(parent_id=plain.id) == {other.id}
+        assert found(dead_letters=True) == set()
+        now = store.now()
+        assert found(until=now + LEASE, since=now - LEASE) == {run.id for run in runs}
+        assert found(since=now + LEASE) == found(until=now - LEASE) == set()
+
+    def test_a_listed_run_says_what_is_stored_of_it(self, store: Store) -> None:
+        new = replace(new_run(), tags=("a", "b"), priority=3, concurrency_key="k")
+        store.runs.create([new])
+        [listed] = store.runs.find(RunFilter(), limit=1)
+        assert listed == as_listed(got(store, new.id))
+
+    def test_a_dead_letter_is_found_until_a_person_has_dealt_with_it(self, store: Store) -> None:
+        lease = started(store)
+        store.runs.end(lease, ending(RunState.FAILED, error="{}"))
+        [listed] = store.runs.find(RunFilter(dead_letters=True), limit=9)
+        assert (listed.id, listed.error) == (lease.run_id, "{}")
+        store.runs.retry(lease.run_id)
+        assert store.runs.find(RunFilter(dead_letters=True), limit=9) == []
+
+    def test_pages_stay_while_runs_are_created(self, store: Store) -> None:
+        ids = sorted((queued(store) for _ in range(5)), reverse=True)
+        first = [run.id for run in store.runs.find(RunFilter(), limit=2)]
+        newer = replace(new_run(), id=UUID(int=ids[0].int + 1))
+        store.runs.create([newer])
+        second = [run.id for run in store.runs.find(RunFilter(), before=first[-1], limit=2)]
+        last = [run.id for run in store.runs.find(RunFilter(), before=second[-1], limit=2)]
+        assert first + second + last == ids
+        assert store.runs.find(RunFilter(), limit=1)[0].id == newer.id
 
 
 class ClaimContract:

@@ -37,6 +37,7 @@ from trigger_celery.testing.contract.runs import (
     CreateContract,
     FenceContract,
     LeaseContract,
+    ListContract,
     RepeatContract,
 )
 from trigger_celery.testing.contract.slots import FreedSlotContract, RateContract, SlotContract
@@ -59,6 +60,7 @@ from trigger_celery.testing.contract.waits import (
 
 class StoreContract(
     CreateContract,
+    ListContract,
     ClaimContract,
     LeaseContract,
     EndContract,

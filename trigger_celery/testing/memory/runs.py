@@ -21,10 +21,13 @@ from trigger_celery.vocabulary.records import (
     Created,
     Ending,
     Lease,
+    ListedRun,
     NewRun,
     Nudge,
     Run,
+    RunFilter,
     line_of,
+    listed,
 )
 from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
 
@@ -63,6 +66,26 @@ class MemoryRuns(MemoryHistory):
         if self._core.transactions.open:
             self._core.transactions.open[-1].runs[run.id] = run
         self._core.transactions.write(write)
+
+    def find(
+        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+    ) -> Sequence[ListedRun]:
+        """Return the runs that were asked for, by id, the greatest first."""
+        with self._core.lock:
+            dead = {
+                letter.run_id
+                for letter in self._core.tables.letters.values()
+                if letter.state is LetterState.OPEN
+            }
+            found = [
+                row.run
+                for row in self._core.tables.runs.values()
+                if (before is None or row.run.id < before)
+                and _is_wanted(row.run, wanted)
+                and (not wanted.dead_letters or row.run.id in dead)
+            ]
+        found.sort(key=lambda run: run.id, reverse=True)
+        return [listed(run) for run in found[:limit]]
 
     def get(self, run_id: UUID) -> Run | None:
         """Return the run, or None."""
@@ -232,3 +255,15 @@ class MemoryRuns(MemoryHistory):
             replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
         ]
         tables.letters[run_id] = replace(tables.letters[run_id], state=LetterState.RETRIED)
+
+
+def _is_wanted(run: Run, wanted: RunFilter) -> bool:
+    return (
+        (not wanted.tasks or run.task in wanted.tasks)
+        and (not wanted.states or run.state in wanted.states)
+        and (not wanted.queue or run.spec.queue == wanted.queue)
+        and set(wanted.tags) <= set(run.spec.tags)
+        and wanted.parent_id in (None, run.spec.parent_id)
+        and (wanted.since is None or run.created_at >= wanted.since)
+        and (wanted.until is None or run.created_at < wanted.until)
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from trigger_celery.vocabulary.records.audience import Audience
 from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
+from trigger_celery.vocabulary.records.listing import ListedRun, RunFilter, listed
 from trigger_celery.vocabulary.records.managing import Place
 from trigger_celery.vocabulary.records.queues import (
     EVERYTHING,
@@ -82,6 +83,7 @@ __all__ = [
     "KeyPurpose",
     "Lease",
     "Limits",
+    "ListedRun",
     "NewEvent",
     "NewKey",
     "NewRun",
@@ -97,6 +99,7 @@ __all__ = [
     "QueueLoad",
     "Rate",
     "Run",
+    "RunFilter",
     "RunSpec",
     "Schedule",
     "ScheduleChange",
@@ -110,4 +113,5 @@ __all__ = [
     "TaskVersion",
     "in_line_of",
     "line_of",
+    "listed",
 ]

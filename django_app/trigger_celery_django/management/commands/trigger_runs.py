@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
+from django.db import router
 
 from trigger_celery.client import copies, runs
 from trigger_celery.client.installed import database_time
@@ -18,7 +19,7 @@ from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
 from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
-from trigger_celery_django.management.filters import add_filters, alias, chosen, run_id
+from trigger_celery_django.management.filters import add_filters, newest, run_id
 from trigger_celery_django.management.output import (
     add_format,
     as_json,
@@ -30,6 +31,7 @@ from trigger_celery_django.management.output import (
     plain,
     rows_as,
 )
+from trigger_celery_django.models import Run
 from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of
 
 LIVE = [state for state in RunState if state not in TERMINAL]
@@ -87,8 +89,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error  # arguments that the task does not take
 
     def _list(self, options: dict[str, Any]) -> None:
-        found = chosen(options).defer("input", "output", "canvas", "metadata")
-        rows = [run_rows.row(run) for run in found[: options["limit"]]]
+        rows = [run_rows.row(run) for run in newest(options, limit=options["limit"])]
         if not rows:
             self.stderr.write("no runs")
         for line in rows_as(options["format"], "runs", rows, run_rows.COLUMNS):
@@ -104,7 +105,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
 
     def _trace(self, options: dict[str, Any]) -> None:
-        trace = trace_of(_found(options).id, using=alias())
+        trace = trace_of(_found(options).id, using=router.db_for_write(Run))
         assert trace is not None, "it was there a moment ago, and runs are not deleted"
         if self._json:
             self.stdout.write(as_json({"trace": as_data(trace)}))

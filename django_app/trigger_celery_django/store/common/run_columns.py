@@ -6,11 +6,11 @@ The list is made of the fields of the records, whose names are those of the colu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from trigger_celery.vocabulary.records import Run, RunSpec
+from trigger_celery.vocabulary.records import ListedRun, Run, RunSpec
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.tags import tags_text
@@ -20,6 +20,9 @@ SPEC_COLUMNS = tuple(field.name for field in fields(RunSpec))
 STATE_COLUMNS = tuple(field.name for field in fields(Run) if field.name != "spec")
 """What the transitions change."""
 RUN_COLUMNS = SPEC_COLUMNS + STATE_COLUMNS
+
+LISTED_COLUMNS = tuple(field.name for field in fields(ListedRun))
+"""What a list of runs reads."""
 
 _SPECS = len(SPEC_COLUMNS)
 _TAGS, _STATE = SPEC_COLUMNS.index("tags"), STATE_COLUMNS.index("state")
@@ -45,3 +48,9 @@ def run_of(columns: Sequence[Any]) -> Run:
 def run_record(row: models.Run) -> Run:
     """Return the record of a row."""
     return run_of([getattr(row, name) for name in RUN_COLUMNS])
+
+
+def listed_run(columns: Mapping[str, Any]) -> ListedRun:
+    """Return the record of ``LISTED_COLUMNS`` by their names."""
+    tags = tuple(json.loads(columns["tags"])) if columns["tags"] else ()
+    return ListedRun(**{**columns, "state": RunState(columns["state"]), "tags": tags})
