@@ -189,15 +189,12 @@ def list_runs(
     has ``cursor=page.next``: each run that there was at the first page comes once, whatever
     is created meanwhile.
 
-    The order is that of the ids, which are made by time; a run whose ``task_id`` the caller
-    chose stands where that sorts.
-
-    Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that cannot be,
+    The order is that of the ids, which are made by time; a ``task_id`` that the caller chose
+    stands where it sorts. Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that cannot be,
     ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent that is no id.
     """
     store = permitted("list_runs").engine.store
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE:
-        raise InvalidOption(f"expected limit to be from 1 to {PAGE:,}, got: {limit!r}")
+    _check_limit(limit)
     wanted = RunFilter(
         tasks=_texts(task),
         states=tuple(_state(text) for text in _texts(state)),
@@ -211,6 +208,11 @@ def list_runs(
     found = store.runs.find(wanted, before=_last_id(cursor), limit=limit + 1)
     page = tuple(_summary(run) for run in found[:limit])
     return RunPage(runs=page, next=str(page[-1].id) if len(found) > limit else None)
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE:
+        raise InvalidOption(f"expected limit to be from 1 to {PAGE:,}, got: {limit!r}")
 
 
 def _texts(value: str | Collection[str]) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from trigger_celery.vocabulary.records.runs import Run
@@ -57,8 +56,25 @@ class ListedRun:
 
 def listed(run: Run) -> ListedRun:
     """Return what a list has of a run."""
-    found: dict[str, Any] = {}
-    for each in fields(ListedRun):
-        holder = run if hasattr(run, each.name) else run.spec
-        found[each.name] = getattr(holder, each.name)
-    return ListedRun(**found)
+    spec = run.spec
+    return ListedRun(
+        id=spec.id,
+        task=spec.task,
+        state=run.state,
+        error=run.error,
+        attempt=run.attempt,
+        crashes=run.crashes,
+        worker=run.worker,
+        created_at=run.created_at,
+        available_at=run.available_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        deadline_at=run.deadline_at,
+        paused_at=run.paused_at,
+        tags=spec.tags,
+        priority=spec.priority,
+        queue=spec.queue,
+        concurrency_key=spec.concurrency_key,
+        parent_id=spec.parent_id,
+        copied_from_id=spec.copied_from_id,
+    )

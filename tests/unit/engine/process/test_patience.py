@@ -149,6 +149,8 @@ AT_ONCE = {
     "schedules.remove",
     # in the transaction of an atomic step, which is repeated with its body
     "checkpoints.record",
+    # a person looks at it
+    "runs.find",
     # come again by themselves, with the next sweep or heartbeat
     "runs.renew",
     "sweeps.due",
