@@ -149,8 +149,6 @@ AT_ONCE = {
     "schedules.remove",
     # in the transaction of an atomic step, which is repeated with its body
     "checkpoints.record",
-    # a person looks at it
-    "runs.find",
     # come again by themselves, with the next sweep or heartbeat
     "runs.renew",
     "sweeps.due",
@@ -166,6 +164,7 @@ AT_ONCE = {
     "queues.lines",
     "queues.tidy",
     # what a person, or a page, looks at
+    "runs.find",
     "runs.get",
     "managing.places",
     "tokens.get",
