@@ -13,8 +13,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
-from trigger_celery.celery.housekeeping import SWEEP
-from trigger_celery.celery.task_modules import discover
+from trigger_celery.celery.install import discover
+from trigger_celery.celery.own_tasks import SWEEP
 from trigger_celery.declare.definition import registry
 from trigger_celery.declare.determinism import nondeterministic_calls
 from trigger_celery.errors import DeclarationError

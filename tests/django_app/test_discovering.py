@@ -16,7 +16,7 @@ import pytest
 from celery import current_app
 
 from support.databases import child_environment
-from trigger_celery.celery.task_modules import discover
+from trigger_celery.celery.install import discover
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.vocabulary.records import Limits, Subscription
 from trigger_celery.vocabulary.states import RunState

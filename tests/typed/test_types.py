@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import trigger_celery
-from trigger_celery.celery.task_options import HookOptions, TaskOptions
+from trigger_celery.celery.options import HookOptions, TaskOptions
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.option_values import OptionValues
 from trigger_celery.declare.task_queue import QUEUEING

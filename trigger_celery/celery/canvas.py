@@ -114,7 +114,7 @@ def of_task(name: str, priority: int | None) -> str:
 def with_parent(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with the ids of the task that the calling worker executes, if any."""
     parent = app.current_worker_task
-    if parent is None or parent.name.startswith(OWN):  # the sweep is nobody's parent
+    if parent is None or parent.name.startswith(OWN):  # the sweep is no run's parent
         return dict(options)
     request = parent.request
     ids = {"root_id": request.root_id or request.id, "parent_id": request.id}
@@ -138,7 +138,7 @@ def routing(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_copy(canvas: str) -> str:
-    """Return the canvas of a run like another one: it goes the same way and calls nobody back."""
+    """Return the canvas of a run like another one: it goes the same way and has no callbacks."""
     same_way = (*ROUTING, *MESSAGE, "headers")
     kept = {name: value for name, value in load(canvas).items() if name in same_way}
     return dumps(kept) if kept else ""
@@ -152,7 +152,7 @@ def restore(saved: Mapping[str, Any], request: Any) -> None:
 
 
 def from_request(request: Any) -> str:
-    """Return the canvas of a message that somebody published without creating a run."""
+    """Return the canvas of a message that was published without a run."""
     fields = {option: getattr(request, field, None) for option, field in REQUEST.items()}
     fields["time_limit"], fields["soft_time_limit"] = request.timelimit or (None, None)
     came_by = request.delivery_info or {}

@@ -19,8 +19,7 @@ from typing import (
 from celery import current_app, shared_task
 
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.celery.task import DurableTask
-from trigger_celery.celery.task_options import (
+from trigger_celery.celery.options import (
     DEFAULTS,
     RETRIES,
     TaskOptions,
@@ -28,6 +27,7 @@ from trigger_celery.celery.task_options import (
     for_definition,
     passed_on,
 )
+from trigger_celery.celery.task import DurableTask
 from trigger_celery.declare.definition import TaskDefinition, define, registry
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.errors import DeclarationError

@@ -20,7 +20,7 @@ from trigger_celery.vocabulary.records import Nudge
 logger = logging.getLogger("trigger_celery.dispatcher")
 
 NUDGE_HEADER = "trigger_nudge"
-"""The message header that tells a nudge from a task somebody published by hand."""
+"""The message header that marks a nudge; a message that a client published by hand has none."""
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
 """Once more on a new connection: the old one may have died while it was idle."""
 SOCKETS = 10

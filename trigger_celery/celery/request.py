@@ -15,7 +15,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import revoked, task_ready
 
-from trigger_celery.celery.housekeeping import cancel_runs, own_queue, recover_run
+from trigger_celery.celery.own_tasks import cancel_runs, own_queue, recover_run
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -63,7 +63,7 @@ class DurableRequest(Request):
         self._recover("cold shutdown")
 
     def _announce_cancelled(self, emit_retry: bool = False) -> None:
-        """Say nothing of a retry: Celery 5.5 always would, later ones unless told not to."""
+        """Say nothing of a retry: Celery 5.5 always would, later ones unless an argument says no."""
         task_ready(self)
         self.send_event("task-cancelled")
         self._already_cancelled = True

@@ -9,17 +9,21 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from celery import Task, states
+from celery import Task, signals, states
 from celery.states import FAILURE, SUCCESS
 from kombu.exceptions import EncodeError
 
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.segment.outcome import Left, stored_error
+from trigger_celery.engine.execution.runner import published
+from trigger_celery.engine.segment.outcome import Finished, Left, stored_error
 from trigger_celery.errors import RunError
 from trigger_celery.vocabulary.states import RunState
 
 logger = logging.getLogger("trigger_celery.task")
 
+EXECUTED = "trigger_executed"
+"""Attribute of a worker's request: what became of the run it executed."""
 SUSPENDED = "SUSPENDED"
 """The Celery state of a run that waits."""
 _ENDS = {RunState.COMPLETED: states.SUCCESS, RunState.CANCELED: states.REVOKED}
@@ -63,10 +67,10 @@ PAUSES = (0.0, 0.2, 1.0)
 """Seconds before each further try to store a result in the worker; after them the sweep helps."""
 
 
-class Teller:
-    """Stands in for a result backend while the end of one run is told.
+class EndPublisher:
+    """Stands in for a result backend while Celery's tracer publishes the end of one run.
 
-    ``forget`` is called when the end could not be told: it must not be confirmed then.
+    ``forget`` is called when that failed: the end must not be confirmed then.
     """
 
     def __init__(self, backend: Any, engine: Engine, forget: Callable[[], None]) -> None:
@@ -136,3 +140,24 @@ class Teller:
         self._forget()
         self._engine.store.release()
         logger.warning("the end of run %s will be published later: %s", task_id, error)
+
+
+def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> None:
+    """Note after the tracer is done that result and callbacks of a finished run are out.
+
+    If Celery itself failed to publish a success, nothing is confirmed: the sweep has the
+    run published again. A result that Celery cannot encode is not tried again.
+    """
+    if not hasattr(task, "durable"):
+        return
+    executed = getattr(task.request, EXECUTED, None)
+    if not isinstance(executed, Finished) or executed.state is RunState.CANCELED:
+        return
+    is_out = state == SUCCESS if executed.error is None else bool(state)
+    if is_out or isinstance(retval, EncodeError):
+        published(installed_engine(), executed)
+
+
+def connect_confirm() -> None:
+    """Listen to Celery's tracer."""
+    signals.task_postrun.connect(confirm, dispatch_uid="trigger_celery.confirm", weak=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Mapping
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from functools import partial
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from celery import Task
 from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import AsyncResult
@@ -17,12 +19,10 @@ from celery.states import REVOKED
 
 from trigger_celery.body.context import current_session
 from trigger_celery.celery import canvas, results
-from trigger_celery.celery.call_options import take_ours
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
-from trigger_celery.celery.generic import GenericTask
+from trigger_celery.celery.options import take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
-from trigger_celery.celery.results import Teller
-from trigger_celery.celery.task_body import body_of, retry_error
+from trigger_celery.celery.results import EXECUTED, EndPublisher
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
@@ -31,18 +31,28 @@ from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
-from trigger_celery.errors import UsageError
+from trigger_celery.errors import RetryAfter, RunError, UsageError
+from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState
+
+if TYPE_CHECKING:
+    GenericTask = Task
+else:
+
+    class GenericTask(Task):
+        """Celery's task class, which takes type parameters at run time in later releases only."""
+
+        abstract = True
+        __class_getitem__ = classmethod(GenericAlias)
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
 logger = logging.getLogger("trigger_celery.task")
 
-EXECUTED = "trigger_executed"
-"""Attribute of a worker's request: what became of the run it executed."""
-TELLS = "trigger_tells"
+PUBLISHES_END = "trigger_publishes_end"
 """Attribute of a worker's request: the tracer is about to publish the end of its run."""
 
 
@@ -143,7 +153,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             value = (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
         else:
             setattr(request, EXECUTED, None)
-            value = self._tell_celery(self._execute(self._run_id(request.id), args, kwargs))
+            value = self._publish(self._execute(self._run_id(request.id), args, kwargs))
         return value
 
     def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
@@ -170,39 +180,39 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             canvas.restore(canvas.load(executed.run.spec.canvas), request)
         return executed
 
-    def _tell_celery(self, executed: Executed) -> Any:
-        """Return or raise what makes Celery publish the end of the run, or keep still."""
+    def _publish(self, executed: Executed) -> Any:
+        """Return or raise what makes Celery publish the end of the run, or nothing."""
         try:
             if isinstance(executed, Left):
                 if executed.run is not None and not self._ignores(executed.run):
                     results.left(self, executed, installed_engine())
             elif executed.state is RunState.CANCELED and executed.owed:
-                self._tell_revoked(executed)
+                self._publish_revoked(executed)
         except Exception:
             # An end that is not published is published again by the sweep.
             logger.exception("the state of run %s could not be shown", self.request.id)
             raise Ignore from None
         if isinstance(executed, Left) or executed.state is RunState.CANCELED:
             raise Ignore
-        setattr(self.request, TELLS, True)
+        setattr(self.request, PUBLISHES_END, True)
         if executed.error is not None:
             raise executed.error
         return executed.value
 
     @property
     def backend(self) -> Any:
-        """The result backend; while the end of a run is told, one that forgives failures."""
+        """The result backend; while the end of a run is published, one that survives failures."""
         backend = super().backend
         request = self.request_stack.top
-        if not getattr(request, TELLS, False):
+        if not getattr(request, PUBLISHES_END, False):
             return backend
-        return Teller(backend, installed_engine(), partial(setattr, request, EXECUTED, None))
+        return EndPublisher(backend, installed_engine(), partial(setattr, request, EXECUTED, None))
 
     @backend.setter
     def backend(self, value: Any) -> None:
         self._backend = value
 
-    def _tell_revoked(self, executed: Finished) -> None:
+    def _publish_revoked(self, executed: Finished) -> None:
         """Store REVOKED for the run and what was chained to it: a chord must not hang."""
         request: Any = self.request
         self.backend.mark_as_failure(
@@ -216,7 +226,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         published(installed_engine(), executed)
 
     def _claimed(self, run: Run) -> bool:
-        """Note that the run is ours now; return whether its end has to be told to Celery."""
+        """Note that this worker has the run; return whether Celery must publish its end."""
         request: Any = self.request
         request.retries = run.attempt - 1
         ignores = self._ignores(run)
@@ -257,3 +267,40 @@ if TYPE_CHECKING:
         def __call__(  # type: ignore[override]  # the body's own type
             self, *args: P.args, **kwargs: P.kwargs
         ) -> Coroutine[Any, Any, R]: ...
+
+
+def body_of(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:
+    """Return the body of a durable task, to be called with the run's arguments."""
+    if not definition.bound:
+        return definition.body
+    if definition.is_async:
+        return _bound_coroutine(task, definition)
+    return lambda *args, **kwargs: definition.body(task, *args, **kwargs)
+
+
+def _bound_coroutine(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:
+    """Give the body the worker's request: the event loop runs in a thread without one."""
+    request = task.request
+
+    async def body(*args: Any, **kwargs: Any) -> Any:
+        task.request_stack.push(request)
+        try:
+            return await definition.body(task, *args, **kwargs)
+        finally:
+            task.request_stack.pop()
+
+    return body
+
+
+def retry_error(
+    task: str, cause: Exception | None, *, eta: datetime | None, countdown: float | None
+) -> Exception:
+    """Return what to raise; without a time it is ``cause``, and the run's policy has the say."""
+    if countdown is None and eta is None:
+        return cause or RunError(f"task {task!r} asked for a retry")
+    delay = duration(countdown or 0, "countdown")
+    if eta is not None:
+        delay = max(timedelta(0), eta - datetime.now(eta.tzinfo))
+    error = RetryAfter(delay, f"task {task!r} asked for a retry")
+    error.__cause__ = cause
+    return error

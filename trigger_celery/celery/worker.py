@@ -10,7 +10,7 @@ from celery import Celery, bootsteps, signals
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 
-from trigger_celery.celery.housekeeping import CANCEL, SWEEP, own_queue
+from trigger_celery.celery.own_tasks import CANCEL, SWEEP, own_queue
 from trigger_celery.engine.core import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -32,7 +32,7 @@ def is_draining() -> bool:
 
 
 class RevokedIds:
-    """Ids that this worker was told to revoke: a suspended run has no message to drop."""
+    """Ids that this worker has revoked: a suspended run has no message to drop."""
 
     def __init__(self) -> None:
         self._handled: set[str] = set()

@@ -32,11 +32,11 @@ def limits_in_settings(config: Config) -> dict[str, dict[str, Any]]:
                 f"expected {what} to be a mapping such as {{'concurrency_limit': 10}}, "
                 f"got: {given!r}"
             )
-        told = {
+        limits = {
             key: _rate(value, f"{key} of {what}") if key in RATES else value
             for key, value in given.items()
         }
-        found[name] = checked(told, what)
+        found[name] = checked(limits, what)
     return found
 
 
@@ -62,7 +62,7 @@ def declared_queues(
     """Return the limits of all queues that code and settings of this process declare.
 
     A limit in settings stands in for that in code. The queues of tasks, and that of the
-    deployment, are told if they have limits, or are among the ``stored`` ones: so a limit
+    deployment, are included if they have limits, or are among the ``stored`` ones: so a limit
     that was taken away goes. Raises :exc:`DeclarationError` for settings that make no sense.
     """
     found = {queue.name: queue.limits for queue in queues}

@@ -160,9 +160,9 @@ def _positive(value: timedelta | float | None, what: str) -> timedelta | None:
 
 def _check_text(value: object, what: str, limit: int) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():
-        told = f"{len(value):,} characters" if isinstance(value, str) and value else repr(value)
+        given = f"{len(value):,} characters" if isinstance(value, str) and value else repr(value)
         raise InvalidOption(
-            f"expected {what} to be printable text of 1 to {limit:,} characters, got: {told}"
+            f"expected {what} to be printable text of 1 to {limit:,} characters, got: {given}"
         )
 
 

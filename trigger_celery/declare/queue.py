@@ -88,7 +88,7 @@ class QueueRegistry:
         Raises :exc:`DuplicateQueue` for a declaration that says something else.
         """
         known = self._queues.get(queue.name)
-        if known is not None and _told(known) != _told(queue):
+        if known is not None and _comparable(known) != _comparable(queue):
             raise DuplicateQueue(
                 f"queue {queue.name!r} is declared twice, as {_shown(known)} and as "
                 f"{_shown(queue)}: make it once and import it where it is used"
@@ -110,7 +110,7 @@ class QueueRegistry:
 queues = QueueRegistry()
 
 
-def _told(queue: Queue) -> dict[str, Any]:
+def _comparable(queue: Queue) -> dict[str, Any]:
     """Return what the declaration says; a function is what its place says, as in a reload."""
     said = {item.name: getattr(queue, item.name) for item in fields(queue)}
     rule = queue.concurrency_key
@@ -121,6 +121,6 @@ def _told(queue: Queue) -> dict[str, Any]:
 
 def _shown(queue: Queue) -> str:
     defaults = {item.name: item.default for item in fields(queue)}
-    said = {name: value for name, value in _told(queue).items() if value != defaults[name]}
+    said = {name: value for name, value in _comparable(queue).items() if value != defaults[name]}
     said.pop("name")
     return f"Queue({', '.join([repr(queue.name), *(f'{k}={v!r}' for k, v in said.items())])})"

@@ -56,7 +56,7 @@ def rule(*, cron: str = "", every: timedelta | None = None, timezone: str = "UTC
     """Return the checked rule of a schedule that has either ``cron`` or ``every``.
 
     Raises :exc:`InvalidSchedule` for both or none, for what cannot be read, for what never
-    fires and for a time zone nobody knows.
+    fires and for an unknown time zone.
     """
     if bool(cron) == (every is not None):
         raise InvalidSchedule(
@@ -85,7 +85,7 @@ def instants(rule: Rule, moment: datetime) -> Iterator[datetime]:
 
 
 def zone(name: str) -> tzinfo:
-    """Return a time zone. Raises :exc:`InvalidSchedule` for a name that nobody knows."""
+    """Return a time zone. Raises :exc:`InvalidSchedule` for an unknown name."""
     try:
         if not 0 < len(name) <= ZONE_LENGTH:
             raise ValueError(name)

@@ -102,7 +102,7 @@ def own_nodes(node: FunctionNode) -> Iterator[ast.AST]:
 
 
 def place(fn: object) -> str:
-    """Say where ``fn`` is defined, as ``file:line``, or what it is when nobody knows."""
+    """Say where ``fn`` is defined, as ``file:line``, or what it is where that is unknown."""
     bottom = inspect.unwrap(fn) if callable(fn) else getattr(fn, "__wrapped__", fn)
     code = getattr(bottom, "__code__", None)
     if not isinstance(code, CodeType):

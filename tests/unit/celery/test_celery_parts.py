@@ -21,8 +21,8 @@ from kombu.exceptions import OperationalError
 from trigger_celery import durable_task
 from trigger_celery.celery import canvas, dispatcher, results, worker
 from trigger_celery.celery.dispatcher import CeleryDispatcher
-from trigger_celery.celery.housekeeping import SWEEP
-from trigger_celery.celery.log_filter import LOGGERS, QuietFilter, quieten
+from trigger_celery.celery.install import LOGGERS, RunLogFilter, filter_logs
+from trigger_celery.celery.own_tasks import SWEEP
 from trigger_celery.celery.worker import RevokedIds
 from trigger_celery.declare.definition import registry
 from trigger_celery.engine.segment.outcome import Left
@@ -82,7 +82,7 @@ def test_lines_about_sweeps_and_suspensions_are_dropped_and_nothing_else() -> No
     @durable_task(name="logged")
     def logged() -> None: ...
 
-    keeps = QuietFilter("the.sweep").filter
+    keeps = RunLogFilter("the.sweep").filter
     assert not keeps(record(logging.INFO, name="the.sweep", description="received"))
     assert not keeps(record(logging.INFO, name="logged", description="ignored"))
     registry.remove("logged")
@@ -93,11 +93,11 @@ def test_lines_about_sweeps_and_suspensions_are_dropped_and_nothing_else() -> No
 
 
 def test_the_filter_is_added_once() -> None:
-    quieten("a")
-    quieten("a")
+    filter_logs("a")
+    filter_logs("a")
     for name in LOGGERS:
         filters = logging.getLogger(name).filters
-        assert len([f for f in filters if isinstance(f, QuietFilter)]) == 1
+        assert len([f for f in filters if isinstance(f, RunLogFilter)]) == 1
 
 
 def test_a_callback_gets_its_id_when_the_run_is_created() -> None:

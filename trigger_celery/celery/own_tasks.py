@@ -49,10 +49,10 @@ def recover_run(run_id: str, worker: str) -> None:
 
 @shared_task(name=CANCEL, ignore_result=True, acks_late=False)
 def cancel_runs(ids: list[str], reason: str) -> None:
-    """Cancel those of the ids, which Celery was told to revoke, that are runs."""
+    """Cancel the runs among ids that a worker's Celery has revoked."""
     for text in ids:
         try:
             run_id = UUID(text)
         except ValueError:
-            continue  # a task of somebody else's with an id of its own
+            continue  # not a durable task: its id is no UUID
         run_control.cancel(installed_engine(), run_id, reason)

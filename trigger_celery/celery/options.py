@@ -1,4 +1,4 @@
-"""The options that ``@durable_task`` knows: whose they are, and what becomes of them."""
+"""The options of ``@durable_task`` and ``apply_async``: which are Celery's, which ours."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from trigger_celery.backoff import RetryPolicy
+from trigger_celery.celery.canvas import of_message
 from trigger_celery.config import suggest
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.limits import RateLimit
+from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.declare.queue import KeyRule, Queue
 from trigger_celery.declare.schedule import Timetable
 from trigger_celery.declare.task_queue import QUEUEING
 from trigger_celery.errors import DeclarationError, UnknownOption
+from trigger_celery.vocabulary.checks import duration, instant
 
 
 class CeleryOptions(TypedDict, total=False):
@@ -174,3 +177,44 @@ def passed_on(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that Celery gets."""
     taken = TAKEN.union(_of_queues(options))
     return {name: value for name, value in options.items() if name not in taken}
+
+
+OURS = (
+    "ttl",
+    "idempotency_key",
+    "idempotency_scope",
+    "idempotency_ttl",
+    "debounce",
+    "tags",
+    "metadata",
+    "max_attempts",
+    "max_duration",
+    "concurrency_key",
+    "parent_close",
+)
+"""Trigger options that ``apply_async`` takes too; ``priority`` is Celery's there.
+
+So is ``queue``, unless it is a :class:`Queue`.
+"""
+
+
+def take_ours(
+    options: dict[str, Any], *, countdown: float | None, eta: datetime | None
+) -> TriggerOptions:
+    """Remove our options from those of a call and return them with when the run may start.
+
+    A priority stays, as that of the messages.
+
+    Raises :exc:`InvalidOption`, :exc:`InvalidTime`, :exc:`InvalidName`.
+    """
+    ours = {name: options.pop(name) for name in OURS if name in options}
+    if isinstance(options.get("queue"), Queue):
+        ours["queue"] = options.pop("queue")
+    if eta is not None:
+        ours["delay"] = instant(eta, "eta")
+    elif countdown:
+        ours["delay"] = duration(countdown, "countdown")
+    taken = TriggerOptions(**ours, priority=options.get("priority"))
+    if taken.priority is not None:
+        options["priority"] = of_message(taken.priority)
+    return taken
