@@ -33,7 +33,6 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 CROWDED = {
     "django_app/trigger_celery_django",
     "django_app/trigger_celery_django/store",
-    "trigger_celery/celery",
     "trigger_celery/declare",
     "trigger_celery/testing/contract",
     "trigger_celery/testing/memory",

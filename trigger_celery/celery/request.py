@@ -63,7 +63,7 @@ class DurableRequest(Request):
         self._recover("cold shutdown")
 
     def _announce_cancelled(self, emit_retry: bool = False) -> None:
-        """Say nothing of a retry: Celery 5.5 always would, later ones unless an argument says no."""
+        """Say nothing of a retry: Celery 5.5 always would, later ones if asked."""
         task_ready(self)
         self.send_event("task-cancelled")
         self._already_cancelled = True
