@@ -8,6 +8,7 @@ from pathlib import Path
 
 import django
 from django.conf import settings
+from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -60,12 +61,23 @@ html_theme_options = {
 }
 
 
-def without_marks(app, what, name, obj, options, signature, returns):  # type: ignore[no-untyped-def]
+def without_marks(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
     """Take the marks of type variables and of shortened names out of a signature."""
-    shown = [re.sub(r"~(?:\w+\.)*", "", text) if text else text for text in (signature, returns)]
-    return tuple(shown)
+    return _without_marks(signature), _without_marks(returns)
 
 
-def setup(app):  # type: ignore[no-untyped-def]
+def _without_marks(text: str | None) -> str | None:
+    return re.sub(r"~(?:\w+\.)*", "", text) if text else text
+
+
+def setup(app: Sphinx) -> None:
     """Connect to autodoc."""
     app.connect("autodoc-process-signature", without_marks)

@@ -4,11 +4,11 @@
 
     TriggerError
     ├── DeclarationError (TypeError)    a task, step or policy was declared wrongly
-    │   ├── UnknownOption               an option nobody knows, with the closest name
+    │   ├── UnknownOption               an unknown option, with the closest name
     │   ├── DuplicateTask               two functions under one task name
     │   ├── DuplicateQueue              two declarations of one durable queue
-    │   ├── SourceUnavailable           an ``async def`` body whose source cannot be read
-    │   └── UncheckpointableAwait       an ``await`` of something that is not a call
+    │   ├── SourceUnavailable           an async def body whose source cannot be read
+    │   └── UncheckpointableAwait       an await of something that is not a call
     ├── UsageError (ValueError)         a durable call at the wrong place or with a wrong value
     │   ├── NotInRun                    a call that needs a run, outside of any
     │   ├── NestedStep                  a step or a wait inside a step
@@ -19,7 +19,7 @@
     │   ├── InvalidName                 a name that is empty, too long or of the wrong type
     │   ├── InvalidOption               an option of a call outside its limits
     │   ├── InvalidPayload              a payload that its schema does not allow
-    │   ├── InvalidSchedule             a schedule that never fires, or a rule nobody knows
+    │   ├── InvalidSchedule             a schedule that never fires, or an unknown rule
     │   └── WaitCycle                   a run would wait for one that may wait for it
     ├── CodecError (ValueError)         a value that cannot be stored, or read back
     │   ├── EncodeError                 names the path of the offender
@@ -28,16 +28,16 @@
     ├── RunError                        why a run did not succeed
     │   ├── NonRetryableError           raised by a body: no further attempts
     │   │   ├── NonDeterminismError     the body no longer matches its checkpoints
-    │   │   ├── SuspensionSwallowed     a bare ``except:`` caught a suspension
-    │   │   └── RunFailed               the stored failure of a run, told again
+    │   │   ├── SuspensionSwallowed     a bare except: caught a suspension
+    │   │   └── RunFailed               the stored failure of a run
     │   │       └── ChildRunFailed      ... of one that this run waited for
     │   ├── RetryAfter                  raised by a body: try again after this long
     │   ├── WaitTimeout (TimeoutError)  a wait ended without what it waited for
-    │   ├── StepTimeout (TimeoutError)  a step took longer than its ``timeout``
-    │   ├── RunTimedOut                 it was not over within its ``max_duration``
-    │   ├── RunExpired                  it was not started within its ``ttl``
-    │   ├── RunCrashed                  its workers died ``max_crashes`` times
-    │   └── RunCanceled                 somebody canceled it
+    │   ├── StepTimeout (TimeoutError)  a step took longer than its timeout
+    │   ├── RunTimedOut                 it was not over within its max_duration
+    │   ├── RunExpired                  it was not started within its ttl
+    │   ├── RunCrashed                  its workers died max_crashes times
+    │   └── RunCanceled                 it was canceled
     ├── RequestRefused                  an HTTP request that is not accepted
     └── StoreError
         ├── StoreUnavailable            the database is away, or its answer was lost
@@ -50,9 +50,9 @@
         ├── UnknownTask (LookupError)   a task name this process does not know
         ├── IdempotencyConflict         a key that was used before, with another input
         ├── TokenClosed                 it was completed before, or its time is over
-        └── IllegalTransition           a change that ``states.py`` does not allow
+        └── IllegalTransition           a change that its state does not allow
 
-    Unwinding (BaseException)           leaves a body; ``except Exception`` does not catch it
+    Unwinding (BaseException)           leaves a body; except Exception does not catch it
     ├── Suspension                      the run waits; it resumes from its top later
     └── LeaseLost                       another worker owns the run now; nothing may be written
 
