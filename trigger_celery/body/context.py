@@ -163,9 +163,11 @@ class Session(Protocol):
 _session: ContextVar[Session | None] = ContextVar("trigger_celery_session", default=None)
 
 
-def current_session() -> Session | None:
-    """Return the session of the run that the calling code belongs to, or None."""
-    return _session.get()
+current_session: Callable[[], Session | None] = _session.get
+"""Return the session of the run that the calling code belongs to, or None."""
+
+step_key: ContextVar[str | None] = ContextVar("trigger_celery_step", default=None)
+"""The key of the step whose body the calling code is in, or None."""
 
 
 def require_session(what: str) -> Session:

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.awaitables import holds_durable_call
 from trigger_celery.body.both_styles import Durable
-from trigger_celery.body.context import NO_RETRY, StepCall, current_session
+from trigger_celery.body.context import NO_RETRY, StepCall, current_session, step_key
 from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.checks import duration, valid_name
@@ -202,9 +202,9 @@ def _call(
     session = current_session()
     if session is None:
         return fn(*args, **kwargs)
-    if session.in_step:
+    if step_key.get() is not None:
         raise NestedStep(
-            f"step {options.name!r} was called inside step {session.describe().step_key!r}: "
+            f"step {options.name!r} was called inside step {step_key.get()!r}: "
             "only the outer one would be recorded. Call it from the task's body, or call "
             f"{options.name}.plain(...) to run it as a part of the outer step."
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from ctypes import c_bool
+from functools import partial
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -23,12 +26,10 @@ BATCH = 500
 """Revoked ids in one message at most."""
 
 # Shared memory, made before the pool forks: the main process tells its children to drain.
-_draining = RawValue("b", 0)
+_draining = RawValue(c_bool, False)
 
-
-def is_draining() -> bool:
-    """Whether this worker is shutting down: runs are handed back at their next boundary."""
-    return bool(_draining.value)
+is_draining: Callable[[], bool] = partial(getattr, _draining, "value")
+"""Whether this worker is shutting down: runs are handed back at their next boundary."""
 
 
 class RevokedIds:
@@ -74,7 +75,7 @@ class SweepStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Begin to tick; called in the worker's main process."""
         config = self.engine.config
-        _draining.value = 0
+        _draining.value = False
         signals.task_revoked.connect(self._revoked.note, weak=False, dispatch_uid=self._uid)
         every = parent.timer.call_repeatedly
         if config.sweep_on_worker and config.sweep_interval:
@@ -147,4 +148,4 @@ def is_scheduled(app: Celery) -> bool:
 
 
 def _drain(**kwargs: Any) -> None:
-    _draining.value = 1
+    _draining.value = True

@@ -97,7 +97,9 @@ class JsonCodec:
             raise DecodeError("the text is nested too deeply") from None
         except (ValueError, TypeError) as error:
             raise DecodeError(f"not the text of a stored value: {error}") from error
-        if nests_deeper(text, _DEEPEST_JSON):
+        # With fewer brackets than that there is nothing to measure, which is the common case.
+        brackets = text.count("[") + text.count("{")
+        if brackets > _DEEPEST_JSON and nests_deeper(text, _DEEPEST_JSON):
             raise DecodeError("the text is nested too deeply")
         return value
 

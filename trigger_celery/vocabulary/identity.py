@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 
@@ -15,6 +17,5 @@ def new_id() -> UUID:
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
 
-def new_token() -> str:
-    """Return the random mark by which a writer recognises its own commit."""
-    return secrets.token_hex(8)
+new_token: Callable[[], str] = partial(secrets.token_hex, 8)
+"""Return the random mark by which a writer recognises its own commit."""

@@ -15,7 +15,7 @@ from trigger_celery_django.store.checkpoints import DjangoCheckpoints
 from trigger_celery_django.store.children import DjangoChildren
 from trigger_celery_django.store.choice import hot_verbs
 from trigger_celery_django.store.common import statement_counts, transactions
-from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.common.guard import Guard, check_boundary
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.events import DjangoEvents
 from trigger_celery_django.store.keys import DjangoKeys
@@ -101,13 +101,9 @@ class DjangoStore:
 
         transaction.on_commit(call, using=self.alias, robust=True)
 
-    def check_boundary(self, what: str) -> None:
-        """Raise ``TransactionOpen`` naming ``what`` if user code holds a transaction open."""
-        transactions.check_boundary(what)
+    check_boundary = staticmethod(check_boundary)
 
-    def query_count(self) -> int:
-        """Return how many statements user code sent in this thread so far."""
-        return statement_counts.statements()
+    query_count = staticmethod(statement_counts.statements)
 
     def release(self) -> None:
         """Close what this thread holds of any database: user code may have used others."""

@@ -16,7 +16,7 @@ from trigger_celery.body.context import current_run, heartbeat
 from trigger_celery.body.parallel import gather, wait_any
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
-from trigger_celery.engine.process.leases import LeaseKeeper
+from trigger_celery.engine.process.leases import Holding
 from trigger_celery.errors import LeaseLost, NestedStep, NotInRun, UsageError
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState, WaitState
@@ -293,11 +293,11 @@ def test_a_step_in_finally_of_a_branch_does_not_run_early(harness: Harness) -> N
 
 
 def test_a_lost_lease_ends_all_branches(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(self: LeaseKeeper, held: object) -> None:
+    def lost(self: Holding) -> None:
         raise LeaseLost("gone")
 
     def body() -> None:
-        monkeypatch.setattr(LeaseKeeper, "check", lost)
+        monkeypatch.setattr(Holding, "check", lost)
         gather(lambda: charge(1), lambda: charge(2), return_exceptions=True)
         LOG.append("went on")
 

@@ -23,6 +23,7 @@ from trigger_celery.engine.segment import timeouts
 from trigger_celery.engine.segment.timeouts import call_within
 from trigger_celery.errors import DeclarationError, StepTimeout
 from trigger_celery.testing import Harness, ManualClock, MemoryStore
+from trigger_celery.vocabulary.clock import SystemClock
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Lease
 from trigger_celery.vocabulary.states import RunState
@@ -48,7 +49,7 @@ def busy() -> None:
 
 def holding() -> Holding:
     lease = Lease(run_id=new_id(), fence=1, token="t")
-    return Holding(lease, 60, 0.0)
+    return Holding(lease, 60, 0.0, SystemClock())
 
 
 def failure_of(harness: Harness, body: Any, **options: Any) -> str:

@@ -38,7 +38,7 @@ class Crew:
         self._decided = asyncio.Event()
         self._left = self._to_begin = len(branches)
         if branches:
-            segment.loop.calls.add(owner)
+            segment.leaving.loop.calls.add(owner)
         self.tasks = [asyncio.create_task(self._run(branch)) for branch in branches]
         for task in self.tasks:  # nobody may be left to look at its error
             task.add_done_callback(_error)
@@ -55,7 +55,7 @@ class Crew:
         finally:
             self._left -= 1
             if not self._left or self._decides(error):
-                self._segment.loop.calls.add(self._owner)
+                self._segment.leaving.loop.calls.add(self._owner)
                 self._decided.set()
 
     def _has_begun(self) -> None:
@@ -76,17 +76,17 @@ class Crew:
 
     def release(self) -> None:
         """Count the waiting task no longer as being in a durable call."""
-        self._segment.loop.calls.discard(self._owner)
-        self._segment.loop.changed.set()
+        self._segment.leaving.loop.calls.discard(self._owner)
+        self._segment.leaving.loop.changed.set()
 
     async def drain(self) -> None:
         """Let the branches finish what they are doing, then end those that wait."""
-        loop = self._segment.loop
+        loop = self._segment.leaving.loop
         loop.draining += 1
         try:
             while pending := [task for task in self.tasks if not task.done()]:
                 await asyncio.wait(pending, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
-                if len(loop.calls) - loop.draining <= len(self._segment.keys):
+                if len(loop.calls) - loop.draining <= len(self._segment.leaving.keys):
                     break
         finally:
             loop.draining -= 1

@@ -62,18 +62,19 @@ def run_threads(
     race: Race, branches: Sequence[Callable[[], object]], *, max_parallel: int
 ) -> tuple[int, object]:
     """Return index and value of the winner, in a ``def`` body."""
-    segment, pause = race.segment, race.segment.engine.clock.sleep
+    segment = race.segment
     if race.slot.outcome is not None:
         _skip(segment, branches)
-        return drive(_recorded(race), pause)
+        return segment.leaving.in_body(partial(drive, _recorded(race)))
     lines = thread_branches.run_branches(segment, branches, max_parallel=max_parallel)
     for index, line in enumerate(lines):
         if line.is_over:
             losers = [each for each in lines if each is not line]
             parked = [each for loser in losers for each in loser.scope.parked]
-            return drive(_won(race, index, line.value, parked), pause)
+            won = _won(race, index, line.value, parked)
+            return segment.leaving.in_body(partial(drive, won))
     thread_branches.raise_first(lines)
-    segment.leave([each for line in lines for each in line.scope.parked])
+    segment.leaving.leave([each for line in lines for each in line.scope.parked])
 
 
 async def run_tasks(race: Race, branches: Sequence[Any]) -> Any:
@@ -81,18 +82,18 @@ async def run_tasks(race: Race, branches: Sequence[Any]) -> Any:
     segment = race.segment
     if race.slot.outcome is not None:
         _skip(segment, branches)
-        return await segment.track(_recorded(race))
+        return await segment.leaving.track(_recorded(race))
     crew = async_branches.Crew(segment, branches, lambda error: True)
     await crew.decided()
     try:
         over = [(index, value) for index, value, error in crew.outcomes() if error is None]
-        keys, waits = list(segment.keys), {wait.key: wait for wait in segment.waits}
+        keys, waits = list(segment.leaving.keys), {wait.key: wait for wait in segment.leaving.waits}
         await crew.cancel()
         if not over:
             async_branches.raise_first(crew)
         index, value = over[0]
-        parked = [(waits.get(key), key) for key in keys if key not in segment.keys]
-        return await segment.track(_won(race, index, value, parked))
+        parked = [(waits.get(key), key) for key in keys if key not in segment.leaving.keys]
+        return await segment.leaving.track(_won(race, index, value, parked))
     finally:
         crew.release()
 
@@ -137,8 +138,7 @@ def _close(race: Race, told: Any) -> Routine[None]:
     outcomes = [segment.replay.recorded(key) for key in told["canceled"]]
     keys = [each.key for each in outcomes if each and each.wait is WaitState.WAITING]
     if keys:
-        cancel = partial(segment.engine.patient.waits.cancel, segment.lease, keys)
-        yield Io(partial(segment.guarded, cancel))
+        yield Io(partial(segment.held.write, segment.patient.waits.cancel, keys))
     for key in told["let_go"]:
         mark = step_keys.let_go(key)
         if segment.replay.recorded(mark) is None:

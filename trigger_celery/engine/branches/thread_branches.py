@@ -41,7 +41,7 @@ def run_branches(
 
     Raises what ends the whole segment: a lost lease, or what interrupts this thread.
     """
-    segment.raise_if_unwinding()
+    segment.leaving.raise_if_left()
     lines = [Line(segment.replay.branches.new(), fn) for fn in branches]
     todo = deque((line, copy_context()) for line in lines)
     threads = [
@@ -61,7 +61,7 @@ def run_branches(
     except BaseException as interrupt:  # a soft time limit: it does not wait for them
         _stop(lines, interrupt)
         raise
-    segment.raise_if_unwinding()
+    segment.leaving.raise_if_left()
     for line in lines:
         if line.error is not None and not isinstance(line.error, Exception):
             raise line.error
@@ -80,7 +80,7 @@ def gather(
     if not return_exceptions:
         raise_first(lines)
     if any(line.scope.left for line in lines):
-        segment.leave([parked for line in lines for parked in line.scope.parked])
+        segment.leaving.leave([parked for line in lines for parked in line.scope.parked])
     here = segment.replay.branches.current()
     here.floor = max([here.floor, *(line.scope.floor for line in lines)])
     return [line.value if line.error is None else line.error for line in lines]
@@ -110,7 +110,7 @@ def _work(segment: Segment, lines: list[Line], todo: deque[tuple[Line, Context]]
 def _run(segment: Segment, line: Line) -> None:
     with segment.replay.branches.entered(line.scope):
         try:
-            segment.raise_if_unwinding()  # the segment may be over before its turn comes
+            segment.leaving.raise_if_left()  # the segment may be over before its turn comes
             line.value = line.fn()
         except Unwinding as reason:
             line.scope.left = line.scope.left or reason

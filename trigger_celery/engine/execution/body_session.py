@@ -5,13 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from types import CoroutineType
 from typing import Any, cast
 
 from trigger_celery.body.awaitables import Combined, DurableCall
-from trigger_celery.body.context import CurrentRun, FanOut, StepCall, WaitCall
-from trigger_celery.declare.automatic import close_coroutines
+from trigger_celery.body.context import CurrentRun, FanOut, WaitCall, step_key
 from trigger_celery.engine.branches import async_branches, race, thread_branches
 from trigger_celery.engine.execution.fan_out import fan_out
 from trigger_celery.engine.execution.run_view import describe_run
@@ -31,7 +30,7 @@ class BodySession:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._described = describe_run(segment.engine, segment.run)
+        self.step = partial(perform, segment)
 
     @property
     def is_async(self) -> bool:
@@ -41,7 +40,7 @@ class BodySession:
     @property
     def in_step(self) -> bool:
         """Whether the calling code is inside a step's body."""
-        return self._segment.step_key is not None
+        return step_key.get() is not None
 
     @property
     def codec(self) -> Codec:
@@ -50,7 +49,11 @@ class BodySession:
 
     def describe(self) -> CurrentRun:
         """Return the run as its body may see it."""
-        return replace(self._described, step_key=self._segment.step_key)
+        return replace(self._described, step_key=step_key.get())
+
+    @cached_property
+    def _described(self) -> CurrentRun:
+        return describe_run(self._segment.engine, self._segment.run)
 
     def decode(self, text: str) -> object:
         """Return a stored value."""
@@ -62,18 +65,9 @@ class BodySession:
 
     def child_id(self, task: str) -> uuid.UUID:
         """Return the id of the next run of ``task`` that this body starts: the same on replay."""
-        self._segment.raise_if_unwinding()
+        self._segment.leaving.raise_if_left()
         key = self._segment.replay.name_once(f"trigger {task}")
         return uuid.uuid5(self._segment.run.id, key)
-
-    def step(self, call: StepCall) -> Any:
-        """Make a call whose outcome is recorded."""
-        try:
-            slot = self._place(call)
-        except BaseException:
-            close_coroutines(call.args, call.kwargs)
-            raise
-        return self._carry_out(perform(self._segment, call, slot), call.name)
 
     def wait(self, call: WaitCall) -> Any:
         """Wait, or return how the wait ended."""
@@ -111,18 +105,18 @@ class BodySession:
         return race.run_threads(started, branches, max_parallel=max_parallel)
 
     def _begin(self, what: str) -> None:
-        self._segment.raise_if_unwinding()
+        self._segment.leaving.raise_if_left()
         if not self._segment.is_async:  # its branches use connections of their own
             self._segment.store.check_boundary(what)
 
-    def _place(self, call: StepCall | WaitCall | FanOut) -> Slot:
-        self._segment.raise_if_unwinding()
+    def _place(self, call: WaitCall | FanOut) -> Slot:
+        self._segment.leaving.raise_if_left()
         return self._segment.replay.place(call.name, call.kind, call.key)
 
     def _carry_out(self, routine: Routine[object], name: str) -> Any:
         if not self._segment.is_async:
-            return drive(routine, self._segment.engine.clock.sleep)
-        coroutine = cast("CoroutineType[Any, Any, object]", self._segment.track(routine))
+            return self._segment.leaving.in_body(partial(drive, routine))
+        coroutine = cast("CoroutineType[Any, Any, object]", self._segment.leaving.track(routine))
         coroutine.__qualname__ = name  # Python's "never awaited" warning shows it
         return DurableCall(coroutine)
 
@@ -131,9 +125,9 @@ def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
     outcome = slot.outcome
     if outcome is not None and outcome.wait in ENDED:
         return call.conclude(outcome)
-    yield from segment.check(f"wait {slot.key!r}")
+    yield from segment.boundary(f"wait {slot.key!r}")
     wait = None
     if outcome is None:
         build = partial(call.build, slot.key, slot.position)
         wait = (yield Io(build)) if call.build_reads else build()
-    return (yield from segment.park(wait, slot.key))
+    return (yield from segment.leaving.park(wait, slot.key))

@@ -37,11 +37,11 @@ def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
     if outcome is None and not call.size:
         return call.conclude(())
     if outcome is None or outcome.wait in (WaitState.WAITING, WaitState.CANCELED):
-        yield from segment.check(f"wait {slot.key!r}")
+        yield from segment.boundary(f"wait {slot.key!r}")
         if outcome is None:
             yield from _start(segment, call, slot.key)
         wait = _wait(call, slot, slot.key, call.timeout) if outcome is None else None
-        return (yield from segment.park(wait, slot.key))
+        return (yield from segment.leaving.park(wait, slot.key))
     fan = _Fan(segment, call, slot, segment.meter())
     if outcome.wait is WaitState.TIMEOUT:
         yield from _let_go(fan)
@@ -111,7 +111,7 @@ def _start(segment: Segment, call: FanOut, key: str) -> Routine[None]:
 
 
 def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
-    created = segment.guarded(partial(segment.engine.patient.children.create, segment.lease, runs))
+    created = segment.held.write(segment.patient.children.create, runs)
     announce(segment.engine, runs, created)
     notifications.created(segment.engine, runs, created)
 
@@ -121,7 +121,7 @@ def _let_go(fan: _Fan) -> Routine[None]:
     mark = step_keys.let_go(fan.slot.key)
     if fan.segment.replay.recorded(mark) is not None:
         return
-    yield from fan.segment.check(f"wait {fan.slot.key!r}")
+    yield from fan.segment.boundary(f"wait {fan.slot.key!r}")
     engine, parent = fan.segment.engine, fan.segment.run.id
     while (yield Io(partial(close, engine, parent, key=fan.slot.key))):
         pass
@@ -133,7 +133,7 @@ def _results(fan: _Fan) -> Routine[list[object]]:
     chunks = list(_recorded(fan))
     entries = [entry for chunk in chunks for entry in chunk]
     if len(entries) < fan.call.size:
-        yield from fan.segment.check(f"wait {fan.slot.key!r}")
+        yield from fan.segment.boundary(f"wait {fan.slot.key!r}")
     number = len(chunks)
     while len(entries) < fan.call.size:
         texts = yield Io(partial(_read, fan, len(entries)))
@@ -172,7 +172,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
     """
     ids = fan.ids(start)
     segment = fan.segment
-    ends = segment.guarded(partial(segment.engine.patient.children.ends, ids))
+    ends = segment.held.outlast(partial(segment.patient.children.ends, ids))
     missing = [run_id for run_id in ids if run_id not in ends]
     if missing == ids and not start and segment.run.spec.copied_from_id is not None:
         return None
@@ -189,7 +189,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
 def _wait_again(fan: _Fan) -> Routine[None]:
     """Wait once more: a person retried a child before the parent had taken its failure."""
     key = step_keys.wait_again(fan.segment.lease.fence, fan.slot.key)
-    yield from fan.segment.park(_wait(fan.call, fan.slot, key, None), key)
+    yield from fan.segment.leaving.park(_wait(fan.call, fan.slot, key, None), key)
 
 
 def _entry(ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:

@@ -62,9 +62,10 @@ def waiting(segment: Segment, task: TaskDefinition) -> None:
     if "on_wait" not in task.hooks:
         return
     new = {
-        wait.key: WaitInfo(key=wait.key, kind=wait.kind, name=wait.name) for wait in segment.waits
+        wait.key: WaitInfo(key=wait.key, kind=wait.kind, name=wait.name)
+        for wait in segment.leaving.waits
     }
-    waits = tuple(new.get(key) or _recorded(segment, key) for key in segment.keys)
+    waits = tuple(new.get(key) or _recorded(segment, key) for key in segment.leaving.keys)
     waits = tuple(wait for wait in waits if wait.kind != StepKind.RETRY)
     if waits:
         _call(segment.engine, segment.run, task, "on_wait", waits=waits)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.body.context import entered
+from trigger_celery.body.context import entered, step_key
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution import hooks, settle
@@ -134,11 +134,11 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         # In a copy of the context: what a body sets must not reach the worker's next task.
         with meter:
             value = copy_context().run(_call, segment, body)
-        if segment.unwinding is None:
+        if segment.leaving.reason is None:
             segment.store.check_boundary(f"the end of task {segment.run.task!r}")
             return settle.completed(segment, value, publish=publish)
-        if segment.left_main_line:
-            raise swallowed(segment, segment.keys)
+        if segment.leaving.left_main_line:
+            raise swallowed(segment, segment.leaving.keys)
         return _leave(segment, definition)
     except Unwinding:
         return _leave(segment, definition)
@@ -146,22 +146,22 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         failure = _failure_in(segment, error)
         if failure is None:
             return _leave(segment, definition)
-        if segment.handing_back or isinstance(segment.unwinding, LeaseLost):
+        if segment.leaving.handing_back or isinstance(segment.leaving.reason, LeaseLost):
             logger.warning("run %s failed while it was being left: %r", segment.run.id, failure)
             return _leave(segment, definition)
         return settle.failed(segment, failure, definition, meter, publish=publish)
 
 
 def _leave(segment: Segment, definition: TaskDefinition) -> Executed:
-    if isinstance(segment.unwinding, LeaseLost):
-        raise segment.unwinding
+    if isinstance(segment.leaving.reason, LeaseLost):
+        raise segment.leaving.reason
     return settle.suspended(segment, definition)
 
 
 def _failure_in(segment: Segment, error: BaseException) -> Exception | None:
     """Return what failed, or None if the body was only left, perhaps with its branches."""
     if isinstance(error, CancelledError):
-        if segment.unwinding is not None:
+        if segment.leaving.reason is not None:
             return None
         failure = RunError("the body ended as canceled, by something that it awaited")
         failure.__cause__ = error
@@ -186,17 +186,18 @@ def _call(segment: Segment, body: Body) -> object:
 
 def _call_async(segment: Segment, body: Body) -> object:
     async def begin() -> object:
-        segment.begin_async()
+        segment.replay.branches.begin(in_step=lambda: step_key.get() is not None)
+        segment.leaving.raise_again()
         return await body()
 
     try:
-        return segment.loop.run(begin)
+        return segment.leaving.loop.run(begin)
     except BaseException as error:
-        if not segment.loop.is_running:
+        if not segment.leaving.loop.is_running:
             raise
         # A soft time limit, or whatever else interrupts a worker.
-        segment.refuse(Unwinding(f"the body was interrupted by {error!r}"))
-        segment.loop.abandon()
+        segment.leaving.refuse(Unwinding(f"the body was interrupted by {error!r}"))
+        segment.leaving.loop.abandon()
         # Its frames hold the executor of the loop's thread, which ends when that is gone.
         interrupt = error.with_traceback(None)
     raise interrupt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 from datetime import datetime, timedelta
-from functools import partial
 
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine import notifications
@@ -63,24 +62,22 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
 
 def suspended(segment: Segment, task: TaskDefinition) -> Executed:
     """Store the suspension, then look once for events that were there before it."""
-    if segment.handing_back:
-        nudge = segment.guarded(
-            partial(segment.engine.patient.runs.hand_back, segment.lease, new_token())
-        )
+    if segment.leaving.handing_back:
+        nudge = segment.held.write(segment.patient.runs.hand_back, new_token())
         segment.engine.dispatcher.nudge([nudge])
         return Left(reason="handed back", run=segment.run, state=RunState.QUEUED)
     hooks.waiting(segment, task)
     suspend = Suspend(
-        waits=tuple(segment.waits),
-        keys=tuple(segment.keys),
+        waits=tuple(segment.leaving.waits),
+        keys=tuple(segment.leaving.keys),
         next_attempt=segment.run.attempt,
         token=new_token(),
     )
     state = _suspend(segment, suspend)
-    notifications.suspended(segment.engine, segment.run, state, segment.keys)
-    if state is RunState.SUSPENDED and any(w.kind in LOOKED_FOR for w in segment.waits):
+    notifications.suspended(segment.engine, segment.run, state, segment.leaving.keys)
+    if state is RunState.SUSPENDED and any(w.kind in LOOKED_FOR for w in segment.leaving.waits):
         _look_back(segment)
-    retrying = any(wait.kind is StepKind.RETRY for wait in segment.waits)
+    retrying = any(wait.kind is StepKind.RETRY for wait in segment.leaving.waits)
     return Left(reason="retrying" if retrying else "suspended", run=segment.run, state=state)
 
 
@@ -153,10 +150,7 @@ def _retry_later(
 
 
 def _suspend(segment: Segment, suspend: Suspend) -> RunState:
-    verb = partial(
-        segment.engine.patient.waits.suspend, segment.lease, suspend, look_within=LOOK_WITHIN
-    )
-    state = segment.guarded(verb)
+    state = segment.held.write(segment.patient.waits.suspend, suspend, look_within=LOOK_WITHIN)
     if state is RunState.QUEUED:  # something it waits for has ended meanwhile
         run = segment.run
         nudge = Nudge(run_id=run.id, task=run.task, canvas=run.spec.canvas)
@@ -165,4 +159,4 @@ def _suspend(segment: Segment, suspend: Suspend) -> RunState:
 
 
 def _end(segment: Segment, ending: Ending) -> None:
-    segment.guarded(partial(segment.engine.patient.runs.end, segment.lease, ending))
+    segment.held.write(segment.patient.runs.end, ending)

@@ -1,142 +1,305 @@
-"""One step: recall it, or run its body until it succeeds and record what it returned."""
+"""One step, stage by stage: place, recall, admit, run, encode, record, notify, or fail.
+
+A :class:`Step` is the value that goes through them. Each stage is written once; a ``def``
+body goes through them in :func:`_carry_on`, an ``async def`` body in :func:`_carry_on_async`,
+where the stages that may block run in the worker's own thread (``asgiref``): the engine,
+Django's connection and its context variables live there.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
+from types import CoroutineType
+from typing import Any, cast
 
-from trigger_celery.body.context import StepCall
+from trigger_celery.body.awaitables import DurableCall
+from trigger_celery.body.context import StepCall, step_key
 from trigger_celery.declare.automatic import close_coroutines
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution.retries import is_retryable, retry_delay
-from trigger_celery.engine.segment.effects import Body, Io, Pause, Routine
+from trigger_celery.engine.segment.effects import drive_async, in_thread
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
-from trigger_celery.errors import StoreUnavailable, TransactionOpen, Unwinding
+from trigger_celery.engine.segment.timeouts import await_within, call_within
+from trigger_celery.errors import (
+    LeaseLost,
+    StoreUnavailable,
+    TransactionOpen,
+    Unwinding,
+    UsageError,
+)
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
-from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, NewWait, Span, StepKind
+from trigger_celery.vocabulary.news import Topic
+from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, NewWait, StepKind
 
 
-def perform(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
-    """Return the step's value: the recorded one, or that of its body once it is recorded."""
-    if slot.outcome is not None and slot.outcome.value is not None:
-        close_coroutines(call.args, call.kwargs)
-        return segment.decode(slot.outcome.value)
+@dataclass(slots=True)
+class Step:
+    """One call on its way through the stages; ``number`` counts its attempts from 1."""
+
+    segment: Segment
+    call: StepCall
+    slot: Slot
+    number: int = 0
+    meter: Meter = field(init=False)
+
+
+def perform(segment: Segment, call: StepCall) -> Any:
+    """Return the step's value, in an ``async def`` body an awaitable of it.
+
+    It is the recorded one, or that of the step's body once it is recorded.
+    """
     try:
-        return (yield from _attempts(segment, call, slot))
+        step = place(segment, call)
+    except BaseException:
+        close_coroutines(call.args, call.kwargs)
+        raise
+    if not segment.is_async:
+        return _carry_on(step)
+    under_way = segment.leaving.under_way(partial(_carry_on_async, step))
+    coroutine = cast("CoroutineType[Any, Any, object]", under_way)
+    coroutine.__qualname__ = call.name  # Python's "never awaited" warning shows it
+    return DurableCall(coroutine)
+
+
+def _carry_on(step: Step) -> object:
+    if step.slot.outcome is not None and step.slot.outcome.value is not None:
+        return recall(step)
+    segment, call = step.segment, step.call
+    try:
+        if (backoff := segment.replay.backoff(step.slot.key)) is not None:
+            segment.leaving.leave([(None, backoff)])
+        while True:
+            if not admit(step):
+                segment.leaving.leave([(None, _what(step))])
+            try:
+                if call.atomic:
+                    return run_atomically(step)
+                checkpoint, value = encode(step, _plain(step, run(step)))
+                record(step, checkpoint)
+                return value
+            except Exception as error:
+                delay = fail(step, error)
+                if delay is None:
+                    raise
+            if delay > segment.engine.config.inline_backoff:
+                wait = _backoff(step, delay)
+                segment.leaving.leave([(wait, wait.key)])
+            segment.engine.clock.sleep(delay.total_seconds())
+    except Unwinding as reason:
+        close_coroutines(call.args, call.kwargs)
+        if isinstance(reason, LeaseLost):
+            segment.leaving.unwind(reason)
+        raise
+
+
+async def _carry_on_async(step: Step) -> object:
+    if step.slot.outcome is not None and step.slot.outcome.value is not None:
+        return recall(step)
+    segment, call = step.segment, step.call
+    try:
+        if (backoff := segment.replay.backoff(step.slot.key)) is not None:
+            await drive_async(segment.leaving.park(None, backoff))
+        while True:
+            if not admit(step):
+                await drive_async(segment.leaving.park(None, _what(step)))
+            try:
+                if call.atomic:
+                    return await in_thread(run_atomically, step)
+                value = await (run_async(step) if call.is_async else _run_apart(step))
+                checkpoint, value = encode(step, value)
+                await in_thread(record, step, checkpoint)
+                return value
+            except Exception as error:
+                delay = await in_thread(fail, step, error)
+                if delay is None:
+                    raise
+            if delay > segment.engine.config.inline_backoff:
+                wait = _backoff(step, delay)
+                await drive_async(segment.leaving.park(wait, wait.key))
+            await asyncio.sleep(delay.total_seconds())
     except Unwinding:
         close_coroutines(call.args, call.kwargs)
         raise
 
 
-def _attempts(segment: Segment, call: StepCall, slot: Slot) -> Routine[object]:
-    backoff = segment.replay.backoff(slot.key)
-    if backoff is not None:
-        yield from segment.park(None, backoff)
-    number = segment.replay.failures(slot.key)
-    while True:
-        number += 1
-        yield from segment.check(f"step {slot.key!r}")
-        meter = segment.meter()
-        try:
-            if call.atomic:
-                value = yield Io(partial(_atomically, segment, call, slot, number, meter))
+def place(segment: Segment, call: StepCall) -> Step:
+    """Give the call its key, and find what is recorded under it."""
+    segment.leaving.raise_if_left()
+    slot = segment.replay.place(call.name, call.kind, call.key)
+    return Step(segment, call, slot, segment.replay.failures(slot.key))
+
+
+def recall(step: Step) -> object:
+    """Return the recorded value."""
+    close_coroutines(step.call.args, step.call.kwargs)
+    assert step.slot.outcome is not None
+    assert step.slot.outcome.value is not None
+    return step.segment.decode(step.slot.outcome.value)
+
+
+def admit(step: Step) -> bool:
+    """Begin an attempt; False if the run is to be handed back instead.
+
+    Raises ``LeaseLost``, what the body is being left for, and ``TransactionOpen``.
+    """
+    if not step.segment.may_go_on(_what(step)):
+        return False
+    step.number += 1
+    step.meter = step.segment.meter()
+    return True
+
+
+def run(step: Step) -> object:
+    """Call the step's body, a plain function."""
+    segment, call, key = step.segment, step.call, step.slot.key
+    if segment.is_async:  # the loop may have left the body since the attempt began
+        segment.leaving.raise_again()
+    within = step_key.set(key)
+    try:
+        with step.meter:
+            if call.timeout is None:
+                value = call.fn(*call.args, **call.kwargs)
             else:
-                value = yield from _body(segment, call, slot, number, meter)
-        except Exception as error:
-            span = meter.span(worker=segment.worker, source=call.source)
-            yield from _failed(segment, call, slot, number, error, span)
-        else:
-            return value
+                body = partial(call.fn, *call.args, **call.kwargs)
+                value = call_within(call.timeout, body, segment.held, key)
+    finally:
+        step_key.reset(within)
+    if not call.atomic:
+        segment.store.check_boundary(f"the end of step {key!r}")
+    return value
 
 
-def _body(
-    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter
-) -> Routine[object]:
-    """Run the body, then store its value with a statement of its own."""
-    value = yield Body(call.name, partial(segment.run_body, call, slot.key, meter), call.is_async)
-    checkpoint = _checkpoint(segment, call, slot, number, meter, value)
-    stored = segment.decode(checkpoint.value)  # what cannot be read back is not recorded
-    yield Io(partial(_record, segment, checkpoint))
-    return stored
+async def run_async(step: Step) -> object:
+    """Await the step's body, a coroutine function."""
+    call, key = step.call, step.slot.key
+    step.segment.leaving.raise_again()
+    within = step_key.set(key)
+    try:
+        with step.meter:
+            value = cast("Coroutine[object, object, object]", call.fn(*call.args, **call.kwargs))
+            if call.timeout is not None:
+                return await await_within(call.timeout, value, key)
+            return await value
+    finally:
+        step_key.reset(within)
 
 
-def _record(segment: Segment, checkpoint: Checkpoint) -> None:
-    segment.record(checkpoint)
-    notifications.step_completed(segment.engine, segment.run, checkpoint.key, checkpoint.attempt)
+async def _run_apart(step: Step) -> object:
+    value = await in_thread(run, step)
+    return await value if inspect.isawaitable(value) else value
 
 
-def _record_failure(segment: Segment, failed: FailedAttempt, error: Exception) -> None:
-    segment.record_failure(failed)
-    notifications.step_failed(segment.engine, segment.run, failed.key, failed.number, error)
+def _plain(step: Step, value: object) -> object:
+    """Return what a ``def`` body can take: it cannot await anything."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise UsageError(
+            f"step {step.call.name!r} is async but was called by a plain def task: make the task "
+            "an async def and await the step"
+        )
+    return value
 
 
-def _atomically(segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter) -> object:
+def encode(step: Step, value: object) -> tuple[Checkpoint, object]:
+    """Return the checkpoint of a value, and the value as every replay will see it."""
+    segment, call, key = step.segment, step.call, step.slot.key
+    text = segment.engine.codec.encode(value, what=f"the result of step {key!r}")
+    checkpoint = Checkpoint(
+        key=key,
+        kind=call.kind,
+        value=text,
+        position=step.slot.position,
+        attempt=step.number,
+        span=step.meter.span(worker=segment.worker, source=call.source),
+        token=new_token(),
+    )
+    return checkpoint, segment.decode(text)  # what cannot be read back is not recorded
+
+
+def record(step: Step, checkpoint: Checkpoint) -> None:
+    """Store the checkpoint with a statement of its own."""
+    step.segment.record(checkpoint)
+    notify(step)
+
+
+def run_atomically(step: Step) -> object:
     """Run the body and store its value in one transaction; run both again if it was lost.
 
     When the answer to the commit is lost, the stored checkpoint says whether it happened.
     """
+    segment = step.segment
 
     def attempt() -> object:
         try:
             with segment.store.atomic():
-                value = segment.run_body(call, slot.key, meter)
-                checkpoint = _checkpoint(segment, call, slot, number, meter, value)
-                value = segment.decode(checkpoint.value)
+                checkpoint, value = encode(step, run(step))
                 segment.store.checkpoints.record(segment.lease, checkpoint)
         except StoreUnavailable:
-            stored = segment.stored_value(slot.key)
+            stored = _stored_value(step)
             if stored is None:
                 raise
             return segment.decode(stored)
         return value
 
-    value = segment.guarded(partial(segment.engine.persist, attempt))
-    notifications.step_completed(segment.engine, segment.run, slot.key, number)
+    value = segment.held.outlast(partial(segment.engine.persist, attempt))
+    notify(step)
     return value
 
 
-def _checkpoint(
-    segment: Segment, call: StepCall, slot: Slot, number: int, meter: Meter, value: object
-) -> Checkpoint:
-    return Checkpoint(
-        key=slot.key,
-        kind=call.kind,
-        value=segment.engine.codec.encode(value, what=f"the result of step {slot.key!r}"),
-        position=slot.position,
-        attempt=number,
-        span=meter.span(worker=segment.worker, source=call.source),
-        token=new_token(),
-    )
+def notify(step: Step) -> None:
+    """Send the signal of a recorded step, if anything receives it."""
+    engine = step.segment.engine
+    if engine.listeners.wants(Topic.STEP_COMPLETED):
+        notifications.step_completed(engine, step.segment.run, step.slot.key, step.number)
 
 
-def _failed(
-    segment: Segment, call: StepCall, slot: Slot, number: int, error: Exception, span: Span
-) -> Routine[None]:
-    """Record the failure; return to try again, suspend for a long backoff, or raise it."""
+def fail(step: Step, error: Exception) -> timedelta | None:
+    """Record a failed attempt; return how long to wait before the next, None if there is none."""
+    segment, call = step.segment, step.call
     if isinstance(error, TransactionOpen):
-        raise error  # nothing can be recorded before the author's transaction ends
+        return None  # nothing can be recorded before the author's transaction ends
     failed = FailedAttempt(
-        key=slot.key,
+        key=step.slot.key,
         run_attempt=segment.run.attempt,
-        number=number,
+        number=step.number,
         error=to_text(describe(error)),
-        span=span,
+        span=step.meter.span(worker=segment.worker, source=call.source),
     )
-    yield Io(partial(_record_failure, segment, failed, error))
-    if not is_retryable(error) or number >= call.retry.max_attempts:
-        raise error
-    delay = retry_delay(call.retry, number, error)
-    if delay <= segment.engine.config.inline_backoff:
-        yield Pause(delay.total_seconds())
-        return
-    wait = NewWait(
-        key=step_keys.backoff_of_step(segment.lease.fence, slot.key),
+    segment.leaving.raise_again()
+    segment.held.write(segment.patient.checkpoints.record_failure, failed)
+    notifications.step_failed(segment.engine, segment.run, failed.key, failed.number, error)
+    if not is_retryable(error) or step.number >= call.retry.max_attempts:
+        return None
+    return retry_delay(call.retry, step.number, error)
+
+
+def _backoff(step: Step, delay: timedelta) -> NewWait:
+    return NewWait(
+        key=step_keys.backoff_of_step(step.segment.lease.fence, step.slot.key),
         kind=StepKind.RETRY,
-        position=slot.position,
+        position=step.slot.position,
         delay=delay,
-        source=call.source,
+        source=step.call.source,
     )
-    yield from segment.park(wait, wait.key)
+
+
+def _stored_value(step: Step) -> str | None:
+    """Return the stored value of the step if its checkpoint is there."""
+    run = step.segment.run
+    outcomes = step.segment.patient.checkpoints.load(run.id, run_attempt=run.attempt)
+    outcome = outcomes.recorded.get(step.slot.key)
+    return None if outcome is None else outcome.value
+
+
+def _what(step: Step) -> str:
+    return f"step {step.slot.key!r}"

@@ -1,19 +1,26 @@
-"""Leases: one thread a process renews all of them, with one update."""
+"""Leases: what a worker may do under one, and the heartbeat that renews all of a process."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Concatenate, ParamSpec, TypeVar
 
 from trigger_celery.errors import LeaseLost, StoreUnavailable
 from trigger_celery.ports import Clock, Store
+from trigger_celery.vocabulary.clock import SystemClock
 from trigger_celery.vocabulary.records import Lease
 
+P = ParamSpec("P")
+T = TypeVar("T")
 logger = logging.getLogger("trigger_celery.lease")
+
+_CLOCK = SystemClock()
 
 
 class Holding:
@@ -26,13 +33,41 @@ class Holding:
     longer than the lease cannot make a stale owner trust it.
     """
 
-    def __init__(self, lease: Lease, length: float, sent_at: float) -> None:
+    def __init__(self, lease: Lease, length: float, sent_at: float, clock: Clock = _CLOCK) -> None:
         self.lease = lease
         self.length = length
+        self._clock = clock
         self.deadline = sent_at + length
         self.lost = False
         self.paused = False
         self.stuck: set[object] = set()
+
+    def check(self) -> None:
+        """Raise :exc:`LeaseLost` if another worker may own the run by now."""
+        if self.lost or self._clock.monotonic() >= self.deadline:
+            self.lost = True
+            raise LeaseLost(f"the lease of run {self.lease.run_id} ran out or was taken over")
+
+    def write(
+        self, verb: Callable[Concatenate[Lease, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a verb of a patient store under this lease.
+
+        A database that stays away longer than we are patient is as good as a lost lease: what
+        was to be written is dropped, and the run goes on elsewhere when its lease expires.
+        Raises :exc:`LeaseLost` for both.
+        """
+        try:
+            return verb(self.lease, *args, **kwargs)
+        except StoreUnavailable as error:
+            raise _away(error) from error
+
+    def outlast(self, work: Callable[[], T]) -> T:
+        """Do other work of the owner that needs the database; raise as :meth:`write` does."""
+        try:
+            return work()
+        except StoreUnavailable as error:
+            raise _away(error) from error
 
     @property
     def is_kept(self) -> bool:
@@ -67,7 +102,7 @@ class LeaseKeeper:
     @contextmanager
     def holding(self, lease: Lease, length: timedelta, *, sent_at: float) -> Iterator[Holding]:
         """Renew ``lease`` while the block runs. ``sent_at`` is when its claim was sent."""
-        held = Holding(lease, length.total_seconds(), sent_at)
+        held = Holding(lease, length.total_seconds(), sent_at, self._clock)
         if self._pid != os.getpid():  # a fork copies the object but not its thread
             self._reset()
         with self._changed:
@@ -79,11 +114,31 @@ class LeaseKeeper:
             with self._changed:
                 self._held.pop(lease, None)
 
-    def check(self, held: Holding) -> None:
-        """Raise :exc:`LeaseLost` if another worker may own the run by now."""
-        if held.lost or self._clock.monotonic() >= held.deadline:
-            held.lost = True
-            raise LeaseLost(f"the lease of run {held.lease.run_id} ran out or was taken over")
+    def renew_now(self, held: Holding) -> None:
+        """Renew one lease from wherever its body is; a database that is away does not disturb it.
+
+        Django refuses to use a connection in a thread with an event loop: a helper does it there.
+        """
+        if not _in_event_loop():
+            self._renew_one(held)
+            return
+        helper = threading.Thread(
+            target=self._renew_apart, args=(held,), name="trigger-celery-heartbeat-now"
+        )
+        helper.start()
+        helper.join()
+
+    def _renew_one(self, held: Holding) -> None:
+        try:
+            self.renew([held])
+        except StoreUnavailable as error:
+            logger.warning("heartbeat of run %s failed: %s", held.lease.run_id, error)
+
+    def _renew_apart(self, held: Holding) -> None:
+        try:
+            self._renew_one(held)
+        finally:
+            self._store.release()
 
     def renew(self, holdings: list[Holding]) -> None:
         """Extend these holdings with one update and mark those that were lost."""
@@ -138,3 +193,15 @@ class LeaseKeeper:
             self._store.release()
         except Exception:  # the thread goes on: all leases of the process hang on it
             logger.exception("the heartbeat's connection could not be closed")
+
+
+def _away(error: StoreUnavailable) -> LeaseLost:
+    return LeaseLost(f"the database stayed away: {error}")
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -42,16 +42,12 @@ class Scope:
     left: Unwinding | None = None
     parked: list[Parked] = field(default_factory=list)
 
-    def passed(self, key: str, position: int) -> None:
-        """Note that the body passed this place."""
-        self.last_key = key
-        self.last_position = self.floor = position
-
 
 class Branches:
-    """Finds the scope of the calling code."""
+    """Finds the scope of the calling code; ``is_single`` while there is but the main line."""
 
     def __init__(self) -> None:
+        self.is_single = True
         self.main = Scope("")
         self._scopes: WeakKeyDictionary[Task, Scope] = WeakKeyDictionary()
         self._starters: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
@@ -65,6 +61,7 @@ class Branches:
         """
         self._in_step = in_step
         self._is_async = True
+        self.is_single = False
         task = current_task()
         if task is not None:
             self._scopes[task] = self.main
@@ -80,20 +77,21 @@ class Branches:
     @property
     def thread(self) -> Scope | None:
         """The scope of the branch of a ``def`` body whose thread this is, if it is one."""
-        line = _line.get()
+        line = current_line.get()
         return line[1] if line is not None and line[0] is self else None
 
     @contextmanager
     def entered(self, scope: Scope) -> Iterator[None]:
         """Make the calling thread the branch ``scope`` of a ``def`` body."""
-        token = _line.set((self, scope))
+        token = current_line.set((self, scope))
         try:
             yield
         finally:
-            _line.reset(token)
+            current_line.reset(token)
 
     def new(self) -> Scope:
         """Return the scope of the next branch of the calling code."""
+        self.is_single = False
         return _next_branch(self.current())
 
     def on_main_line(self) -> bool:
@@ -124,7 +122,9 @@ class Branches:
         return task
 
 
-_line: ContextVar[tuple[Branches, Scope] | None] = ContextVar("trigger_celery_line", default=None)
+current_line: ContextVar[tuple[Branches, Scope] | None] = ContextVar(
+    "trigger_celery_line", default=None
+)
 """The branch whose thread this is, and whose: a step may execute another run in its thread."""
 
 

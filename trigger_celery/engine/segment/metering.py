@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from trigger_celery.ports import Clock, Store
-from trigger_celery.vocabulary.clock import Anchor
 from trigger_celery.vocabulary.records import Span
 
 if sys.platform != "win32":
     import resource
+
+Anchor: TypeAlias = tuple[datetime, float]
+"""A database time and the reading of this process's clock at that instant: they label what
+follows on one time line, so that two workers whose wall clocks differ draw one trace."""
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -32,7 +36,7 @@ class Meter:
 
     __slots__ = ("_anchor", "_clock", "_cpu", "_queries", "_started", "_store")
 
-    def __init__(self, anchor: Anchor, clock: Clock, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock, anchor: Anchor) -> None:
         self._anchor = anchor
         self._clock = clock
         self._store = store
@@ -41,8 +45,8 @@ class Meter:
         self._queries = 0
 
     def __enter__(self) -> None:
-        self._cpu = time.thread_time()
         self._queries = self._store.query_count()
+        self._cpu = time.thread_time()
 
     def __exit__(self, *exc: object) -> None:
         self._cpu = time.thread_time() - self._cpu
@@ -50,9 +54,10 @@ class Meter:
 
     def span(self, *, worker: str, source: str) -> Span:
         """Return what was used since the meter started."""
+        at, monotonic = self._anchor
         return Span(
-            started_at=self._anchor.label(self._started),
-            ended_at=self._anchor.label(self._clock.monotonic()),
+            started_at=at + timedelta(seconds=self._started - monotonic),
+            ended_at=at + timedelta(seconds=self._clock.monotonic() - monotonic),
             cpu=timedelta(seconds=self._cpu),
             peak_memory=peak_memory(),
             queries=self._queries,

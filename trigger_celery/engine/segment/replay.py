@@ -48,7 +48,9 @@ class Replay:
         :exc:`NonDeterminismError` if something else was recorded there or in another order.
         """
         with self._lock:
-            return self._place(self.branches.current(), name, kind, explicit)
+            branches = self.branches
+            scope = branches.main if branches.is_single else branches.current()
+            return self._place(scope, name, kind, explicit)
 
     def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> Slot:
         key = self._key(scope, name, explicit)
@@ -58,7 +60,8 @@ class Replay:
         else:
             _check_same(key, kind, outcome, scope)
             slot = Slot(key, outcome.position, outcome)
-        scope.passed(key, slot.position)
+        scope.last_key = key
+        scope.last_position = scope.floor = slot.position
         return slot
 
     def name_once(self, name: str) -> str:

@@ -12,8 +12,8 @@ from django.db.transaction import Atomic
 
 from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
 from trigger_celery.vocabulary.records import Lease
-from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.faults import Fault, drop_if_lost, fault_of
+from trigger_celery_django.store.common.statement_counts import count, paused
 
 T = TypeVar("T")
 
@@ -86,11 +86,13 @@ class Guard:
     def abandon_step(self, block: Atomic, error: BaseException) -> None:
         """Roll it back."""
         self._step.block = None
-        with statement_counts.paused:
+        with paused:
             block.__exit__(type(error), error, error.__traceback__)
 
     def _own_connection(self, *, joins: bool) -> BaseDatabaseWrapper:
         connection = connections[self.alias]
+        if not connection.in_atomic_block and connection.autocommit:
+            return connection
         if in_transaction(connection) and not (
             joins and self._step.block in connection.atomic_blocks
         ):
@@ -103,8 +105,11 @@ class Guard:
     def _run(self, work: Callable[[], T], *, tries: int = _TRIES) -> T:
         for left in reversed(range(tries)):
             try:
-                with statement_counts.paused:
+                count.paused += 1  # as ``with paused`` does: each step comes here
+                try:
                     return work()
+                finally:
+                    count.paused -= 1
             except Error as error:
                 connection = connections[self.alias]
                 fault = fault_of(error, connection)
@@ -117,6 +122,20 @@ class Guard:
                         f"the database {self.alias!r} did not do what was asked: {error}"
                     ) from error
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+def check_boundary(what: str) -> None:
+    """Raise ``TransactionOpen`` if user code holds a transaction open on any database."""
+    for connection in connections.all(initialized_only=True):
+        # Most are idle, and each step asks twice.
+        idle = connection.autocommit or connection.connection is None
+        if (connection.in_atomic_block or not idle) and in_transaction(connection):
+            raise TransactionOpen(
+                f"{what} was reached inside an open transaction on the database "
+                f"{connection.alias!r}: what is recorded there must be durable. Leave the "
+                "atomic() block first (or turn autocommit on again); writes that must commit "
+                "together with a step belong inside a step with atomic=True"
+            )
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:

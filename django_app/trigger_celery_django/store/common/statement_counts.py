@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -17,22 +18,22 @@ class _Count(threading.local):
         self.paused = 0
 
 
-_count = _Count()
+count = _Count()
+"""Of this thread."""
 
 
-def statements() -> int:
-    """Return how many statements this thread sent while counting was not paused."""
-    return _count.statements
+statements: Callable[[], int] = partial(getattr, count, "statements")
+"""Return how many statements this thread sent while counting was not paused."""
 
 
 class Paused:
     """Leaves out the statements of the block: they are the engine's own."""
 
     def __enter__(self) -> None:
-        _count.paused += 1
+        count.paused += 1
 
     def __exit__(self, *_: object) -> None:
-        _count.paused -= 1
+        count.paused -= 1
 
 
 paused = Paused()
@@ -55,6 +56,6 @@ def _watch(connection: BaseDatabaseWrapper, **_: object) -> None:
 def _tally(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    if not _count.paused:
-        _count.statements += 1
+    if not count.paused:
+        count.statements += 1
     return execute(sql, params, many, context)

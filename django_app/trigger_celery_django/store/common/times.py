@@ -11,7 +11,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from django.utils.dateparse import parse_datetime
 
 # Not clock_timestamp(): compared with a volatile function, PostgreSQL uses no index.
-_CLOCKS = {"postgresql": "statement_timestamp()", "mysql": "UTC_TIMESTAMP(6)"}
+CLOCKS = {"postgresql": "statement_timestamp()", "mysql": "UTC_TIMESTAMP(6)"}
 
 
 class DatabaseNow(Func):
@@ -32,7 +32,7 @@ class DatabaseNow(Func):
 
 def clock_sql(connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ...]]:
     """Return an SQL expression for the database's time, and its parameters."""
-    clock = _CLOCKS.get(connection.vendor)
+    clock = CLOCKS.get(connection.vendor)
     if clock is not None:
         return clock, ()
     return "%s", (str(connection.ops.adapt_datetimefield_value(datetime.now(UTC))),)
@@ -40,7 +40,7 @@ def clock_sql(connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ..
 
 def read_now(connection: BaseDatabaseWrapper) -> datetime:
     """Return the database's time."""
-    clock = _CLOCKS.get(connection.vendor)
+    clock = CLOCKS.get(connection.vendor)
     if clock is None:
         return datetime.now(UTC)
     with connection.cursor() as cursor:

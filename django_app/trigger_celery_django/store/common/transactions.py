@@ -1,4 +1,4 @@
-"""The transactions of user code: where none may be open, and the one that a step shares."""
+"""The transaction that the body of an atomic step and its checkpoint share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connections
 
 from trigger_celery.errors import TransactionOpen
-from trigger_celery_django.store.common.guard import Guard, in_transaction
+from trigger_celery_django.store.common.guard import Guard
 
 _READS = re.compile(
     r"[\s(]*(select|with|values|table|show|explain|pragma|set|begin|start|commit|rollback"
@@ -20,18 +20,6 @@ _READS = re.compile(
 _WRITES_IN_WITH = re.compile(
     r"\b(insert\s+into|update|delete\s+from|merge\s+into)\b", re.IGNORECASE
 )
-
-
-def check_boundary(what: str) -> None:
-    """Raise ``TransactionOpen`` if user code holds a transaction open on any database."""
-    for connection in connections.all(initialized_only=True):
-        if in_transaction(connection):
-            raise TransactionOpen(
-                f"{what} was reached inside an open transaction on the database "
-                f"{connection.alias!r}: what is recorded there must be durable. Leave the "
-                "atomic() block first (or turn autocommit on again); writes that must commit "
-                "together with a step belong inside a step with atomic=True"
-            )
 
 
 @contextmanager

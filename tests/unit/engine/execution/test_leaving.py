@@ -12,7 +12,7 @@ import pytest
 
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
-from trigger_celery.engine.process.leases import LeaseKeeper
+from trigger_celery.engine.process.leases import Holding
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing import Harness
@@ -179,7 +179,7 @@ def test_a_lease_lost_in_a_branch_is_no_result_either(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lose() -> None:
-        monkeypatch.setattr(LeaseKeeper, "check", _lost)
+        monkeypatch.setattr(Holding, "check", _lost)
         await charge(2)
 
     async def wait_for_both() -> None:
@@ -197,7 +197,7 @@ def test_a_lease_lost_in_a_branch_is_no_result_either(
     assert LOG == []
 
 
-def _lost(self: LeaseKeeper, held: object) -> None:
+def _lost(self: Holding) -> None:
     raise LeaseLost("gone")
 
 

@@ -109,11 +109,11 @@ def test_a_lease_that_is_gone_is_marked_and_not_asked_for_again() -> None:
     store, lease = Renewals(), a_lease()
     store.lost = {lease}
     leases = keeper(store)
-    held = Holding(lease, 60, 0)
+    held = Holding(lease, 60, 0, SystemClock())
     leases.renew([held])
     assert held.lost
     with pytest.raises(LeaseLost, match=str(lease.run_id)):
-        leases.check(held)
+        held.check()
 
 
 def test_a_lease_counts_from_before_its_claim_was_sent() -> None:
@@ -122,10 +122,10 @@ def test_a_lease_counts_from_before_its_claim_was_sent() -> None:
     sent_at = clock.monotonic()
     clock.sleep(59)  # the answer took that long
     with leases.holding(a_lease(), LONG, sent_at=sent_at) as held:
-        leases.check(held)
+        held.check()
         clock.sleep(1)
         with pytest.raises(LeaseLost):
-            leases.check(held)
+            held.check()
 
 
 def test_a_renewal_counts_from_before_it_was_sent() -> None:
@@ -138,7 +138,7 @@ def test_a_renewal_counts_from_before_it_was_sent() -> None:
 
     store = Slow()
     leases = keeper(store, clock)
-    held = Holding(a_lease(), 60, 0)
+    held = Holding(a_lease(), 60, 0, clock)
     leases.renew([held])
     assert held.deadline == 60
     leases.renew([held])
@@ -146,7 +146,7 @@ def test_a_renewal_counts_from_before_it_was_sent() -> None:
 
 
 def test_a_lease_is_renewed_after_a_third_of_its_length() -> None:
-    held = Holding(a_lease(), 60, 100)
+    held = Holding(a_lease(), 60, 100, SystemClock())
     assert held.renew_at == 120
     held.extend(130)
     assert held.renew_at == 150
