@@ -214,3 +214,21 @@ def test_the_public_names_are_exactly_those_that_can_be_imported() -> None:
         if not name.startswith("_") and name != "annotations" and not isinstance(value, ModuleType)
     }
     assert set(getattr(trigger_celery, "__all__", ())) - {"__version__"} == public
+
+
+def test_json_is_built_and_read_in_values_alone() -> None:
+    """The test kit keeps a history in memory, and its contract reads one: both stand outside."""
+    own = ("trigger_celery/values/", "trigger_celery/testing/")
+    found = [
+        name
+        for name, tree in MODULES.items()
+        if name.startswith("trigger_celery/")
+        and not name.startswith(own)
+        and any(
+            alias.name == "json"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        )
+    ]
+    expect_none(found)

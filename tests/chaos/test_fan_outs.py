@@ -16,7 +16,7 @@ from testproject.shop.tasks import linear, squares
 from trigger_celery import create_schedule, pause_schedule
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution.fan_out import child_id
-from trigger_celery.engine.execution.origins import scheduled_run
+from trigger_celery.engine.runs.origins import scheduled_run
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 

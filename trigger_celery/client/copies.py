@@ -9,14 +9,14 @@ from uuid import UUID
 
 from trigger_celery.client.access import permitted
 from trigger_celery.client.runs import as_run_id
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues.admission import announce
 from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.consequences import of_creation
+from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import decode_input, encode_input
 from trigger_celery.errors import StepNotFound, UnknownTask
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import NewRun, Place, Run
+from trigger_celery.vocabulary.records import FromPerson, NewRun, Place, Run
 
 
 def rerun(
@@ -39,7 +39,7 @@ def rerun(
     """
     permit = permitted("rerun", run_id := as_run_id(run_id), by=by, reason=reason)
     source = run_control.get(permit.engine, run_id)
-    new = _like(permit.engine, source, args, kwargs, {"kind": "rerun", **permit.record})
+    new = _like(permit.engine, source, args, kwargs, FromPerson(kind="rerun", **permit.record))
     return _create(permit.engine, source, new, None)
 
 
@@ -62,7 +62,7 @@ def fork_run(
     engine = permit.engine
     source = run_control.get(engine, run_id)
     keys = before(engine.store.managing.places(run_id), step, run_id)
-    origin = {"kind": "fork", "step": step, **permit.record}
+    origin = FromPerson(kind="fork", step=step, **permit.record)
     return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
 
 
@@ -92,7 +92,7 @@ def _like(
     source: Run,
     args: Sequence[Any] | None,
     kwargs: Mapping[str, Any] | None,
-    origin: Mapping[str, str],
+    origin: FromPerson,
 ) -> NewRun:
     return NewRun(
         id=new_id(),
@@ -107,7 +107,7 @@ def _like(
         concurrency_key=source.spec.concurrency_key,
         tags=source.spec.tags,
         metadata=source.spec.metadata,
-        origin=engine.codec.encode(dict(origin), what="the origin of a run"),
+        origin=encode_origin(engine.codec, origin),
         copied_from_id=source.id,
     )
 
@@ -137,6 +137,5 @@ def _create(engine: Engine, source: Run, new: NewRun, keys: Sequence[str] | None
         created = engine.store.runs.create([new])
         if keys is not None:
             engine.store.managing.copy(source.id, new.id, keys)
-        announce(engine, [new], created)
-        notifications.created(engine, [new], created)
+        of_creation(engine, [new], created)
     return new.id

@@ -29,7 +29,7 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.trigger import Request, Started, new_run, start
 from trigger_celery.errors import ChildRunFailed, UnknownTask, UsageError, WaitCycle
-from trigger_celery.vocabulary.records import NewRun, StepKind
+from trigger_celery.vocabulary.records import FromPerson, NewRun, StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -331,7 +331,7 @@ def create_runs(engine: Engine, requests: Sequence[Request]) -> list[Started]:
     for task in {request.definition.name for request in requests}:
         caller = check_permission("trigger", task)
         if caller.via:
-            origin = engine.codec.encode({"kind": caller.via, "by": caller.by})
+            origin = FromPerson(kind=caller.via, by=caller.by)
             requests = [replace(each, origin=each.origin or origin) for each in requests]
     return start(engine, requests)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from trigger_celery.body.awaitables import discard
 from trigger_celery.engine.branches import async_branches, thread_branches
-from trigger_celery.engine.runs.children import BATCH, close
+from trigger_celery.engine.runs.consequences import BATCH, close
 from trigger_celery.engine.segment.effects import Io, Routine, drive
 from trigger_celery.engine.segment.lines import Parked
 from trigger_celery.engine.segment.metering import Meter

@@ -8,7 +8,6 @@ although a person may retry a child later.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,15 +15,15 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from trigger_celery.body.context import FanOut
-from trigger_celery.engine import notifications
-from trigger_celery.engine.queues.admission import announce
-from trigger_celery.engine.runs.children import BATCH, close
+from trigger_celery.engine.runs.consequences import BATCH, close, of_creation
 from trigger_celery.engine.segment.effects import Io, Routine
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.errors import ChildRunFailed, NonDeterminismError
+from trigger_celery.ports import Codec
 from trigger_celery.values.failures import from_text
+from trigger_celery.values.stored_text import NULL, list_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Checkpoint, ChildEnd, NewRun, NewWait, StepKind
@@ -112,8 +111,7 @@ def _start(segment: Segment, call: FanOut, key: str) -> Routine[None]:
 
 def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
     created = segment.held.write(segment.patient.children.create, runs)
-    announce(segment.engine, runs, created)
-    notifications.created(segment.engine, runs, created)
+    of_creation(segment.engine, runs, created)
 
 
 def _let_go(fan: _Fan) -> Routine[None]:
@@ -125,7 +123,7 @@ def _let_go(fan: _Fan) -> Routine[None]:
     engine, parent = fan.segment.engine, fan.segment.run.id
     while (yield Io(partial(close, engine, parent, key=fan.slot.key))):
         pass
-    yield Io(partial(fan.record, mark, "null"))
+    yield Io(partial(fan.record, mark, NULL))
 
 
 def _results(fan: _Fan) -> Routine[list[object]]:
@@ -141,9 +139,9 @@ def _results(fan: _Fan) -> Routine[list[object]]:
             yield from _start(fan.segment, fan.call, fan.slot.key)
         if not texts:
             yield from _wait_again(fan)
-        head = f"[{fan.call.size}"
-        for chunk in _chunks(texts, fan.segment.engine.config.payload_limit - len(head) - 1):
-            text = f"{head},{','.join(chunk)}]"
+        head = str(fan.call.size)
+        for chunk in _chunks(texts, fan.segment.engine.config.payload_limit - len(head) - 2):
+            text = list_text([head, *chunk])
             stored: Any = fan.segment.decode(text)
             yield Io(partial(fan.record, step_keys.result_chunk(number, fan.slot.key), text))
             entries += stored[1:]
@@ -183,7 +181,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
         )
     if not all(end.state.terminal for end in ends.values()):
         return []
-    return [_entry(ends, run_id) for run_id in ids]
+    return [_entry(segment.engine.codec, ends, run_id) for run_id in ids]
 
 
 def _wait_again(fan: _Fan) -> Routine[None]:
@@ -192,14 +190,14 @@ def _wait_again(fan: _Fan) -> Routine[None]:
     yield from fan.segment.leaving.park(_wait(fan.call, fan.slot, key, None), key)
 
 
-def _entry(ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:
+def _entry(codec: Codec, ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:
     """Return one entry: the stored result alone, or whose failure it is, its kind and message."""
     end = ends[run_id]
     if end.state is RunState.COMPLETED:
-        return f"[{end.output or 'null'}]"
+        return list_text([end.output or NULL])
     failure = None if end.error is None else from_text(end.error)
     told = (end.state.value, "") if failure is None else (failure.kind, failure.message)
-    return json.dumps([str(run_id), *told])
+    return codec.encode([str(run_id), *told])
 
 
 def _chunks(texts: Sequence[str], limit: int) -> Iterator[list[str]]:

@@ -6,7 +6,6 @@ again, after a crash or because a result backend is away, calls none of them aga
 
 from __future__ import annotations
 
-import json
 import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
@@ -102,8 +101,9 @@ def ended(engine: Engine, task: TaskDefinition, finished: Finished) -> None:
 
 def _done(engine: Engine, run_id: UUID) -> set[str]:
     """Return which hooks were called since the run ended; it may have been retried before."""
-    called = engine.patient.runs.notes_since_end(run_id, VERB)
-    return {json.loads(entry.data)["hook"] for entry in called}
+    notes = engine.patient.runs.notes_since_end(run_id, VERB)
+    noted: list[Any] = [engine.codec.decode(note.data) for note in notes]
+    return {each["hook"] for each in noted}
 
 
 def _output(engine: Engine, finished: Finished) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import CurrentRun
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.execution.origins import scheduled_run
+from trigger_celery.engine.runs.origins import scheduled_run
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.records import Run
 

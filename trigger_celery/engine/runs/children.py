@@ -9,22 +9,14 @@ this, so that a worker may die in between.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from uuid import UUID
 
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues import admission
-from trigger_celery.errors import RunCanceled
-from trigger_celery.values.failures import describe, to_text
+from trigger_celery.engine.runs.consequences import close
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import Candidate, Nudge, Run, StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
-
-logger = logging.getLogger("trigger_celery.run")
-
-BATCH = 500
 
 
 def ended(engine: Engine, run: Run, state: RunState) -> None:
@@ -37,34 +29,6 @@ def ended(engine: Engine, run: Run, state: RunState) -> None:
             pass
     if run.spec.parent_id is not None and run.spec.parent_key:
         _tell_parent(engine, run.spec.parent_id, run.spec.parent_key)
-
-
-def close(engine: Engine, parent_id: UUID, *, key: str | None = None) -> int:
-    """Cancel some children that close with their parent; return how many, 0 if none is left."""
-    error = to_text(
-        describe(RunCanceled(f"run {parent_id}, which had started it, has let go of it"))
-    )
-    nudges = engine.patient.children.close(parent_id, error, limit=BATCH, key=key)
-    if nudges:
-        engine.dispatcher.nudge(nudges)
-        notifications.ended_elsewhere(engine, nudges)
-        admission.freed(engine, nudges[0].run_id)  # most fan-outs are of one task
-    return len(nudges)
-
-
-def close_soon(engine: Engine, parent_id: UUID) -> None:
-    """Cancel the first children of a canceled run at once; its publisher does the rest."""
-    try:
-        close(engine, parent_id)
-    except Exception:  # the run is canceled already, and whoever publishes that tries again
-        logger.exception("run %s: its children could not be canceled yet", parent_id)
-
-
-def follow(engine: Engine, parent_id: UUID) -> None:
-    """Cancel what a body has just started if its run was canceled meanwhile."""
-    parent = engine.patient.runs.get(parent_id)
-    if parent is not None and parent.state is RunState.CANCELED:
-        close(engine, parent_id)
 
 
 def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:

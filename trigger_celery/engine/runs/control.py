@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues import admission
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs import consequences
 from trigger_celery.errors import RunCanceled, RunNotFound
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.records import Run
@@ -35,10 +33,8 @@ def cancel(engine: Engine, run_id: UUID, reason: str = "", *, by: str = "") -> b
     error = to_text(describe(RunCanceled(reason or "canceled")))
     nudge = engine.patient.runs.cancel(run_id, error, record_of(by, reason))
     if nudge is not None:
-        engine.dispatcher.nudge([nudge])
-        notifications.ended_elsewhere(engine, [nudge])
-        admission.freed(engine, run_id)
-        children.close_soon(engine, run_id)
+        consequences.of_end(engine, [nudge])
+        consequences.close_soon(engine, run_id)
     return nudge is not None
 
 
@@ -54,7 +50,5 @@ def recover(engine: Engine, run_id: UUID, worker: str) -> bool:
     """Take a run from a worker that is known to have died; False if it was not that worker's."""
     nudge = engine.patient.runs.recover(run_id, worker)
     if nudge is not None:
-        engine.dispatcher.nudge([nudge])
-        notifications.ended_elsewhere(engine, [nudge])
-        admission.freed(engine, run_id)
+        consequences.of_end(engine, [nudge])
     return nudge is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from trigger_celery.declare.options import KEY_TTL, Scope, TriggerOptions, key_p
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import IdempotencyConflict, InvalidOption
 from trigger_celery.ports import Store
+from trigger_celery.values.stored_text import canonical, identity_text
 from trigger_celery.vocabulary.records import KeyPurpose, NewKey, NewRun, PushBack
 
 
@@ -28,7 +28,7 @@ def key_for(run: NewRun, options: TriggerOptions) -> NewKey | None:
             digest=_scoped(parts, options.idempotency_scope),
             key=_text(parts),
             run_id=run.id,
-            input_digest=_digest(_sorted(run.input)),
+            input_digest=_digest(canonical(run.input)),
             ttl=cast("timedelta | None", options.idempotency_ttl) or KEY_TTL,
         )
     if options.debounce is not None:
@@ -122,23 +122,18 @@ def _scoped(parts: Sequence[str], scope: Scope | None) -> str:
     run: CurrentRun | None = None if session is None else session.describe()
     scope = scope or ("global" if run is None else "run")
     if scope == "global":
-        return _digest(json.dumps(parts))
+        return _digest(identity_text(parts))
     if run is None:
         raise InvalidOption(
             f"the idempotency scope {scope!r} only has a meaning inside a durable run: this "
             "call is outside of any, where a key is 'global'"
         )
     within = [str(run.id)] if scope == "run" else [str(run.id), str(run.attempt)]
-    return _digest(json.dumps([within, *parts]))
+    return _digest(identity_text([within, *parts]))
 
 
 def _text(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else json.dumps(parts)
-
-
-def _sorted(text: str) -> str:
-    """Return JSON whose text does not depend on the order in which names were given."""
-    return json.dumps(json.loads(text), sort_keys=True)
+    return parts[0] if len(parts) == 1 else identity_text(parts)
 
 
 def _digest(text: str) -> str:

@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from trigger_celery.body.context import current_session
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import METADATA_LIMIT, NO_OPTIONS, TriggerOptions
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues.admission import announce
-from trigger_celery.engine.runs import children, idempotency
+from trigger_celery.engine.runs import idempotency
+from trigger_celery.engine.runs.consequences import of_creation
+from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import placed
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import NewKey, NewRun
+from trigger_celery.vocabulary.records import NewKey, NewRun, Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Request:
     """A run that somebody asks for.
 
     A run that exists under ``id`` already is left alone. ``canvas`` is what the dispatcher
-    must know of the run; None leaves that to the engine. ``origin`` tells what asks for it.
+    must know of the run; None leaves that to the engine. ``origin`` is what asks for it.
     ``keyless`` says that the arguments tell no concurrency key.
     """
 
@@ -38,7 +37,7 @@ class Request:
     options: TriggerOptions = NO_OPTIONS
     id: UUID | None = None
     canvas: str | None = None
-    origin: str = ""
+    origin: Origin | None = None
     keyless: bool = False
 
 
@@ -59,7 +58,7 @@ def trigger(
     id: UUID | None = None,
     options: TriggerOptions = NO_OPTIONS,
     canvas: str | None = None,
-    origin: str = "",
+    origin: Origin | None = None,
 ) -> UUID:
     """Create a run in the caller's transaction and return its id; see :class:`Request`.
 
@@ -142,11 +141,7 @@ def _put_off(
 def _create(engine: Engine, runs: Sequence[NewRun]) -> None:
     if not runs:
         return
-    created = engine.store.runs.create(runs)
-    announce(engine, runs, created)
-    notifications.created(engine, runs, created)
-    for parent in {run.parent_id for run in runs if run.closes_with_parent and run.parent_id}:
-        engine.store.on_commit(partial(children.follow, engine, parent))
+    of_creation(engine, runs, engine.store.runs.create(runs))
 
 
 def new_run(engine: Engine, request: Request) -> NewRun:
@@ -175,7 +170,7 @@ def new_run(engine: Engine, request: Request) -> NewRun:
         concurrency_key=options.concurrency_key or "",
         parent_id=None if session is None else session.describe().id,
         closes_with_parent=session is not None and options.parent_close == "cancel",
-        origin=request.origin,
+        origin=encode_origin(engine.codec, request.origin),
         **_times(options),
     )
 

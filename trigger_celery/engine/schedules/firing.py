@@ -14,13 +14,20 @@ from itertools import islice
 from uuid import UUID, uuid5
 
 from trigger_celery.declare.schedule_rules import Rule, instants, rule, upcoming, zone
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues.admission import announce
 from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.consequences import of_creation
+from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import Request, decode_input, new_run
 from trigger_celery.errors import StoreUnavailable
-from trigger_celery.vocabulary.records import Created, NewRun, Overlap, Schedule, ScheduleChange
+from trigger_celery.vocabulary.records import (
+    Created,
+    FromSchedule,
+    NewRun,
+    Overlap,
+    Schedule,
+    ScheduleChange,
+)
 from trigger_celery.vocabulary.states import RunState
 
 logger = logging.getLogger("trigger_celery.schedules")
@@ -88,8 +95,7 @@ def nudge(engine: Engine, change: ScheduleChange | None) -> None:
     """Let the new runs of a change begin once it is committed."""
     if change is not None and change.runs:
         created = Created([run.id for run in change.runs], change.lines)
-        announce(engine, change.runs, created)
-        notifications.created(engine, change.runs, created)
+        of_creation(engine, change.runs, created)
 
 
 def rule_of(schedule: Schedule) -> Rule:
@@ -114,14 +120,12 @@ def run_of(
 ) -> NewRun:
     """Return the run of a nominal time, not yet stored."""
     following = upcoming(rule_of(schedule), nominal_at, UPCOMING)
-    origin = engine.codec.encode(
-        {
-            "schedule": schedule.key,
-            "nominal_at": nominal_at.astimezone(UTC),
-            "last_at": None if last_at is None else last_at.astimezone(UTC),
-            "upcoming": list(following),
-            "timezone": schedule.timezone,
-        }
+    origin = FromSchedule(
+        schedule=schedule.key,
+        nominal_at=nominal_at.astimezone(UTC),
+        last_at=None if last_at is None else last_at.astimezone(UTC),
+        upcoming=tuple(following),
+        timezone=schedule.timezone,
     )
     run_id = id or uuid5(schedule.id, nominal_at.astimezone(UTC).isoformat())
     definition = engine.task(schedule.task)
@@ -132,7 +136,7 @@ def run_of(
             input=schedule.input,
             canvas=engine.canvas_of(schedule.task, None),
             max_crashes=engine.config.max_crashes,
-            origin=origin,
+            origin=encode_origin(engine.codec, origin),
         )
     args, kwargs = decode_input(engine, schedule.input)
     asked = Request(definition=definition, args=args, kwargs=kwargs, id=run_id, origin=origin)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues.admission import admit_waiting, tidy_queues
+from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.engine.upkeep.retention import purge_events
@@ -53,7 +54,7 @@ def _move_due(engine: Engine) -> int:
             limit=config.sweep_batch, nudge_interval=config.nudge_interval
         )
         engine.dispatcher.nudge(due.nudges)
-        notifications.ended_elsewhere(engine, due.failed)
+        notifications.ended_elsewhere(engine, due.failed)  # which are nudged with the others
         for lease in due.unlooked:
             _look_back(engine, lease)
         moved += len(due)
@@ -67,8 +68,7 @@ def _expire(engine: Engine) -> int:
     moved, batch = 0, engine.config.sweep_batch
     for _ in range(ROUNDS):
         nudges = engine.store.sweeps.expire(limit=batch)
-        engine.dispatcher.nudge(nudges)
-        notifications.ended_elsewhere(engine, nudges)
+        of_end(engine, nudges, admit=False)
         moved += len(nudges)
         if len(nudges) < batch:
             break

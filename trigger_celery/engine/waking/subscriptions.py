@@ -6,7 +6,6 @@ and by the sweep that took it for dead, starts each of its runs once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,14 +14,14 @@ from uuid import UUID, uuid5
 
 from trigger_celery.body.waits import Event as AuthorsEvent
 from trigger_celery.declare.event_trigger import EventTrigger
-from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues.admission import announce
+from trigger_celery.engine.runs.consequences import of_creation
+from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import key_of_event
 from trigger_celery.engine.runs.trigger import Request, new_run
 from trigger_celery.values.filters import Filter, matches
-from trigger_celery.vocabulary.identity import new_token
-from trigger_celery.vocabulary.records import Created, Event, NewRun, Subscription
+from trigger_celery.values.stored_text import encode_around, identity_text
+from trigger_celery.vocabulary.records import Created, Event, FromEvent, NewRun, Subscription
 
 BATCH = 500
 ROOM = 4_000_000
@@ -58,7 +57,7 @@ def _subscription(engine: Engine, task: str, starts: EventTrigger) -> Subscripti
 
 def started_id(task: str, event: Event) -> UUID:
     """Return the id of the run of a task that an event starts."""
-    return uuid5(_NAMESPACE, json.dumps([task, event.source, event.id]))
+    return uuid5(_NAMESPACE, identity_text([task, event.source, event.id]))
 
 
 def start_runs(
@@ -89,8 +88,7 @@ def _start(engine: Engine, event: Event, tasks: Sequence[str]) -> int:
     for first in range(0, len(tasks), size):
         runs = [_run(engine, event, task, text) for task in tasks[first : first + size]]
         fresh = engine.persist(partial(_create, engine, runs))
-        announce(engine, runs, fresh)
-        notifications.created(engine, runs, fresh)
+        of_creation(engine, runs, fresh)
         started += len(fresh)
     return started
 
@@ -101,8 +99,8 @@ def _create(engine: Engine, runs: Sequence[NewRun]) -> Created:
 
 
 def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
-    origin = engine.codec.encode(
-        {"event": event.id, "name": event.name, "source": event.source, "sequence": event.sequence}
+    origin = FromEvent(
+        event=event.id, name=event.name, source=event.source, sequence=event.sequence
     )
     definition = engine.task(task)
     if definition is None:  # this process cannot import it, and knows no more of the task
@@ -112,7 +110,7 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
             input=text,
             canvas=engine.canvas_of(task, None),
             max_crashes=engine.config.max_crashes,
-            origin=origin,
+            origin=encode_origin(engine.codec, origin),
         )
     request = Request(
         definition=definition,
@@ -128,17 +126,16 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
 
 
 def _input(engine: Engine, event: Event) -> str:
-    """Return the text of a run's input: the event as its only argument.
+    """Return the text of a run's input: the event as its only argument, its payload as stored."""
 
-    The payload goes in as it is stored: encoded once more it could be over the limit, and
-    this process need not know the classes in it.
-    """
-    place = new_token()
-    shown = AuthorsEvent(
-        id=event.id,
-        name=event.name,
-        payload=place,
-        received_at=event.received_at,
-        source=event.source,
-    )
-    return engine.codec.encode([[shown], {}]).replace(json.dumps(place), event.payload)
+    def arguments(payload: str) -> object:
+        shown = AuthorsEvent(
+            id=event.id,
+            name=event.name,
+            payload=payload,
+            received_at=event.received_at,
+            source=event.source,
+        )
+        return [[shown], {}]
+
+    return encode_around(engine.codec, arguments, event.payload)

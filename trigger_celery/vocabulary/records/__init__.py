@@ -11,6 +11,7 @@ from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.records.listing import ListedRun, RunFilter, listed
 from trigger_celery.vocabulary.records.managing import Place
+from trigger_celery.vocabulary.records.origins import FromEvent, FromPerson, FromSchedule, Origin
 from trigger_celery.vocabulary.records.queues import (
     EVERYTHING,
     NO_LIMITS,
@@ -77,6 +78,9 @@ __all__ = [
     "Ending",
     "Event",
     "FailedAttempt",
+    "FromEvent",
+    "FromPerson",
+    "FromSchedule",
     "HeldKey",
     "HistoryEntry",
     "Holder",
@@ -91,6 +95,7 @@ __all__ = [
     "NewWait",
     "Nudge",
     "OpenWait",
+    "Origin",
     "Outcome",
     "Outcomes",
     "Overlap",

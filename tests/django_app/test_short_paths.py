@@ -1,0 +1,75 @@
+"""How many files of ours one call passes through, and how often it changes from one to another.
+
+Counted are the calls of Python functions whose file is in ``trigger_celery`` or
+``trigger_celery_django``: each such file once, and each call in another file than the call
+before it. What a C function, Django, Celery or the body of the step does is not counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.db import connection
+
+import trigger_celery
+import trigger_celery_django
+from trigger_celery import durable_task, step
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.execution.runner import execute
+from trigger_celery.engine.runs.trigger import trigger
+
+OURS = tuple(
+    str(Path(each.__file__ or "").parent) for each in (trigger_celery, trigger_celery_django)
+)
+
+
+def path_of(call: Callable[[], object]) -> list[str]:
+    """Return the files of ours in which functions were called meanwhile, in their order."""
+    files: list[str] = []
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            files.append(frame.f_code.co_filename)
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return files
+
+
+def changes(files: list[str]) -> int:
+    return sum(before != after for before, after in zip(files, files[1:], strict=False))
+
+
+PATHS: dict[str, list[str]] = {}
+
+
+@step
+def charge(order: dict[str, Any]) -> dict[str, Any]:
+    return {**order, "paid": True}
+
+
+@durable_task(name="short-paths")
+def process_order(order_id: str) -> None:
+    charge({"id": order_id})
+    charge({"id": order_id})
+    PATHS["step"] = path_of(lambda: charge({"id": order_id, "lines": [1, 2]}))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_step_passes_through_few_files() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("counted on SQLite")
+    engine = installed_engine()
+    run_id = trigger(engine, process_order.durable, ("o-1",))
+    execute(engine, run_id, process_order.durable)
+    files = PATHS["step"]
+    assert len(set(files)) <= 15, sorted(set(files))
+    assert changes(files) <= 40, files

@@ -1,0 +1,75 @@
+"""What follows when runs were created, and when a run ended that no worker of ours executed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID
+
+from trigger_celery.engine import notifications
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import admission
+from trigger_celery.errors import RunCanceled
+from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary.news import Topic
+from trigger_celery.vocabulary.records import Created, NewRun, Nudge
+from trigger_celery.vocabulary.states import RunState
+
+logger = logging.getLogger("trigger_celery.run")
+
+BATCH = 500
+"""So many children of a run are started, and canceled, in one transaction."""
+
+
+def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
+    """Let new runs begin once the caller's transaction commits, and send their signal.
+
+    Those that close with a parent which was canceled meanwhile are canceled after it; the
+    runs of a fan-out are created under the lease of their parent, and need no such look.
+    """
+    admission.announce(engine, runs, created)
+    if engine.listeners.wants(Topic.RUN_CREATED):
+        notifications.created(engine, runs, created)
+    for run in runs:
+        if run.closes_with_parent and run.parent_id is not None and not run.parent_key:
+            engine.store.on_commit(partial(_close_late, engine, run.parent_id))
+            break  # all have the parent whose body creates them
+
+
+def of_end(engine: Engine, nudges: Sequence[Nudge], *, admit: bool = True) -> None:
+    """Let workers publish the ends of these runs, send their signals, and pass their slots on.
+
+    A worker that publishes an end cancels the children of the run, wakes its parent and calls
+    its hooks. The sweep admits by itself, after all that ends (``admit=False``).
+    """
+    if not nudges:
+        return
+    engine.dispatcher.nudge(nudges)
+    notifications.ended_elsewhere(engine, nudges)
+    if admit:  # most runs that end together are of one task
+        admission.freed(engine, nudges[0].run_id)
+
+
+def close(engine: Engine, parent_id: UUID, *, key: str | None = None) -> int:
+    """Cancel some children that close with their parent; return how many, 0 if none is left."""
+    error = to_text(
+        describe(RunCanceled(f"run {parent_id}, which had started it, has let go of it"))
+    )
+    nudges = engine.patient.children.close(parent_id, error, limit=BATCH, key=key)
+    of_end(engine, nudges)
+    return len(nudges)
+
+
+def close_soon(engine: Engine, parent_id: UUID) -> None:
+    """Cancel the first children of a canceled run at once; its publisher does the rest."""
+    try:
+        close(engine, parent_id)
+    except Exception:  # the run is canceled already, and whoever publishes that tries again
+        logger.exception("run %s: its children could not be canceled yet", parent_id)
+
+
+def _close_late(engine: Engine, parent_id: UUID) -> None:
+    parent = engine.patient.runs.get(parent_id)
+    if parent is not None and parent.state is RunState.CANCELED:
+        close(engine, parent_id)
