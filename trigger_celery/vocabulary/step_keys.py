@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from trigger_celery.errors import InvalidName
 
-_RESERVED = "~"
+RESERVED = "~"
+"""The first character of every key that is not a user's."""
 _RETRY = "~retry/"
 _AGAIN = "~again/"
 
 
 def check_unreserved(key: str, what: str) -> None:
     """Raise :exc:`InvalidName` for a key or name of a user that begins as reserved keys do."""
-    if key.startswith(_RESERVED):
+    if key.startswith(RESERVED):
         raise InvalidName(
-            f"expected {what} not to begin with {_RESERVED!r}, which is reserved for what the "
+            f"expected {what} not to begin with {RESERVED!r}, which is reserved for what the "
             f"engine records in a run itself, got: {key!r}. Choose another first character"
         )
 
@@ -67,4 +68,4 @@ def child(index: int, key: str) -> str:
 
 def hook(name: str) -> str:
     """Return what stands for the step key of a hook where it needs an idempotency key."""
-    return f"{_RESERVED}{name}"
+    return f"{RESERVED}{name}"

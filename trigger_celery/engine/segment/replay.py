@@ -100,7 +100,9 @@ class Replay:
                 "expected a step key to be printable text of 1 to "
                 f"{KEY_LIMIT} characters, got: {key!r}"
             )
-        step_keys.check_unreserved(name if explicit is None else explicit, "a step key")
+        own = name if explicit is None else explicit
+        if own[0] == step_keys.RESERVED:
+            step_keys.check_unreserved(own, "a step key")
         if key in self._taken:
             raise DuplicateStepKey(
                 f"two calls of this run use the key {key!r}: make the key= of {name!r} different "
