@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,8 +10,13 @@ from typing import Any
 
 import pytest
 from celery import _state
+from xdist.scheduler import LoadScopeScheduling
 
 from support import services
+
+DATABASE = re.compile(r"(?<=\[)(sqlite|postgres|mariadb)\b")
+SLOW_FIRST = ("chaos", "integration", "contract", "bench", "architecture", "django_app", "unit")
+"""The order of the folders: what takes long begins early, short tests fill the rest."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +49,31 @@ def pytest_configure() -> None:
     """Let processes that tests start be interrupted: a shell's background jobs ignore that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _ByModule(LoadScopeScheduling):
+    """Gives a process whole modules, whose tests share workers and servers.
+
+    The tests of a store on one database are apart from those of the same module on another.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, test = nodeid.partition("::")
+        found = DATABASE.search(test) if "/contract/" in module else None
+        return f"{module} {found[0]}" if found else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give out modules in the order of the collection."""
+    config.option.loadscopereorder = False
+    return _ByModule(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left alone with it at the end."""
+    order = {folder: number for number, folder in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: min(order.get(part, len(order)) for part in item.path.parts))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,6 +20,12 @@ pymysql.install_as_MySQLdb()
 if "TC_TMP" not in os.environ:
     os.environ["TC_TMP"] = tempfile.mkdtemp(prefix="trigger-celery-")
     atexit.register(shutil.rmtree, os.environ["TC_TMP"], ignore_errors=True)
+# Each process of pytest-xdist has a folder and a name of its own within those of its test run.
+part = os.environ.get("PYTEST_XDIST_WORKER", "")
+if part and Path(os.environ["TC_TMP"]).name != part:
+    os.environ["TC_PREFIX"] = f"{Path(os.environ['TC_TMP']).name}-{part}"
+    os.environ["TC_TMP"] = str(Path(os.environ["TC_TMP"], part))
+    Path(os.environ["TC_TMP"]).mkdir(exist_ok=True)
 TMP = Path(os.environ["TC_TMP"])
 # This test run's own name: what several runs keep on one server does not meet.
 PREFIX = os.environ.setdefault("TC_PREFIX", TMP.name)

@@ -1,0 +1,1 @@
+"""Commands that stand in for Django's own in tests."""
