@@ -26,8 +26,8 @@ docs: docs-check ## build the documentation and serve it (PORT=8800)
 docs-check: $(STAMP) ## build the documentation; a warning or a link into nothing is an error
 	@$(BIN)/sphinx-build -q -E -W --keep-going -d build/doctrees docs build/docs
 
-test: $(STAMP) ## run every test; services that are not reachable are named at the end (ARGS=...)
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## run every test, several at a time; unreachable services are named (ARGS=..., -n0: one)
+	@$(BIN)/pytest -n auto $(ARGS)
 
 check: $(STAMP) docs-check ## lint, format, types, import layers and documentation
 	@$(BIN)/ruff check .
