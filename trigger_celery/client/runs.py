@@ -190,8 +190,8 @@ def list_runs(
     is created meanwhile.
 
     The order is that of the ids, which are made by time; a ``task_id`` that the caller chose
-    stands where it sorts. Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that cannot be,
-    ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent that is no id.
+    stands where it sorts. Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that
+    cannot be, ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent that is no id.
     """
     store = permitted("list_runs").engine.store
     _check_limit(limit)
