@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,9 +40,12 @@ class RetryPolicy:
                 f"({self.min_delay}), got: {self.max_delay}"
             )
 
-    def delay(self, attempt: int) -> timedelta:
-        """How long to wait after attempt number ``attempt`` (from 1) failed."""
-        spread = random.uniform(1, 2) if self.jitter else 1.0
+    def delay(self, attempt: int, *, draw: Callable[[], float] = random.random) -> timedelta:
+        """How long to wait after attempt number ``attempt`` (from 1) failed.
+
+        ``draw`` returns a number from 0 to 1, of which the jitter is made.
+        """
+        spread = 1 + draw() if self.jitter else 1.0
         try:
             seconds = spread * self.min_delay * self.factor ** (attempt - 1)
         except OverflowError:

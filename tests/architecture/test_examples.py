@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -213,7 +213,7 @@ def test_the_examples_of_schedules_run(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("schedules").blocks("python"))
     with imported(source, tmp_path) as example:
         example.test_the_report_is_sent_on_monday_morning()
-        with Harness() as harness:
+        with Harness(now=datetime(2026, 3, 27, 12, tzinfo=UTC)) as harness:
             harness.engine.tasks.add(example.poll.durable)
             example.customer_signed_up("ann")
             harness.advance(timedelta(hours=1))
@@ -312,7 +312,7 @@ def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
             "o-1 express",
             *(f"o-{number} standard" for number in (2, 3, 4, 5, 5)),
         ]
-        assert harness.run(first.id).spec.tags == ("orders", "vip")
+        assert harness.stored(first.id).spec.tags == ("orders", "vip")
 
 
 class GatewayAway(Exception):

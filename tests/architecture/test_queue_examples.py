@@ -52,7 +52,7 @@ def test_every_mail_is_sent_and_no_more_start_than_the_rate_allows(example: Modu
         began = harness.clock.now
         handles = example.welcome("t1", [f"{n}@example.com" for n in range(25)])
         harness.run_until_idle()
-        runs = [harness.run(handle.id) for handle in handles]
+        runs = [harness.stored(handle.id) for handle in handles]
         assert {harness.result(run.id) for run in runs} == {
             f"welcomed {n}@example.com" for n in range(25)
         }
@@ -69,7 +69,7 @@ def test_a_run_that_an_event_starts_has_the_key_of_its_function(example: ModuleT
         harness.sweep()
         harness.send_event("paid", {"tenant": "t1", "amount": 7})
         [run_id] = harness.memory.open_runs()
-        run = harness.run(run_id)
+        run = harness.stored(run_id)
         assert (run.spec.queue, run.spec.concurrency_key) == ("payments", "t1")
         harness.run_until_idle()
         assert harness.result(run_id) == 7

@@ -98,6 +98,12 @@ def test_a_repeated_delivery_is_answered_alike_and_stored_once() -> None:
     assert Event.objects.count() == 1
 
 
+def stripe(body: bytes, seconds: int) -> dict[str, str]:
+    """Return the header of a body that was signed so many seconds from now."""
+    stamp = str(int(time.time()) + seconds)
+    return {"stripe-signature": f"t={stamp},v1={digest(stamp.encode() + b'.' + body)}"}
+
+
 def test_each_live_secret_proves_a_request() -> None:
     assert standard(b"{}", secret=OLD_SECRET).status_code == 202
 
@@ -133,12 +139,20 @@ def test_each_live_secret_proves_a_request() -> None:
                 "stripe", b"{}", {"stripe-signature": f"t=1000000000,v1={digest(b'1000000000.{}')}"}
             ),
         ),
+        ("stripe five minutes old", lambda: post("stripe", b"{}", stripe(b"{}", -305))),
+        ("stripe not come yet", lambda: post("stripe", b"{}", stripe(b"{}", 305))),
+        ("stripe of next year", lambda: post("stripe", b"{}", stripe(b"{}", 365 * 86_400))),
     ],
 )
 def test_a_request_that_nobody_signed_is_401_and_stores_nothing(what: str, refused: Any) -> None:
     answer = refused()
     assert (answer.status_code, list(answer.json())) == (401, ["error"]), what
     assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("seconds", [-290, 290])
+def test_a_clock_that_is_a_little_off_refuses_no_stripe_signature(seconds: int) -> None:
+    assert post("stripe", b"{}", stripe(b"{}", seconds)).status_code == 202
 
 
 def test_github_is_known_by_its_signature_and_the_digest_of_the_body() -> None:

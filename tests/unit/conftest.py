@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +14,7 @@ from trigger_celery.testing import Harness
 @pytest.fixture
 def harness() -> Iterator[Harness]:
     """Return an engine on a store in memory that is installed for this test."""
-    with Harness() as harness:
+    with Harness(now=datetime(2030, 1, 1, tzinfo=UTC)) as harness:
         yield harness
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trigger_celery.backoff import RetryPolicy
@@ -26,11 +27,28 @@ def test_delays_grow_by_the_factor_up_to_the_maximum() -> None:
     assert delays == [2, 6, 18, 50, 50]
 
 
-@given(st.integers(1, 10**6))
-def test_jitter_at_most_doubles_a_delay_and_never_exceeds_the_maximum(attempt: int) -> None:
+# The draws are an argument, as hypothesis gives random the same seed for each example.
+@given(st.one_of(st.integers(1, 7), st.integers(1, 10**6)), st.floats(0, 1))
+@example(1, 0.0)
+@example(1, 1.0)
+def test_jitter_at_most_doubles_a_delay_and_never_exceeds_the_maximum(
+    attempt: int, drawn: float
+) -> None:
     base = RetryPolicy(jitter=False).delay(attempt)
-    delay = RetryPolicy().delay(attempt)
+    delay = RetryPolicy().delay(attempt, draw=lambda: drawn)
     assert base <= delay <= min(2 * base, timedelta(seconds=60))
+
+
+def test_a_draw_of_a_half_makes_a_delay_longer_by_half() -> None:
+    assert RetryPolicy().delay(3, draw=lambda: 0.5) == timedelta(seconds=6)
+
+
+def test_no_delay_with_jitter_is_below_the_minimum_whatever_random_draws() -> None:
+    policy = RetryPolicy(min_delay=5)
+    random.seed(7)
+    drawn = [policy.delay(1).total_seconds() for _ in range(1000)]
+    assert 5 <= min(drawn) < 5.1
+    assert 9.9 < max(drawn) <= 10
 
 
 def test_jitter_spreads() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from trigger_celery.celery.in_process import execute_in_process
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.execution.runner import execute, published
+from trigger_celery.engine.execution.runner import published
 from trigger_celery.engine.segment.outcome import Executed
 from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.errors import UnknownTask
-from trigger_celery.vocabulary.records import Run
+from trigger_celery.ports import Dispatcher
+from trigger_celery.vocabulary.records import Nudge, Run
 from trigger_celery.vocabulary.states import RunState
 
 YEAR = timedelta(days=365)
@@ -37,8 +40,8 @@ def drain(
     Returns what became of each segment, in order. Raises :exc:`UnknownTask` for a run that
     may start but whose task is not declared in ``engine.tasks``.
     """
-    with _Pauses.of(engine) as pauses:
-        return _drain(engine, pauses, open_runs, advance, max_virtual_time)
+    with _Pauses.of(engine) as pauses, _Nudged.of(engine) as nudged:
+        return _drain(engine, pauses, nudged, open_runs, advance, max_virtual_time)
 
 
 class _Pauses:
@@ -61,9 +64,42 @@ class _Pauses:
         self.shortest = pause if self.shortest is None else min(pause, self.shortest)
 
 
+class _Nudged:
+    """Keeps the runs that the engine nudges, and lets the engine's own dispatcher have them."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._run_ids: deque[UUID] = deque()
+
+    @classmethod
+    @contextmanager
+    def of(cls, engine: Engine) -> Iterator[_Nudged]:
+        dispatcher = engine.dispatcher
+        nudged = engine.dispatcher = cls(dispatcher)
+        try:
+            yield nudged
+        finally:
+            engine.dispatcher = dispatcher
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        self._run_ids += [nudge.run_id for nudge in nudges]
+        self._dispatcher.nudge(nudges)
+
+    def forget(self) -> None:
+        self._run_ids.clear()
+
+    def executed(self, engine: Engine) -> Iterator[Executed]:
+        """Execute what was nudged, as workers would, until nothing more is nudged by that."""
+        while self._run_ids and not engine.draining():
+            run = engine.store.runs.get(self._run_ids.popleft())
+            if run is not None:
+                yield execute_declared(engine, run)
+
+
 def _drain(
     engine: Engine,
     pauses: _Pauses,
+    nudged: _Nudged,
     open_runs: Callable[[], Iterable[UUID]],
     advance: Callable[[timedelta], object],
     left: timedelta,
@@ -75,7 +111,9 @@ def _drain(
         sweep(engine)
         runs = [run for run in map(engine.store.runs.get, open_runs()) if run is not None]
         now = engine.store.now()
+        nudged.forget()  # all of these are among the open runs
         tried = [execute_declared(engine, run) for run in runs if _may_start(run, now)]
+        tried += nudged.executed(engine)
         segments = [executed for executed in tried if executed.run is not None]
         done += segments
         if segments and not engine.draining():
@@ -96,7 +134,7 @@ def execute_declared(engine: Engine, run: Run) -> Executed:
 
     Raises :exc:`UnknownTask` if the task is not declared in ``engine.tasks``.
     """
-    executed = execute(engine, run.id, _definition(engine, run))
+    executed = execute_in_process(engine, run.id, _definition(engine, run))
     published(engine, executed)
     return executed
 

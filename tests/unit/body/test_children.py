@@ -92,6 +92,29 @@ def waits_for_go(number: int) -> int:
     return number
 
 
+def test_the_parent_of_a_child_that_expired_gets_that_as_its_failure(family: Family) -> None:
+    child = family.task(double, concurrency_limit=1)
+    start = family.starts(child, options={"ttl": 60})
+
+    def parent() -> Any:
+        try:
+            return start(1)
+        except ChildRunFailed as error:
+            return [error.kind, error.run_id]
+
+    family.sweep()
+    family.engine.store.queues.pause("task/double")
+    run_id = family.trigger(family.task(parent))
+    family.run_until_idle(STILL)
+    expired = child_id(run_id, "double", 0)
+    assert family.run(expired).state is RunState.QUEUED
+    family.advance(timedelta(seconds=61))
+    family.run_until_idle(STILL)
+    assert family.run(expired).state is RunState.EXPIRED
+    assert family.result(run_id) == ["RunExpired", expired]
+    assert family.stored(expired).published_at is not None
+
+
 def test_a_run_gets_what_its_child_returned(family: Family) -> None:
     start = family.starts(family.task(double))
 
@@ -157,7 +180,7 @@ def test_no_items_are_no_runs(family: Family) -> None:
     run_id = family.trigger(family.task(parent))
     family.run_until_idle()
     assert family.result(run_id) == []
-    assert family.run(run_id).fence == 1
+    assert family.stored(run_id).fence == 1
 
 
 def test_a_failed_child_fails_its_parent_without_another_attempt(family: Family) -> None:
@@ -253,7 +276,7 @@ def test_a_child_knows_its_parent_and_the_parent_tells_of_its_children(family: F
     family.run_until_idle()
     assert family.result(run_id) == str(run_id)
     started = child_id(run_id, "child", 0)
-    assert family.run(started).spec.parent_id == run_id
+    assert family.run(started).parent_id == run_id
     told = [e.data for e in family.memory.runs.history(run_id) if e.verb == "start children"]
     assert told == [f'{{"key": "child", "count": 1, "first": ["{started}"]}}']
 
@@ -453,7 +476,7 @@ def test_after_its_timeout_a_wait_raises_and_its_children_are_canceled(family: F
     family.run_until_idle()
     assert "did not end within 60" in family.result(run_id)
     for index in (0, 1):
-        child = family.run(child_id(run_id, "waits_for_go", index))
+        child = family.stored(child_id(run_id, "waits_for_go", index))
         assert child.state is RunState.CANCELED
         assert child.published_at is not None
 
@@ -700,7 +723,7 @@ def test_a_fork_takes_the_results_of_children_and_starts_none_again(family: Fami
     family.run_until_idle()
     broken[0] = False
     copy = fork_run(run_id, step="~results/0/double")
-    assert family.run(copy).spec.copied_from_id == run_id
+    assert family.run(copy).copied_from_id == run_id
     copy_of_all = fork_run(run_id, step="last")
     family.run_until_idle()
     # One got the wait alone and started children of its own, the other got their results too.

@@ -59,7 +59,7 @@ def failure_of(harness: Harness, body: Any, **options: Any) -> str:
     run_id = harness.trigger(harness.task(body, **{"retry": ONCE, **options}))
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
-    return harness.run(run_id).error or ""
+    return harness.stored(run_id).error or ""
 
 
 def test_branches_run_at_the_same_time_and_results_are_in_order(harness: Harness) -> None:

@@ -160,7 +160,7 @@ def test_two_gathers_that_fail_at_once_do_not_wait_for_each_other(harness: Harne
     run_id = harness.trigger(harness.task(body, retry=RetryPolicy(max_attempts=1)))
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
-    assert "LookupError" in (harness.run(run_id).error or "")
+    assert "LookupError" in (harness.stored(run_id).error or "")
 
 
 def test_asyncio_may_combine_our_gathers(harness: Harness) -> None:

@@ -57,7 +57,7 @@ def failure_of(harness: Harness, body: Any, **options: Any) -> str:
     run_id = harness.trigger(harness.task(body, **options))
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
-    return harness.run(run_id).error or ""
+    return harness.stored(run_id).error or ""
 
 
 def test_a_step_that_takes_too_long_fails_with_a_step_timeout(harness: Harness) -> None:

@@ -41,7 +41,7 @@ def pay(order: int, *, shop: str) -> int:
 def failure_of(harness: Harness, body: Any, *args: object, **options: Any) -> str:
     run_id = harness.trigger(harness.task(body, **options), *args)
     harness.run_until_idle()
-    run = harness.run(run_id)
+    run = harness.stored(run_id)
     assert run.state is RunState.FAILED
     return run.error or ""
 

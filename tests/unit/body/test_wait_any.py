@@ -89,7 +89,7 @@ def failure_of(harness: Harness, body: Any) -> str:
     run_id = harness.trigger(harness.task(body, retry=ONCE, name="fails"))
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
-    return harness.run(run_id).error or ""
+    return harness.stored(run_id).error or ""
 
 
 @both
@@ -253,7 +253,7 @@ def test_a_child_that_lost_is_let_go_of(
     [found] = [
         run
         for run in map(harness.run, [n.run_id for n in harness.dispatcher.nudges])
-        if run.spec.parent_id == run_id
+        if run.parent_id == run_id
     ][-1:]
     assert found.state is state
 

@@ -34,7 +34,7 @@ def failure_of(harness: Harness, body: Any) -> str:
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
     assert harness.run(run_id).attempt == 1
-    return harness.run(run_id).error or ""
+    return harness.stored(run_id).error or ""
 
 
 def test_a_sleep_is_never_early(harness: Harness) -> None:

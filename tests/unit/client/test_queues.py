@@ -465,7 +465,7 @@ def test_the_worker_of_a_released_run_records_nothing_more(
 
 def test_a_run_that_is_released_too_often_fails(harness: Harness, task: TaskDefinition) -> None:
     run_id = put(harness, task)
-    for _ in range(harness.run(run_id).spec.max_crashes):
+    for _ in range(harness.stored(run_id).spec.max_crashes):
         harness.advance(MINUTE)
         assert take(harness, run_id)
         release_slot(run_id)

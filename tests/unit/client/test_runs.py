@@ -220,7 +220,7 @@ def test_a_rerun_keeps_what_belongs_to_the_work_and_not_to_the_call(harness: Har
         max_attempts=7,
         max_duration=HOUR,
     )
-    new, was = harness.run(rerun(old)), harness.run(old)
+    new, was = harness.stored(rerun(old)), harness.stored(old)
     kept = (
         "input",
         "tags",

@@ -225,7 +225,7 @@ def test_calls_of_celery_take_a_queue_and_send_a_text_to_the_broker() -> None:
     task = declared(concurrency_key="tenant")
     with Harness() as harness:
         made = [task.apply_async((7,), queue=each) for each in (Queue("mine"), "emails")]
-        runs = [harness.run(UUID(result.id)) for result in made]
+        runs = [harness.stored(UUID(result.id)) for result in made]
     assert [(run.spec.queue, run.spec.concurrency_key) for run in runs] == [
         ("mine", "7"),
         ("", "7"),

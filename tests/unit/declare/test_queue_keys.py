@@ -58,7 +58,7 @@ def triggered(
 ) -> tuple[str, str, int]:
     """Return queue, key and priority of a run that is started with these options."""
     run_id = trigger(harness.engine, task, args, options=TriggerOptions(**options))
-    return placed(harness.run(run_id))
+    return placed(harness.stored(run_id))
 
 
 def placed(run: Run) -> tuple[str, str, int]:
@@ -196,7 +196,7 @@ def test_a_queue_that_another_process_declared_is_known(
     runs = start(
         harness.engine, [Request(definition=task, args=(n,), options=options) for n in range(3)]
     )
-    assert {harness.run(run.id).spec.queue for run in runs} == {"elsewhere"}
+    assert {harness.stored(run.id).spec.queue for run in runs} == {"elsewhere"}
     assert reads == ["elsewhere"]
 
 
@@ -222,12 +222,12 @@ def test_a_run_that_an_event_starts_gets_its_key_from_the_event(
     task = harness.task(body, on_event="paid", queue=queue)
     harness.send_event("paid", {"tenant": "t1"})
     (run_id,) = harness.memory.open_runs()
-    assert placed(harness.run(run_id)) == ("mine", "t1", 2)
+    assert placed(harness.stored(run_id)) == ("mine", "t1", 2)
     harness.run_until_idle()
     with caplog.at_level(logging.ERROR, "trigger_celery.queues"):
         harness.send_event("paid", {})
     (run_id,) = harness.memory.open_runs()
-    assert placed(harness.run(run_id)) == ("mine", "", 2)
+    assert placed(harness.stored(run_id)) == ("mine", "", 2)
     assert f"task {task.name!r} is started by an event without its concurrency key" in caplog.text
     harness.run_until_idle()
     assert seen == [{"tenant": "t1"}, {}]

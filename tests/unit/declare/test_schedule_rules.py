@@ -10,7 +10,7 @@ import pytest
 from cronsim import CronSim
 
 from trigger_celery import cron, every
-from trigger_celery.declare.schedule_rules import instants, rule, upcoming
+from trigger_celery.declare.schedule_rules import Rule, instants, rule, upcoming
 from trigger_celery.errors import InvalidSchedule
 
 PARIS, NEW_YORK = "Europe/Paris", "America/New_York"
@@ -185,3 +185,20 @@ def test_without_the_library_cron_names_the_extra_and_every_works(
     with pytest.raises(InvalidSchedule, match=r"trigger-celery\[schedules\]"):
         cron("0 9 * * *")
     assert every(timedelta(hours=1)).every == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "daily",
+    [
+        rule(cron="0 9 * * *"),
+        rule(every=timedelta(days=1)),
+        rule(cron="0 9 * * *", timezone="Europe/Paris"),
+    ],
+)
+def test_the_time_after_one_that_is_due_now_is_the_next_and_never_the_same(daily: Rule) -> None:
+    instant = timedelta(microseconds=1)
+    due = daily.after(datetime(2026, 1, 5, 12, tzinfo=UTC))
+    assert due is not None
+    assert daily.after(due - instant) == due
+    assert daily.after(due) == due + timedelta(days=1)
+    assert daily.after(due + instant) == due + timedelta(days=1)

@@ -155,7 +155,7 @@ def test_a_mistake_of_a_call_writes_nothing(
         start(harness.engine, [good, bad])
     assert harness.memory.dump() == before
     run_id = trigger(harness.engine, task, (2,), options=good.options)
-    assert harness.run(run_id).spec.input == "[[2],{}]"
+    assert harness.stored(run_id).spec.input == "[[2],{}]"
 
 
 def test_a_conflict_in_a_batch_starts_none_of_it(harness: Harness) -> None:
@@ -171,13 +171,13 @@ def test_a_conflict_in_a_batch_starts_none_of_it(harness: Harness) -> None:
         )
     assert not harness.memory.open_runs()
     run_id = trigger(harness.engine, task, (3,), options=key)
-    assert harness.run(run_id).spec.input == "[[3],{}]"
+    assert harness.stored(run_id).spec.input == "[[3],{}]"
 
 
 def test_what_a_trigger_leaves_out_is_what_the_task_was_declared_with(harness: Harness) -> None:
     defaults = TriggerOptions(ttl=60, max_duration=120, priority=3, tags=["all"])
     task = harness.task(add, defaults=defaults)
-    plain = harness.run(trigger(harness.engine, task, (1,)))
+    plain = harness.stored(trigger(harness.engine, task, (1,)))
     assert plain.deadline_at == plain.available_at + MINUTE
     assert (plain.spec.max_duration, plain.spec.priority, plain.spec.tags) == (
         2 * MINUTE,
@@ -185,7 +185,7 @@ def test_what_a_trigger_leaves_out_is_what_the_task_was_declared_with(harness: H
         ("all",),
     )
     given = TriggerOptions(ttl=30, priority=0, tags=["mine"])
-    run = harness.run(trigger(harness.engine, task, (1,), options=given))
+    run = harness.stored(trigger(harness.engine, task, (1,), options=given))
     assert run.deadline_at == run.available_at + MINUTE / 2
     assert (run.spec.max_duration, run.spec.priority, run.spec.tags) == (
         2 * MINUTE,

@@ -63,7 +63,7 @@ def test_a_key_of_a_user_that_looks_reserved_is_refused_at_the_call(
 
     run_id = harness.trigger(harness.task(body, name="task", retry=RetryPolicy(max_attempts=1)))
     harness.run_until_idle()
-    run = harness.run(run_id)
+    run = harness.stored(run_id)
     assert run.state is RunState.FAILED
     failure = from_text(run.error or "")
     assert failure.kind.endswith("InvalidName")
@@ -80,6 +80,6 @@ def test_a_reserved_key_fails_a_retried_run_by_its_own_name(harness: Harness) ->
     policy = RetryPolicy(max_attempts=2, min_delay=5, jitter=False)
     run_id = harness.trigger(harness.task(body, name="task", retry=policy))
     harness.run_until_idle()
-    run = harness.run(run_id)
+    run = harness.stored(run_id)
     assert (run.state, run.attempt) == (RunState.FAILED, 2)
     assert from_text(run.error or "").kind.endswith("ValueError")

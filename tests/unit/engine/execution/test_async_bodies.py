@@ -62,7 +62,7 @@ def failure_of(harness: Harness, body: Any, **options: Any) -> str:
     run_id = harness.trigger(harness.task(body, name="task", **options))
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.FAILED
-    return harness.run(run_id).error or ""
+    return harness.stored(run_id).error or ""
 
 
 def test_each_await_of_a_body_is_a_step(harness: Harness) -> None:

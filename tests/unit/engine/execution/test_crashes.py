@@ -215,9 +215,9 @@ def test_an_end_that_nobody_confirmed_is_told_again(harness: Harness, fails: boo
         assert isinstance(again.error, RunFailed)
         assert (again.error.kind, again.error.message) == ("LookupError", "gone")
     published(harness.engine, first)  # too late: another worker has it
-    assert harness.run(run_id).published_at is None
+    assert harness.stored(run_id).published_at is None
     published(harness.engine, again)
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
     assert LOG == ["body"]
 
 
@@ -228,7 +228,7 @@ def test_an_end_is_confirmed_only_if_somebody_waits_for_it(harness: Harness) -> 
     assert isinstance(executed, Finished)
     assert not executed.owed
     published(harness.engine, executed)
-    assert harness.run(run_id).due_at is None
+    assert harness.stored(run_id).due_at is None
 
 
 def test_a_queued_run_is_canceled_at_once(harness: Harness) -> None:
@@ -241,7 +241,7 @@ def test_a_queued_run_is_canceled_at_once(harness: Harness) -> None:
     assert LOG == []
     with pytest.raises(RunCanceled, match="changed my mind"):
         harness.result(run_id)
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
 
 
 def test_a_suspended_run_is_canceled_at_once(harness: Harness) -> None:

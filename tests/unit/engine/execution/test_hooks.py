@@ -101,7 +101,7 @@ def test_a_run_that_succeeds_calls_start_success_and_complete(
     run = calls.of("on_success")["run"]
     assert isinstance(run, CurrentRun)
     assert (run.id, run.task, run.idempotency_key) == (run_id, "echo", f"{run_id}:~on_success")
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
 
 
 def test_a_run_that_fails_calls_failure_once_after_its_last_attempt(
@@ -219,12 +219,12 @@ def test_a_hook_of_the_end_is_called_again_if_its_worker_dies_in_it(
     run_id = harness.trigger(task, 1)
     with pytest.raises(KeyboardInterrupt):
         execute(harness.engine, run_id, task)
-    assert harness.run(run_id).published_at is None
+    assert harness.stored(run_id).published_at is None
     harness.run_until_idle()
     assert calls.names == ["on_success", "on_complete", "on_complete"]
     first, second = (given["run"].idempotency_key for _, given in calls.told[1:])
     assert first == second == f"{run_id}:~on_complete"
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
 
 
 def test_an_end_that_is_published_again_calls_no_hook_again(harness: Harness, calls: Calls) -> None:
@@ -340,7 +340,7 @@ def test_an_error_in_cancel_changes_nothing_and_is_shown(harness: Harness) -> No
     harness.cancel(run_id)
     harness.run_until_idle()
     assert harness.run(run_id).state is RunState.CANCELED
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
     assert [note["hook"] for note in notes(harness, run_id)] == ["on_cancel"]
 
 
@@ -462,7 +462,7 @@ def test_catch_error_says_when_the_next_attempt_is(harness: Harness, aware: bool
     executed = harness.execute(run_id)
     assert isinstance(executed, Left)
     assert executed.reason == "retrying"
-    assert harness.run(run_id).due_at == at
+    assert harness.stored(run_id).due_at == at
 
 
 def test_a_time_goes_before_a_duration_before_a_policy_and_stopping_before_all(
@@ -481,7 +481,7 @@ def test_a_time_goes_before_a_duration_before_a_policy_and_stopping_before_all(
         task = harness.task(fail, name=f"fail{number}", catch_error=decides(answer))
         run_id = harness.trigger(task)
         harness.execute(run_id)
-        assert harness.run(run_id).due_at == harness.clock.now + delay
+        assert harness.stored(run_id).due_at == harness.clock.now + delay
     stop = Caught(skip_retrying=True, retry_at=at, retry=policy)
     run_id = harness.trigger(harness.task(fail, name="stop", catch_error=decides(stop)))
     harness.execute(run_id)
@@ -500,7 +500,7 @@ def test_catch_error_replaces_the_error(harness: Harness) -> None:
     assert [type(error) for error in seen] == [LookupError]
     with pytest.raises(RunFailed, match="the order is gone"):
         harness.result(run_id)
-    assert "no such order" in (harness.run(run_id).error or "")
+    assert "no such order" in (harness.stored(run_id).error or "")
 
 
 def test_catch_error_may_pick_the_cause_of_the_error(harness: Harness) -> None:

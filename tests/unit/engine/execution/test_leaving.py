@@ -43,7 +43,7 @@ def first_segment(harness: Harness, body: Any, **options: Any) -> Any:
     """Carry the body until it is left for the first time; return its run."""
     run_id = harness.trigger(harness.task(body, checkpoint="explicit", **options))
     harness.run_until_idle(NOW)
-    return harness.run(run_id)
+    return harness.stored(run_id)
 
 
 async def both(wait: Any) -> object:

@@ -79,7 +79,7 @@ def test_inserted_steps_run_and_removed_ones_are_ignored(
     harness: Harness, before: str, after: str, runs: str
 ) -> None:
     run_id = changed(harness, before, after)
-    assert harness.run(run_id).state is RunState.COMPLETED
+    assert harness.stored(run_id).state is RunState.COMPLETED
     assert runs.split() == LOG
 
 
@@ -92,7 +92,7 @@ def test_inserted_steps_run_and_removed_ones_are_ignored(
 )
 def test_another_order_is_told_with_both_sides(harness: Harness, after: str, message: str) -> None:
     run_id = changed(harness, "a b ~ c", after)
-    run = harness.run(run_id)
+    run = harness.stored(run_id)
     assert run.state is RunState.FAILED
     assert run.attempt == 1  # no retries are burned
     assert "NonDeterminismError" in (run.error or "")
@@ -106,7 +106,7 @@ def test_another_kind_is_told_with_both_sides(harness: Harness) -> None:
     version(harness, ["now", "~"], lambda name: now())
     harness.run_until_idle()
     assert "'now' is a value in the code but a step in the record" in (
-        harness.run(run_id).error or ""
+        harness.stored(run_id).error or ""
     )
 
 
@@ -137,7 +137,7 @@ def test_a_run_has_a_limit_of_steps() -> None:
     with Harness(config=replace(Config(), step_limit=5)) as harness:
         run_id = harness.trigger(version(harness, [f"s{number}" for number in range(9)]))
         harness.run_until_idle()
-        assert "limit of 5 recorded calls at 's5'" in (harness.run(run_id).error or "")
+        assert "limit of 5 recorded calls at 's5'" in (harness.stored(run_id).error or "")
         assert len(LOG) == 5
 
 

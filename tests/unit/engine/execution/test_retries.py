@@ -124,7 +124,7 @@ def test_the_last_failure_leaves_a_dead_letter(harness: Harness) -> None:
     [letter] = letters(harness)
     assert letter.run_id == run_id
     assert letter.fingerprint
-    assert "ValueError" in (harness.run(run_id).error or "")
+    assert "ValueError" in (harness.stored(run_id).error or "")
     assert len(LOG) == 2
 
 
@@ -226,7 +226,7 @@ def test_a_value_that_cannot_be_stored_fails_at_once_and_names_its_path(harness:
     run_id = started(harness, charge, retry=policy(5, 1))
     harness.run_until_idle()
     assert LOG == ["charged"]
-    error = harness.run(run_id).error or ""
+    error = harness.stored(run_id).error or ""
     assert "EncodeError" in error
     assert "$.charge.client" in error
 
@@ -235,7 +235,7 @@ def test_a_result_that_cannot_be_stored_fails_the_run(harness: Harness) -> None:
     run_id = harness.trigger(harness.task(lambda: {"a": [object()]}, name="task"))
     harness.run_until_idle()
     assert harness.run(run_id).attempt == 1
-    assert "$.a[0]" in (harness.run(run_id).error or "")
+    assert "$.a[0]" in (harness.stored(run_id).error or "")
 
 
 def test_waits_between_attempts_are_recorded(harness: Harness) -> None:

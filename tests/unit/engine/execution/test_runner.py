@@ -119,7 +119,7 @@ def test_stored_arguments_that_do_not_fit_any_more_fail_the_run(harness: Harness
 
     harness.task(without, name=task.name, retry=RetryPolicy(max_attempts=1))
     harness.run_until_idle()
-    assert "TypeError" in (harness.run(run_id).error or "")
+    assert "TypeError" in (harness.stored(run_id).error or "")
 
 
 def test_a_step_is_measured(harness: Harness) -> None:

@@ -40,7 +40,7 @@ def note(text: str) -> None:
 def carried(harness: Harness, body: Any, **options: Any) -> Run:
     run_id = harness.trigger(harness.task(body, name="task", **options))
     harness.run_until_idle(NOW)
-    return harness.run(run_id)
+    return harness.stored(run_id)
 
 
 def test_except_exception_does_not_catch_a_suspension(harness: Harness) -> None:

@@ -151,7 +151,7 @@ def test_another_input_is_checked_by_the_signature_of_a_task_that_was_not_import
     harness.engine.tasks.remove("late")
     harness.engine.discovery = Discovery()
     copy = rerun(only_run(harness).id, args=[None])
-    assert harness.run(copy).spec.queue == "late-queue"
+    assert harness.stored(copy).spec.queue == "late-queue"
     with pytest.raises(TypeError):
         rerun(copy, args=[1, 2, 3])
 

@@ -305,8 +305,8 @@ def test_a_value_over_the_limit_fails_the_step_once(harness: Harness) -> None:
     definition = harness.task(lambda *args: big(), name="task")
     run_id = harness.trigger(definition)
     harness.run_until_idle()
-    assert "PayloadTooLarge" in (harness.run(run_id).error or "")
-    assert "the result of step 'big' is 202 bytes" in (harness.run(run_id).error or "")
+    assert "PayloadTooLarge" in (harness.stored(run_id).error or "")
+    assert "the result of step 'big' is 202 bytes" in (harness.stored(run_id).error or "")
     assert LOG == ["big"]
     with pytest.raises(PayloadTooLarge, match="the arguments of task 'task'"):
         harness.trigger(definition, "x" * 100)

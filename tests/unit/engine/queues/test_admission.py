@@ -155,7 +155,7 @@ def test_a_trigger_nudges_as_many_as_there_are_slots(harness: Harness) -> None:
     task = limited(harness, concurrency_limit=3)
     runs = [harness.trigger(task) for _ in range(5)]
     assert nudged(harness) == runs[:3]
-    assert harness.run(runs[4]).due_at is None
+    assert harness.stored(runs[4]).due_at is None
 
 
 def test_the_end_of_one_starts_the_next_without_a_sweep(harness: Harness) -> None:

@@ -242,7 +242,7 @@ def test_a_batch_with_equal_keys_gets_one_run(harness: Harness) -> None:
         for number in range(3)
     ]
     (run_id,) = {each.id for each in start(harness.engine, last)}
-    assert harness.run(run_id).spec.input == "[[2],{}]"
+    assert harness.stored(run_id).spec.input == "[[2],{}]"
 
 
 def test_calls_of_a_batch_that_come_too_late_share_one_new_run(harness: Harness) -> None:

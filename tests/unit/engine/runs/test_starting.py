@@ -80,21 +80,21 @@ def test_a_trigger_returns_a_handle_of_its_run(harness: Harness) -> None:
 def test_options_are_those_of_the_run(harness: Harness) -> None:
     double = declared(harness)
     configured = double.options(tags=["a"], priority=1).options(tags=["b"], priority=7)
-    run = harness.run(configured.trigger(1).id)
+    run = harness.stored(configured.trigger(1).id)
     assert (run.spec.tags, run.spec.priority) == (("a", "b"), 7)
-    assert not harness.run(double.trigger(1).id).spec.tags
+    assert not harness.stored(double.trigger(1).id).spec.tags
     with pytest.raises(UnknownOption, match="'tag'.*'tags'"):
         double.options(tag="a")  # type: ignore[call-arg]  # that is the mistake
 
 
 def test_a_priority_goes_with_the_messages_of_the_run(harness: Harness) -> None:
     double = declared(harness)
-    runs = [harness.run(double.options(priority=p).trigger(1).id) for p in (-5, 7, 1000)]
+    runs = [harness.stored(double.options(priority=p).trigger(1).id) for p in (-5, 7, 1000)]
     assert [canvas.load(run.spec.canvas)["priority"] for run in runs] == [0, 7, 255]
     assert [run.spec.priority for run in runs] == [-5, 7, 1000]
-    assert harness.run(double.trigger(1).id).spec.canvas == ""
+    assert harness.stored(double.trigger(1).id).spec.canvas == ""
     # AMQP cannot even encode a higher one: no message of the run would ever be sent.
-    run = harness.run(UUID(double.apply_async((1,), priority=1000).id))
+    run = harness.stored(UUID(double.apply_async((1,), priority=1000).id))
     assert (run.spec.priority, canvas.load(run.spec.canvas)["priority"]) == (1000, 255)
 
 
@@ -102,7 +102,7 @@ def test_a_task_is_started_by_its_name(harness: Harness) -> None:
     declared(harness)
     handle = trigger("double", 4, options=TriggerOptions(tags=["x"]))
     harness.run_until_idle()
-    assert (handle.result(), harness.run(handle.id).spec.tags) == (8, ("x",))
+    assert (handle.result(), harness.stored(handle.id).spec.tags) == (8, ("x",))
     assert trigger("double", value=5).task == "double"
 
 
@@ -121,7 +121,7 @@ def test_a_batch_is_started_in_order_all_or_nothing(harness: Harness) -> None:
     handles = tagged.batch_trigger([(1,), [2], double.options(tags=["own"]).call(3)])
     harness.run_until_idle()
     assert [handle.result() for handle in handles] == [2, 4, 6]
-    assert [harness.run(h.id).spec.tags for h in handles] == [("all",), ("all",), ("all", "own")]
+    assert [harness.stored(h.id).spec.tags for h in handles] == [("all",), ("all",), ("all", "own")]
     assert len(harness.dispatcher.nudges) == 3
     assert double.batch_trigger([]) == []
     before = harness.memory.dump()
@@ -152,7 +152,7 @@ def test_calls_of_celery_take_our_options(harness: Harness) -> None:
         (3,), idempotency_key="k", tags=["t"], ttl=60, max_attempts=2, priority=4, countdown=10
     )
     assert double.apply_async((3,), idempotency_key="k").id == result.id
-    run = harness.run(UUID(result.id))
+    run = harness.stored(UUID(result.id))
     assert (run.spec.tags, run.spec.max_attempts, run.spec.priority) == (("t",), 2, 4)
     assert run.available_at == run.created_at + timedelta(seconds=10)
     assert run.deadline_at == run.available_at + timedelta(seconds=60)
@@ -170,7 +170,7 @@ def test_defaults_are_checked_where_a_task_is_declared(harness: Harness) -> None
     assert double.durable.defaults == TriggerOptions(
         ttl=5, max_duration=3600, tags=["d"], priority=2
     )
-    runs = [harness.run(UUID(double.delay(1).id)), harness.run(double.trigger(1).id)]
+    runs = [harness.stored(UUID(double.delay(1).id)), harness.stored(double.trigger(1).id)]
     assert [run.spec.tags for run in runs] == [("d",)] * 2
     assert [canvas.load(run.spec.canvas)["priority"] for run in runs] == [2, 2]
     for mistake in ({"ttl": -1}, {"tags": "d"}, {"max_duration": 0}, {"priority": "high"}):
@@ -222,7 +222,7 @@ def test_a_body_starts_a_run_once_however_often_it_is_replayed(harness: Harness)
     assert all(isinstance(handle, RunHandle) and handle.created for handle in handles)
     assert [harness.result(handle.id) for handle in handles] == [2, 4, 6]
     assert list(harness.steps(run_id)) == ["trigger double", "trigger double#2"]
-    runs = [harness.run(handle.id) for handle in handles]
+    runs = [harness.stored(handle.id) for handle in handles]
     assert [(run.spec.parent_id, run.spec.closes_with_parent) for run in runs] == [
         (run_id, False)
     ] * 3
@@ -235,9 +235,9 @@ def test_a_run_closes_with_its_parent_only_if_it_is_told_to(harness: Harness) ->
     run_id = harness.trigger(task)
     harness.run_until_idle()
     handles = harness.result(run_id)
-    assert all(harness.run(handle.id).spec.closes_with_parent for handle in handles)
+    assert all(harness.stored(handle.id).spec.closes_with_parent for handle in handles)
     outside = double.options(parent_close="cancel").trigger(1)
-    assert not harness.run(outside.id).spec.closes_with_parent
+    assert not harness.stored(outside.id).spec.closes_with_parent
 
 
 def test_an_async_body_awaits_a_trigger(harness: Harness) -> None:
@@ -265,7 +265,7 @@ def test_a_step_starts_a_run_of_the_run_it_is_in(harness: Harness) -> None:
     task = harness.task(lambda: begin(), name="parent")
     run_id = harness.trigger(task)
     harness.run_until_idle()
-    assert harness.run(harness.result(run_id).id).spec.parent_id == run_id
+    assert harness.stored(harness.result(run_id).id).spec.parent_id == run_id
 
 
 def test_a_body_does_not_wait_for_a_result_while_it_holds_its_worker(harness: Harness) -> None:

@@ -201,6 +201,22 @@ def test_times_missed_within_the_catch_up_window_get_their_runs(harness: Harness
     assert [each.hour for each in nominal] == [19, 20, 21]
 
 
+@pytest.mark.parametrize("late", [2, 3, 4])
+def test_a_nominal_time_exactly_on_the_horizon_of_the_catch_up_window_gets_its_run(
+    harness: Harness, caplog: pytest.LogCaptureFixture, late: int
+) -> None:
+    harness.task(note, schedule=every(HOUR, catch_up=3 * HOUR, overlap="allow"))
+    harness.sweep()
+    noon = START.replace(hour=12, minute=0, second=0)
+    harness.advance(noon - harness.clock.now + late * HOUR)
+    harness.sweep()
+    nominal = sorted(nominal_of(harness, run) for run in runs(harness))
+    # The window is closed at both ends: now is an hour's start, and so is three hours ago.
+    first = max(0, late - 3)
+    assert nominal == [noon + number * HOUR for number in range(first, late + 1)]
+    assert ("were missed" in caplog.text) == (late > 3)
+
+
 def test_a_long_outage_is_made_up_for_in_bounded_pieces(harness: Harness) -> None:
     harness.task(note, schedule=every(MINUTE, catch_up=DAY, overlap="allow"))
     tick(harness)

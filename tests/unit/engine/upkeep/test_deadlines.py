@@ -36,7 +36,7 @@ def test_a_run_that_no_worker_started_in_time_expires(harness: Harness) -> None:
     assert isinstance(executed, Finished)
     assert isinstance(executed.error, RunExpired)
     assert executed.owed
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
     with pytest.raises(RunExpired, match="not started within its ttl"):
         harness.result(run_id)
     assert not harness.memory.dead_letters()
@@ -90,7 +90,7 @@ def test_an_executing_run_times_out_and_its_result_is_dropped(harness: Harness) 
     assert (run.state, run.output) == (RunState.TIMED_OUT, None)
     assert harness.steps(run_id) == {}
     harness.run_until_idle()
-    assert harness.run(run_id).published_at is not None
+    assert harness.stored(run_id).published_at is not None
 
 
 def test_a_duration_counts_over_suspensions_crashes_and_attempts(harness: Harness) -> None:

@@ -65,6 +65,38 @@ def test_an_event_reaches_all_waits_in_batches(
     assert {harness.run(run_id).state for run_id in others} == {RunState.SUSPENDED}
 
 
+def waiting_for_number(number: int) -> object:
+    return wait_for_event("e", {"n": number}).payload["n"]
+
+
+def test_a_wait_of_another_shape_made_after_an_event_is_woken_by_the_next(
+    harness: Harness,
+) -> None:
+    suspended(harness)
+    harness.send_event("e", {"kind": "a", "n": 1})
+    assert list(harness.engine.shapes["e"]) == ['["kind"]']
+    late = harness.trigger(harness.task(waiting_for_number), 2)
+    harness.run_until_idle(NOW)
+    assert harness.run(late).state is RunState.SUSPENDED
+    harness.send_event("e", {"kind": "b", "n": 2})
+    # No sweep has been here: the sender itself has to find the wait.
+    assert harness.run(late).state is RunState.QUEUED
+    harness.run_until_idle(NOW)
+    assert harness.result(late) == 2
+
+
+def test_one_event_ends_one_wait_of_a_run_and_the_next_event_the_other(harness: Harness) -> None:
+    run_id = harness.trigger(harness.task(two_branches))
+    harness.run_until_idle(NOW)
+    harness.send_event("e", 1)
+    assert sorted(harness.waits(run_id).values()) == [WaitState.EVENT, WaitState.WAITING]
+    harness.run_until_idle(NOW)
+    assert harness.run(run_id).state is RunState.SUSPENDED
+    harness.send_event("e", 2)
+    harness.run_until_idle(NOW)
+    assert harness.result(run_id) == [1, 2]
+
+
 @pytest.mark.parametrize("before", [0, 1, 2, 5])
 def test_a_wait_looks_at_all_stored_events_in_batches(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, before: int
@@ -197,7 +229,7 @@ def test_a_look_back_without_an_event_lets_the_wait_time_out(harness: Harness) -
         harness.task(lambda: wait_for_event("e", timeout=60, default=0), name="task")
     )
     harness.run_until_idle(NOW)
-    assert harness.run(run_id).due_at == harness.clock.now + timedelta(seconds=60)
+    assert harness.stored(run_id).due_at == harness.clock.now + timedelta(seconds=60)
     assert not look_back(harness.engine, Lease(run_id, 1, ""))
 
 
@@ -218,7 +250,7 @@ def test_a_run_whose_wait_ended_while_it_executed_is_nudged_at_once(harness: Har
 
     @step
     async def note() -> None:
-        if harness.run(run_id).fence == 2:
+        if harness.stored(run_id).fence == 2:
             harness.send_event("e", 2)
 
     run_id = harness.trigger(harness.task(body, checkpoint="explicit"))
