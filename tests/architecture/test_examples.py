@@ -21,10 +21,18 @@ from django.urls import include, path
 
 from support.databases import TESTS
 from support.pages import PAGES, ROOT, Page, page
-from trigger_celery import DurableTask, complete_token, durable_task, retry_run, step
+from trigger_celery import (
+    DurableTask,
+    TriggerOptions,
+    complete_token,
+    durable_task,
+    retry_run,
+    step,
+)
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import Config
 from trigger_celery.declare.definition import registry
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness, drain
 from trigger_celery_django.models import History, Run
 from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed
@@ -340,6 +348,18 @@ def test_the_example_of_managing_runs_forks_reruns_and_pauses(tmp_path: Path) ->
         again = example.repair(forked)
         harness.run_until_idle()
         assert harness.result(again) == "backup"
+
+
+def test_the_example_of_lists_cancels_every_run_of_a_tag(tmp_path: Path) -> None:
+    source = page("managing-runs").blocks("python")[1].text
+    with imported(source, tmp_path) as example, Harness() as harness:
+        task = harness.task(lambda: None, name="nothing")
+        tagged = TriggerOptions(tags=["old"])
+        runs = [trigger(harness.engine, task, options=tagged) for _ in "abc"]
+        kept = harness.trigger(task)
+        assert example.cancel_all("old") == 3
+        assert {str(harness.run(each).state) for each in runs} == {"canceled"}
+        assert harness.run(kept).state == "queued"
 
 
 def _charged(gateway: str) -> str:
