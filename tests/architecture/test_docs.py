@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import re
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
 
 import trigger_celery
 from support.pages import DOCS, PAGES, ROOT, Page, page
@@ -94,6 +96,40 @@ def test_every_system_check_is_listed_and_nothing_else() -> None:
 def test_every_command_is_listed_and_nothing_else() -> None:
     known = {path.stem for path in (APP / "management" / "commands").glob("trigger_*.py")}
     assert set(re.findall(r"manage\.py (trigger_\w+)", page("commands").text)) == known
+
+
+COMMAND = re.compile(
+    r"\btrigger_(?:sweep|task|runs|events|waits|schedules|queues|keys)\b(?:(?!\$\()[^`|\n])*"
+)
+ENTERED = re.compile(r"`([^`\n]+)`|^ *(?:\$ )?(.*manage\.py.*)$", re.M)
+
+
+@cache
+def options_of(command: str, verb: str) -> frozenset[str] | None:
+    """Return the options of a command, or of one of its verbs; None if there is no such verb."""
+    parser: argparse.ArgumentParser = load_command_class(
+        "trigger_celery_django", command
+    ).create_parser("manage.py", command)
+    kinds = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    if kinds and verb:
+        if verb not in kinds[0].choices:
+            return None
+        parser = kinds[0].choices[verb]
+    return frozenset(option for each in parser._actions for option in each.option_strings)
+
+
+@every_page
+def test_commands_have_the_verbs_and_options_that_a_page_gives_them(name: str) -> None:
+    wrong = []
+    for quoted, line in ENTERED.findall(Page(ROOT / name).text):
+        for found in COMMAND.findall(quoted or line):
+            command, *rest = found.split()
+            verb = rest[0] if rest and re.fullmatch(r"[a-z]+", rest[0]) else ""
+            known = options_of(command, verb)
+            used = set(re.findall(r"(?<!\S)--[a-z-]+", found))
+            if known is None or used - known:
+                wrong.append(found)
+    assert wrong == []
 
 
 def test_every_logger_is_listed_and_nothing_else() -> None:
