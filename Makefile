@@ -4,7 +4,7 @@ PORT ?= 8800
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo serve docs docs-check test check bench chaos matrix clean
+.PHONY: help demo serve docs docs-check test coverage check bench chaos matrix clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -29,6 +29,12 @@ docs-check: $(STAMP) ## build the documentation; a warning or a link into nothin
 test: $(STAMP) ## run every test, several at a time; unreachable services are named (ARGS=..., -n0: one)
 	@$(BIN)/pytest -n auto $(ARGS)
 
+coverage: $(STAMP) ## run every test and measure what they reach; less than 95 % is an error (ARGS=...)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n auto $(ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
 check: $(STAMP) docs-check ## lint, format, types, import layers and documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -42,7 +48,7 @@ bench: $(STAMP) ## measure against a raw loop (PEERS=1: and against other librar
 chaos: $(STAMP) ## the long form of the tests that kill processes and services
 	@CHAOS=long $(BIN)/pytest tests/chaos $(ARGS)
 
-matrix: $(STAMP) ## the tests on every supported Python, Django and Celery (FLOOR=1: only the two ends)
+matrix: $(STAMP) ## the tests on every supported Python, Django and Celery (FLOOR=1: the oldest, the fast tests)
 	@FLOOR="$(FLOOR)" bash .ci/matrix
 
 clean: ## remove everything that was made here

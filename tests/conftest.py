@@ -78,7 +78,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left alone with it at the end."""
+    """Begin with what takes long, so that no process is left alone with it at the end.
+
+    A name with an address in it, which processes of pytest-xdist cannot agree on, is an error.
+    """
+    if found := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"the name of a test is another in each process: {found[0]}")
     order = {folder: number for number, folder in enumerate(SLOW_FIRST)}
     items.sort(key=lambda item: min(order.get(part, len(order)) for part in item.path.parts))
 

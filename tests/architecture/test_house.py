@@ -33,10 +33,12 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 CROWDED = {
     "django_app/trigger_celery_django",
     "django_app/trigger_celery_django/store",
+    "trigger_celery/celery",
     "trigger_celery/declare",
     "trigger_celery/testing/contract",
     "trigger_celery/testing/memory",
     "trigger_celery/values",
+    "trigger_celery/vocabulary/records",
 }
 FOLDERS_WITH_LOGIC = {"django_app/trigger_celery_django/store/__init__.py"}
 LONG_TESTS = {

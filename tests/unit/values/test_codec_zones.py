@@ -24,6 +24,9 @@ def again(value: Any) -> Any:
 class Fixed(tzinfo):
     """Django's former FixedOffset, and many like it."""
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def utcoffset(self, moment: datetime | None) -> timedelta:
         return timedelta(hours=-3)
 
