@@ -10,11 +10,19 @@ from trigger_celery.body.values import now, random, uuid4
 from trigger_celery.body.waits import Event, sleep, sleep_until, wait_for_event
 from trigger_celery.celery.decorator import durable_task
 from trigger_celery.celery.task import DurableTask
-from trigger_celery.client.copies import fork_run, rerun
-from trigger_celery.client.events import send_event
+from trigger_celery.client.copies import afork_run, arerun, fork_run, rerun
+from trigger_celery.client.events import asend_event, send_event
 from trigger_celery.client.handles import RunHandle
 from trigger_celery.client.queues import (
     QueueInfo,
+    aget_queue,
+    alimit_queue,
+    alist_queues,
+    apause_queue,
+    aqueue_holders,
+    arelease_slot,
+    areset_queue,
+    aresume_queue,
     get_queue,
     limit_queue,
     list_queues,
@@ -28,6 +36,13 @@ from trigger_celery.client.runs import (
     RunInfo,
     RunPage,
     RunSummary,
+    acancel_run,
+    aget_run,
+    alist_runs,
+    apause_run,
+    areschedule_run,
+    aresume_run,
+    aretry_run,
     cancel_run,
     get_run,
     list_runs,
@@ -38,6 +53,13 @@ from trigger_celery.client.runs import (
 )
 from trigger_celery.client.schedules import (
     ScheduleInfo,
+    abackfill,
+    acreate_schedule,
+    adelete_schedule,
+    alist_schedules,
+    apause_schedule,
+    aresume_schedule,
+    arun_schedule,
     backfill,
     create_schedule,
     delete_schedule,
@@ -46,15 +68,34 @@ from trigger_celery.client.schedules import (
     resume_schedule,
     run_schedule,
 )
-from trigger_celery.client.starting import Call, ConfiguredTask, reset_idempotency_key, trigger
+from trigger_celery.client.starting import (
+    Call,
+    ConfiguredTask,
+    areset_idempotency_key,
+    atrigger,
+    reset_idempotency_key,
+    trigger,
+)
 from trigger_celery.client.tokens import (
     Token,
+    acancel_token,
+    acomplete_token,
+    acreate_token,
     cancel_token,
     complete_token,
     create_token,
     wait_for_token,
 )
-from trigger_celery.client.waits import complete_wait, extend_wait, open_waits, skip_wait
+from trigger_celery.client.waits import (
+    acomplete_wait,
+    aextend_wait,
+    aopen_waits,
+    askip_wait,
+    complete_wait,
+    extend_wait,
+    open_waits,
+    skip_wait,
+)
 from trigger_celery.declare.hooks import Caught, RunResult, WaitInfo
 from trigger_celery.declare.limits import RateLimit
 from trigger_celery.declare.options import Debounce, TriggerOptions
@@ -104,6 +145,40 @@ __all__ = [
     "TriggerOptions",
     "WaitInfo",
     "WaitTimeout",
+    "abackfill",
+    "acancel_run",
+    "acancel_token",
+    "acomplete_token",
+    "acomplete_wait",
+    "acreate_schedule",
+    "acreate_token",
+    "adelete_schedule",
+    "aextend_wait",
+    "afork_run",
+    "aget_queue",
+    "aget_run",
+    "alimit_queue",
+    "alist_queues",
+    "alist_runs",
+    "alist_schedules",
+    "aopen_waits",
+    "apause_queue",
+    "apause_run",
+    "apause_schedule",
+    "aqueue_holders",
+    "arelease_slot",
+    "arerun",
+    "areschedule_run",
+    "areset_idempotency_key",
+    "areset_queue",
+    "aresume_queue",
+    "aresume_run",
+    "aresume_schedule",
+    "aretry_run",
+    "arun_schedule",
+    "asend_event",
+    "askip_wait",
+    "atrigger",
     "backfill",
     "cancel_run",
     "cancel_token",

@@ -19,6 +19,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
+from trigger_celery.client.access import PLAIN_CODE, acting
 from trigger_celery.vocabulary.news import EventNews, News, QueueNews, Topic
 
 
@@ -94,9 +95,13 @@ class DjangoListeners:
         return bool(SIGNALS[topic].receivers)
 
     def tell(self, topic: Topic, news: News) -> None:
-        """Send the signal; Django logs what a receiver raises."""
+        """Send the signal; Django logs what a receiver raises.
+
+        A receiver is the project's code: it may do more than the request that caused the news.
+        """
         sender = news.name if isinstance(news, EventNews | QueueNews) else news.task
-        SIGNALS[topic].send_robust(_names.get(sender, sender), news=news)
+        with acting(PLAIN_CODE):
+            SIGNALS[topic].send_robust(_names.get(sender, sender), news=news)
 
 
 _names: dict[str, str] = {}

@@ -23,6 +23,7 @@ from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.options import take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import EXECUTED, EndPublisher
+from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
@@ -102,13 +103,23 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             options=ours,
             canvas=canvas.save({**canvas.declared(self), **own}),
         )
-        [run] = create_runs(installed_engine(), [request])
+        [run] = create_runs(installed_engine(), [request], "delay")
         result = self.AsyncResult(str(run.id))
         result.ignored = bool(options.get("ignore_result", self.ignore_result))
         parent = self.app.current_worker_task
         if parent is not None and options.get("add_to_parent", True):
             parent.add_trail(result)
         return result
+
+    async def aapply_async(
+        self, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Do what :meth:`apply_async` does, in async code that is not a task's body."""
+        return await in_thread(self.apply_async, args, kwargs, **options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[Any]:
+        """Do what ``delay`` does, in async code that is not a task's body."""
+        return await self.aapply_async(args, kwargs)
 
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
         """Do what :meth:`apply_async` does: a run commits with the caller's transaction."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import record_of
-from trigger_celery.errors import InvalidOption
+from trigger_celery.errors import BlocksEventLoop, InvalidOption
 from trigger_celery.vocabulary.checks import valid_name
 
 REASON_LENGTH = 1_000
@@ -84,14 +84,25 @@ def permitted(verb: str, subject: object = None, *, by: str = "", reason: str = 
 
     Raises ``InvalidName`` for a ``by`` of more than 200 printable characters,
     :exc:`InvalidOption` for a ``reason`` that is not one line of up to 1,000 characters, and
-    what the caller's :class:`Authorize` raises.
+    what the caller's :class:`Authorize` raises, and ``BlocksEventLoop``.
     """
     if by:
         valid_name(by, f"the by of {verb}()")
     if reason != "":
         _check_reason(verb, reason)
     caller = check_permission(verb, subject, by=by)
-    return Permit(engine=installed_engine(), by=by or caller.by, reason=reason)
+    engine = installed_engine()
+    check_thread(engine, verb)
+    return Permit(engine=engine, by=by or caller.by, reason=reason)
+
+
+def check_thread(engine: Engine, verb: str, twin: str = "") -> None:
+    """Raise :exc:`BlocksEventLoop` if ``verb`` would block an event loop; ``twin`` would not."""
+    if not engine.store.may_block():
+        raise BlocksEventLoop(
+            f"{verb}() waits for the database and would block this thread's event loop: write "
+            f"`await {twin or f'a{verb}'}(...)`"
+        )
 
 
 def check_permission(verb: str, subject: object, *, by: str = "") -> Caller:

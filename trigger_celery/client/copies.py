@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
@@ -139,3 +140,7 @@ def _create(engine: Engine, source: Run, new: NewRun, keys: Sequence[str] | None
             engine.store.managing.copy(source.id, new.id, keys)
         of_creation(engine, [new], created)
     return new.id
+
+
+arerun = twin(rerun)
+afork_run = twin(fork_run)

@@ -10,6 +10,7 @@ from trigger_celery.body.both_styles import DurableStr
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
@@ -77,3 +78,6 @@ def _check_names(name: str, id: str | None, source: str) -> None:
         valid_name(id, "an event's id")
     if source != "":
         valid_name(source, "an event's source")
+
+
+asend_event = twin(send_event)

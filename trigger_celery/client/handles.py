@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from trigger_celery.body.context import current_session
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import in_thread
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.runs import cancel_run, stored_run
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.segment.outcome import stored_error
@@ -49,6 +53,28 @@ class RunHandle(Generic[R]):
         """Cancel the run; False if it had ended already."""
         return cancel_run(self.id, reason=reason)
 
+    async def astate(self) -> RunState:
+        """Do what :meth:`state` does, in async code."""
+        return await in_thread(self.state)
+
+    async def acancel(self, reason: str = "") -> bool:
+        """Do what :meth:`cancel` does, in async code."""
+        return await in_thread(self.cancel, reason)
+
+    async def aresult(self, timeout: timedelta | float | None = None) -> R:
+        """Do what :meth:`result` does, in async code; no thread waits meanwhile.
+
+        It looks at the run again and again, so ``asyncio.timeout()`` ends it too.
+        """
+        limit = self._check_wait(timeout)
+        begin, pause = monotonic(), FIRST_PAUSE
+        while not (run := await in_thread(stored_run, self.id)).state.terminal:
+            if limit is not None and monotonic() - begin >= limit.total_seconds():
+                raise _late(run)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+        return self._returned(run)
+
     def result(self, timeout: timedelta | float | None = None) -> R:
         """Wait for the end of the run by looking at the database; return what it returned.
 
@@ -57,18 +83,22 @@ class RunHandle(Generic[R]):
         ``RunTimedOut`` if the run did not succeed, ``UsageError`` in a durable task, and
         ``TransactionOpen`` where the run may not be committed yet.
         """
+        limit = self._check_wait(timeout)
+        permitted("get_run", self.id).engine.store.check_boundary(f"the result of run {self.id}")
+        return self._returned(wait_for_end(self.id, limit))
+
+    def _check_wait(self, timeout: timedelta | float | None) -> timedelta | None:
         if current_session() is not None:
             raise UsageError(
                 f"the result of run {self.id} was asked for inside a durable task, whose worker "
                 "it would hold: start it with trigger_and_wait() instead"
             )
-        engine = permitted("get_run", self.id).engine
-        engine.store.check_boundary(f"the result of run {self.id}")
-        limit = None if timeout is None else duration(timeout, "timeout")
-        run = wait_for_end(self.id, limit)
+        return None if timeout is None else duration(timeout, "timeout")
+
+    def _returned(self, run: Run) -> R:
         if run.state is not RunState.COMPLETED or run.output is None:
             raise stored_error(run)
-        value: Any = engine.codec.decode(run.output)
+        value: Any = installed_engine().codec.decode(run.output)
         return value  # type: ignore[no-any-return]  # the task's own type
 
 
@@ -85,7 +115,11 @@ def wait_for_end(run_id: UUID, timeout: timedelta | None = None) -> Run:
     while not (run := run_control.get(engine, run_id)).state.terminal:
         passed = engine.clock.monotonic() - begin
         if limit is not None and passed >= limit:
-            raise WaitTimeout(f"run {run_id} of task {run.task!r} is still {run.state}")
+            raise _late(run)
         engine.clock.sleep(pause if limit is None else min(pause, limit - passed))
         pause = min(pause * 1.5, LONGEST_PAUSE)
     return run
+
+
+def _late(run: Run) -> WaitTimeout:
+    return WaitTimeout(f"run {run.id} of task {run.task!r} is still {run.state}")

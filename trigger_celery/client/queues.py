@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.declare.limits import ARGUMENTS, RateLimit, checked
 from trigger_celery.engine import notifications
@@ -288,3 +289,13 @@ def _stopped(queue: StoredQueue, everything: StoredQueue) -> str:
     if everything.limits.concurrency == 0:
         return "paused by the limit of 0 of everything"
     return ""
+
+
+alist_queues = twin(list_queues)
+aget_queue = twin(get_queue)
+apause_queue = twin(pause_queue)
+aresume_queue = twin(resume_queue)
+alimit_queue = twin(limit_queue)
+areset_queue = twin(reset_queue)
+aqueue_holders = twin(queue_holders)
+arelease_slot = twin(release_slot)

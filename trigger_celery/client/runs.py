@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import decode_input
@@ -315,3 +316,12 @@ def reschedule_run(
 def _mapping(engine: Engine, text: str) -> dict[str, Any]:
     value: Any = engine.codec.decode(text) if text else {}
     return dict(value)
+
+
+aget_run = twin(get_run)
+alist_runs = twin(list_runs)
+acancel_run = twin(cancel_run)
+aretry_run = twin(retry_run)
+apause_run = twin(pause_run)
+aresume_run = twin(resume_run)
+areschedule_run = twin(reschedule_run)

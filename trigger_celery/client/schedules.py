@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
 from itertools import takewhile
 from typing import Any, cast
 from uuid import UUID
@@ -20,6 +19,8 @@ from trigger_celery.body.both_styles import Durable, DurableList, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, find_task
 from trigger_celery.declare import schedule_rules
 from trigger_celery.declare.schedule import OverlapName, timetable
@@ -105,10 +106,14 @@ def create_schedule(
         args=args,
         kwargs=kwargs,
     )
-    engine = permitted("create_schedule", key).engine
+    engine = installed_engine()
     definition = find_task(engine, task) if isinstance(task, str) else task.durable
     wanted = schedule_control.build(engine, definition, key, table)
-    return _step("create_schedule", partial(schedule_control.put, engine, wanted))
+
+    def put() -> bool:
+        return schedule_control.put(permitted("create_schedule", key).engine, wanted)
+
+    return _step("create_schedule", put)
 
 
 @primitive
@@ -300,3 +305,12 @@ def _step(name: str, call: Callable[[], object]) -> Durable[Any]:
         return cast(Durable[Any], call())
     line = line_of(sys._getframe(2))
     return session.step(StepCall(name=name, kind=StepKind.STEP, fn=call, kwargs={}, source=line))
+
+
+alist_schedules = twin(list_schedules)
+acreate_schedule = twin(create_schedule)
+apause_schedule = twin(pause_schedule)
+aresume_schedule = twin(resume_schedule)
+adelete_schedule = twin(delete_schedule)
+arun_schedule = twin(run_schedule)
+abackfill = twin(backfill)

@@ -18,7 +18,8 @@ from trigger_celery.body.children import ONE, Together, start_and_wait
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.body.waits import MISSING
-from trigger_celery.client.access import check_permission, permitted
+from trigger_celery.client.access import check_permission, check_thread, permitted
+from trigger_celery.client.async_calls import in_thread, twin
 from trigger_celery.client.handles import RunHandle
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import suggest
@@ -67,6 +68,11 @@ class Starts(Generic[P, R]):
         """
         return self._configured().start(args, kwargs, sys._getframe(1))
 
+    @primitive
+    async def atrigger(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
+        """Do what :meth:`trigger` does, in async code that is not a task's body."""
+        return await in_thread(self.trigger, *args, **kwargs)
+
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Return one item for :meth:`batch_trigger`, with the options of this task."""
         return Call(args=args, kwargs=kwargs, options=self._configured().trigger_options)
@@ -81,6 +87,11 @@ class Starts(Generic[P, R]):
         Raises what :meth:`trigger` raises, before any run is created.
         """
         return self._configured().start_batch(items, sys._getframe(1))
+
+    @primitive
+    async def abatch_trigger(self, items: Iterable[Item]) -> list[RunHandle[R]]:
+        """Do what :meth:`batch_trigger` does, in async code that is not a task's body."""
+        return await in_thread(self.batch_trigger, items)
 
     @primitive
     def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Durable[R]:
@@ -260,8 +271,8 @@ def task_named(name: str, options: TriggerOptions = NO_OPTIONS) -> ConfiguredTas
 
     Raises :exc:`UnknownTask`.
     """
-    engine = permitted("trigger", name).engine
-    return ConfiguredTask(find_task(engine, name), options)
+    check_permission("trigger", name)
+    return ConfiguredTask(find_task(installed_engine(), name), options)
 
 
 def reset_idempotency_key(
@@ -323,11 +334,15 @@ def _start(
     ]
 
 
-def create_runs(engine: Engine, requests: Sequence[Request]) -> list[Started]:
+def create_runs(
+    engine: Engine, requests: Sequence[Request], verb: str = "trigger"
+) -> list[Started]:
     """Create runs in the caller's transaction, all of them or none, if the caller may.
 
-    A run that is started over HTTP or by the admin says so in its origin.
+    A run that is started over HTTP or by the admin says so in its origin. Raises
+    ``BlocksEventLoop`` with the twin of the task's ``verb``.
     """
+    check_thread(engine, f"task.{verb}", f"task.a{verb}")
     for task in {request.definition.name for request in requests}:
         caller = check_permission("trigger", task)
         if caller.via:
@@ -388,3 +403,7 @@ def _awaited_run(engine: Engine, request: Request) -> NewRun:
             )
     closes = options.parent_close != "abandon"
     return replace(new_run(engine, request), closes_with_parent=closes)
+
+
+atrigger = twin(trigger)
+areset_idempotency_key = twin(reset_idempotency_key)

@@ -15,6 +15,7 @@ from trigger_celery.body.context import Session, StepCall, WaitCall, current_ses
 from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.body.waits import MISSING, session_for
 from trigger_celery.client.access import permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import InvalidOption, WaitTimeout
@@ -142,14 +143,15 @@ def complete_token(
     allow, ``EncodeError`` and ``PayloadTooLarge``; then nothing has happened.
     """
     token_id, session = id_of(token), current_session()
-    permit = permitted("complete_token", token_id, by=by)
     if session is None or session.in_step:
+        permit = permitted("complete_token", token_id, by=by)
         tokens.complete_token(permit.engine, token_id, value, by=permit.by)
         return cast(Durable[None], None)
 
     def complete() -> None:
-        by = _in_step(session, permit.by)
-        tokens.complete_token(permit.engine, token_id, value, by=by, repeatable=True)
+        permit = permitted("complete_token", token_id, by=by)
+        closer = _in_step(session, permit.by)
+        tokens.complete_token(permit.engine, token_id, value, by=closer, repeatable=True)
 
     return _step(session, "complete_token", complete, sys._getframe(1))
 
@@ -162,13 +164,14 @@ def cancel_token(token: Token | UUID | str, *, by: str = "") -> Durable[bool]:
     task's body the call is a step; await it in an ``async def`` body.
     """
     token_id, session = id_of(token), current_session()
-    permit = permitted("cancel_token", token_id, by=by)
     if session is None or session.in_step:
+        permit = permitted("cancel_token", token_id, by=by)
         return cast(Durable[bool], tokens.cancel_token(permit.engine, token_id, by=permit.by))
 
     def cancel() -> bool:
-        by = _in_step(session, permit.by)
-        return tokens.cancel_token(permit.engine, token_id, by=by, repeatable=True)
+        permit = permitted("cancel_token", token_id, by=by)
+        closer = _in_step(session, permit.by)
+        return tokens.cancel_token(permit.engine, token_id, by=closer, repeatable=True)
 
     return _step(session, "cancel_token", cancel, sys._getframe(1))
 
@@ -237,3 +240,8 @@ def _concluded(session: Session, token_id: UUID, default: object, outcome: Outco
     if default is not MISSING:
         return default
     raise WaitTimeout(f"token {token_id} was not completed in time, or was canceled")
+
+
+acreate_token = twin(create_token)
+acomplete_token = twin(complete_token)
+acancel_token = twin(cancel_token)

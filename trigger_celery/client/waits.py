@@ -9,6 +9,7 @@ from uuid import UUID
 
 from trigger_celery.body.waits import Event
 from trigger_celery.client.access import Permit, permitted
+from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.waking.tokens import complete_token
@@ -120,3 +121,9 @@ def _end(permit: Permit, wait_id: int, state: WaitState, value: str | None) -> N
     nudge = open_waits.end(wait_id, state, value=value, by=permit.by)
     if nudge is not None:
         permit.engine.dispatcher.nudge([nudge])
+
+
+aopen_waits = twin(open_waits)
+acomplete_wait = twin(complete_wait)
+askip_wait = twin(skip_wait)
+aextend_wait = twin(extend_wait)

@@ -13,6 +13,7 @@
     │   ├── NotInRun                    a call that needs a run, outside of any
     │   ├── NestedStep                  a step or a wait inside a step
     │   ├── TransactionOpen             a boundary reached inside an open transaction
+    │   ├── BlocksEventLoop             a call that waits for the database, in an event loop
     │   ├── DuplicateStepKey            two calls of one run under one explicit key
     │   ├── InvalidFilter               an event filter outside the grammar
     │   ├── InvalidTime                 a naive, negative or impossible time
@@ -66,6 +67,7 @@ from trigger_celery.errors.base import (
     TriggerError,
 )
 from trigger_celery.errors.mistakes import (
+    BlocksEventLoop,
     CodecError,
     DeclarationError,
     DecodeError,
@@ -124,6 +126,7 @@ from trigger_celery.errors.runs import (
 )
 
 __all__ = [
+    "BlocksEventLoop",
     "ChildRunFailed",
     "CodecError",
     "DeclarationError",

@@ -45,6 +45,10 @@ class TransactionOpen(UsageError):
     """A boundary of a run was reached inside an open database transaction."""
 
 
+class BlocksEventLoop(UsageError):
+    """A call that waits for the database was made in a thread that runs an event loop."""
+
+
 class DuplicateStepKey(UsageError):
     """Two calls of one run use the same explicit key."""
 

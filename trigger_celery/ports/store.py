@@ -76,6 +76,9 @@ class Store(Protocol):
     def check_boundary(self, what: str) -> None:
         """Raise ``TransactionOpen`` naming ``what`` if user code holds a transaction open."""
 
+    def may_block(self) -> bool:
+        """Return whether this thread may wait for the database: not where an event loop runs."""
+
     def query_count(self) -> int:
         """Return how many statements user code sent in this thread so far."""
 

@@ -181,6 +181,10 @@ class FaultStore:
         """Raise ``TransactionOpen`` if user code holds a transaction open."""
         self._inner.check_boundary(what)
 
+    def may_block(self) -> bool:
+        """Return whether this thread may wait for the database."""
+        return self._inner.may_block()
+
     def query_count(self) -> int:
         """Return how many statements user code sent in this thread so far."""
         return self._inner.query_count()

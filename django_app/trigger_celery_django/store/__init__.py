@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from asyncio import get_running_loop
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -102,6 +104,14 @@ class DjangoStore:
         transaction.on_commit(call, using=self.alias, robust=True)
 
     check_boundary = staticmethod(check_boundary)
+
+    def may_block(self) -> bool:
+        """Return whether Django lets this thread wait for the database."""
+        try:
+            get_running_loop()
+        except RuntimeError:
+            return True
+        return bool(os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"))
 
     query_count = staticmethod(statement_counts.statements)
 

@@ -88,6 +88,10 @@ class MemoryStore:
         """Raise ``TransactionOpen`` naming ``what`` inside a transaction of this thread."""
         self._core.transactions.check_boundary(what)
 
+    def may_block(self) -> bool:
+        """Return True: nothing waits here."""
+        return True
+
     def query_count(self) -> int:
         """Return ``queries``."""
         return self.queries
