@@ -9,7 +9,6 @@ from __future__ import annotations
 from trigger_celery.vocabulary.records.audience import Audience
 from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
-from trigger_celery.vocabulary.records.listing import ListedRun, RunFilter, listed
 from trigger_celery.vocabulary.records.managing import Place
 from trigger_celery.vocabulary.records.origins import FromEvent, FromPerson, FromSchedule, Origin
 from trigger_celery.vocabulary.records.queues import (
@@ -34,11 +33,14 @@ from trigger_celery.vocabulary.records.runs import (
     Ending,
     HistoryEntry,
     Lease,
+    ListedRun,
     NewRun,
     Nudge,
     Run,
+    RunFilter,
     RunSpec,
     TaskVersion,
+    listed,
 )
 from trigger_celery.vocabulary.records.schedules import Overlap, Schedule, ScheduleChange
 from trigger_celery.vocabulary.records.steps import (
