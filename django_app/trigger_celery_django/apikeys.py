@@ -30,13 +30,13 @@ PERMISSIONS = tuple(PERMISSION_FOR.values())
 
 _PREFIX = "tc_"
 _SHOWN = 9
-"""How many characters of a key are kept, so that people can tell keys apart."""
+"""How many characters of a key are kept, so that people can distinguish keys."""
 
 
 def create_key(
     name: str, permissions: Sequence[str], *, expires_in: timedelta | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key of 256 random bits; return its row and the key itself, which nobody stores.
+    """Make a key of 256 random bits; return its row and the key itself, which is not stored.
 
     Raises :exc:`InvalidOption` for a permission that does not exist, or none at all.
     """
@@ -62,7 +62,7 @@ def create_key(
 def find_key(key: str) -> ApiKey | None:
     """Return the row of a key that is valid now, or None.
 
-    The digest is looked up, not the key: how long that takes tells nothing of the key.
+    The digest is looked up, not the key: how long that takes says nothing of the key.
     """
     return _valid().filter(digest=_digest(key)).first()
 

@@ -1,4 +1,4 @@
-"""The signed URLs of tokens: who has one may complete the token, once.
+"""The signed URLs of tokens: each completes its token, once.
 
 The secret in the URL is an HMAC of the token's id under the project's ``SECRET_KEY``: it is
 stored nowhere, a copy of the database completes nothing, and each replay of a body computes

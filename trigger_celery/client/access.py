@@ -1,4 +1,4 @@
-"""Who calls a verb: what that caller may do, and what the record keeps of the call.
+"""The caller of a verb: what it may do, and what the record keeps of the call.
 
 Every verb of this package begins with :func:`permitted`. Plain code may do everything; HTTP
 and the admin call verbs inside ``with acting(by=..., authorize=...)``.
@@ -67,7 +67,7 @@ def acting(caller: Caller) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """What a permitted call works with: the engine, who calls (``by``), and why (``reason``)."""
+    """What a permitted call works with: the engine, the caller (``by``) and the ``reason``."""
 
     engine: Engine
     by: str

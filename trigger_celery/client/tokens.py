@@ -47,7 +47,7 @@ class Token:
 
     @property
     def url(self) -> str:
-        """The URL that completes the token: whoever has it may do so, once."""
+        """The URL that completes the token, once: hand it to the one party that may."""
         return installed_engine().token_url(self.id)
 
 

@@ -1,4 +1,4 @@
-"""One verb for many runs: says first what it would do, asks, and tells what became of each."""
+"""One verb for many runs: shows the plan, asks, and reports what became of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_bulk(parser: ArgumentParser) -> None:
     add_filters(parser)
     parser.add_argument("--all", action="store_true", help="every run that the verb can be done to")
     parser.add_argument("--limit", type=count, metavar="N", help="the newest N of them at most")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument(
         "--yes", "--noinput", dest="yes", action="store_true", help="do not ask for confirmation"
     )
@@ -62,7 +62,7 @@ class Bulk:
             ids = [run.id for run in runs]
             self._plan(runs)
         if options["dry_run"]:
-            self._tell_plan(ids)
+            self._show_plan(ids)
             return
         if not options["ids"] and len(ids) > unasked and not options["yes"]:
             self._confirm(len(ids))
@@ -90,7 +90,7 @@ class Bulk:
             first, last = cell(times[0]), cell(times[-1])
             say(f"  {cell(task)}: {len(times)}, created {first} to {last} UTC")
 
-    def _tell_plan(self, ids: Sequence[UUID]) -> None:
+    def _show_plan(self, ids: Sequence[UUID]) -> None:
         if self._json:
             self._command.stdout.write(as_json({"dry_run": True, "runs": [str(i) for i in ids]}))
             return
@@ -116,8 +116,8 @@ class Bulk:
         if self._json:
             self._command.stdout.write(as_json({"done": done, "failed": failed}))
         else:
-            for key, told in done.items():
-                self._command.stdout.write(f"{key}  {told}")
+            for key, text in done.items():
+                self._command.stdout.write(f"{key}  {text}")
         if failed:
             lines = [e if key in e else f"{key}  {e}" for key, e in failed.items()]
             raise CommandError("\n".join(lines), returncode=3 if done else 1)

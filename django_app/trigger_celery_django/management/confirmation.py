@@ -1,4 +1,4 @@
-"""Who asks for a change at a terminal, and whether that person means it."""
+"""The user at a terminal: the name for the record, and a change confirmed before it is made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 
 def user() -> str:
-    """Return who runs the command, for the record."""
+    """Return the name of the user that runs the command, for the record."""
     try:
         return f"manage.py ({getpass.getuser()})"
     except (KeyError, OSError):  # a container's user without a name
@@ -19,7 +19,7 @@ def user() -> str:
 def confirm(command: BaseCommand, answer: str, *, to: str, meant: str) -> None:
     """Let a person type ``answer`` to do what ``to`` says.
 
-    ``meant`` tells what nobody confirmed. Raises ``CommandError`` for any other answer, and
+    ``meant`` says what was not confirmed. Raises ``CommandError`` for any other answer, and
     where there is no terminal.
     """
     if not sys.stdin.isatty():

@@ -117,9 +117,9 @@ def rows_as(
             yield from table(columns, rows)
 
 
-def as_json(told: Mapping[str, object]) -> str:
+def as_json(shown: Mapping[str, object]) -> str:
     """Return one JSON object that names the version of its keys."""
-    return json.dumps({"schema": SCHEMA, **told}, indent=2)
+    return json.dumps({"schema": SCHEMA, **shown}, indent=2)
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:

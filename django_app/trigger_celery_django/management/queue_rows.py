@@ -31,7 +31,7 @@ _UNITS = {"1s": 1, "1m": 60, "1h": 3_600, "1d": 86_400}
 
 
 def data(queue: QueueInfo) -> dict[str, object]:
-    """Return what JSON tells of a queue; rates with the seconds between two starts."""
+    """Return what JSON shows of a queue; rates with the seconds between two starts."""
     return {
         "name": queue.name,
         "limits": _as_data(queue.limits),
@@ -48,10 +48,10 @@ def data(queue: QueueInfo) -> dict[str, object]:
 
 
 def row(queue: QueueInfo) -> dict[str, object]:
-    """Return what a table tells of a queue."""
+    """Return what a table shows of a queue."""
     return {
         "name": queue.name,
-        **{shown: _told(queue, own) for own, shown in SHOWN.items()},
+        **{shown: _shown(queue, own) for own, shown in SHOWN.items()},
         "held": queue.held,
         "waiting": queue.waiting,
         "waiting_since": queue.waiting_since,
@@ -60,7 +60,7 @@ def row(queue: QueueInfo) -> dict[str, object]:
 
 
 def state(queue: QueueInfo) -> str:
-    """Return in one line whether runs of a queue are started, and who stopped it why."""
+    """Return in one line whether runs of a queue are started, or why not."""
     if queue.paused_at is None:
         return queue.stopped or "open"
     by = f" by {queue.paused_by}" if queue.paused_by else ""
@@ -70,12 +70,12 @@ def state(queue: QueueInfo) -> str:
 
 def limits_of(queue: QueueInfo) -> str:
     """Return the limits of a queue in one line."""
-    told = {shown.replace("_", " "): _told(queue, own) for own, shown in SHOWN.items()}
-    return ", ".join(f"{name} {text}" for name, text in told.items() if text) or "no limits"
+    shown = {shown.replace("_", " "): _shown(queue, own) for own, shown in SHOWN.items()}
+    return ", ".join(f"{name} {text}" for name, text in shown.items() if text) or "no limits"
 
 
 def holder(each: Holder) -> dict[str, object]:
-    """Return what is told of a run that holds a slot."""
+    """Return what is shown of a run that holds a slot."""
     return {
         "id": each.run_id,
         "queue": each.queue,
@@ -114,7 +114,7 @@ def rate(text: str) -> RateLimit | None:
         raise ArgumentTypeError(str(error)) from None
 
 
-def _told(queue: QueueInfo, name: str) -> str:
+def _shown(queue: QueueInfo, name: str) -> str:
     """Return a limit that holds, and what code says if that is something else."""
     text = _text(getattr(queue.limits, name))
     if name not in queue.overridden:

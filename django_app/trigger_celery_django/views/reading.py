@@ -62,7 +62,7 @@ def json_of(request: HttpRequest) -> dict[str, object]:
 def outside_transactions(view: View) -> View:
     """Keep a view out of the transactions of ``ATOMIC_REQUESTS``, of whichever database.
 
-    Its verbs commit by themselves, so that no answer is sent before what it tells is stored.
+    Its verbs commit by themselves, so that no answer is sent before what it says is stored.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)

@@ -47,8 +47,8 @@ HEADERS = {
 }
 
 
-# No cookie gives a right here: only the secret in the URL does, and who made a browser send
-# it knows it already. So there is nothing that a CSRF token could protect.
+# No cookie gives a right here: only the secret in the URL does, and a page that makes a browser
+# send it knows it already. So there is nothing that a CSRF token could protect.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
 def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
@@ -58,17 +58,17 @@ def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
             raise TokenNotFound("no token has this URL")
         response = _answer(request, token_id)
     except TokenNotFound:
-        response = _told(request, HTTPStatus.NOT_FOUND, "There is no such token.")
+        response = _message(request, HTTPStatus.NOT_FOUND, "There is no such token.")
     except StoreUnavailable:
         logger.exception("a token's page: the database is away")
-        response = _told(request, 503, "Try again later.")
+        response = _message(request, 503, "Try again later.")
         response.headers["Retry-After"] = "5"
     except PayloadTooLarge as error:
-        response = _told(request, 413, f"Refused: {error}.", again=True)
+        response = _message(request, 413, f"Refused: {error}.", again=True)
     except RequestRefused as refused:
-        response = _told(request, refused.status, f"Refused: {refused}.", again=True)
+        response = _message(request, refused.status, f"Refused: {refused}.", again=True)
     except (InvalidPayload, CodecError) as error:
-        response = _told(request, HTTPStatus.BAD_REQUEST, f"Refused: {error}.", again=True)
+        response = _message(request, HTTPStatus.BAD_REQUEST, f"Refused: {error}.", again=True)
     for name, value in HEADERS.items():
         response.headers[name] = value
     return response
@@ -83,7 +83,7 @@ def _answer(request: HttpRequest, token_id: UUID) -> HttpResponse:
         tokens.complete_token(token_id, value, by="url")
     except TokenClosed:
         return _state(request, tokens.get_token(token_id))
-    return _told(request, HTTPStatus.OK, "Thank you. Your answer has been received.")
+    return _message(request, HTTPStatus.OK, "Thank you. Your answer has been received.")
 
 
 def _value(request: HttpRequest) -> object:
@@ -116,17 +116,17 @@ def _form(body: bytes) -> object:
 
 
 def _state(request: HttpRequest, stored: StoredToken) -> HttpResponse:
-    """Tell where an existing token is; an open one has a form."""
+    """Show the state of an existing token; an open one has a form."""
     if stored.is_open:
-        return _told(request, HTTPStatus.OK, "", stored=stored, again=True)
+        return _message(request, HTTPStatus.OK, "", stored=stored, again=True)
     if stored.state is TokenState.COMPLETED:
         message = "This has been answered already."
-        return _told(request, HTTPStatus.CONFLICT, message, stored=stored)
+        return _message(request, HTTPStatus.CONFLICT, message, stored=stored)
     over = "was canceled" if stored.state is TokenState.CANCELED else "is over"
-    return _told(request, HTTPStatus.GONE, f"This request {over}.", stored=stored)
+    return _message(request, HTTPStatus.GONE, f"This request {over}.", stored=stored)
 
 
-def _told(
+def _message(
     request: HttpRequest,
     status: int,
     message: str,

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         sending.add_argument("--payload", default="null", help="JSON, or - to read it from stdin")
         sending.add_argument("--id", help="a second event with this id does nothing")
         sending.add_argument("--source", default="", help="where it comes from")
-        sending.add_argument("--dry-run", action="store_true", help="only tell what it would do")
+        sending.add_argument("--dry-run", action="store_true", help="only show what it would do")
         listing = verbs.add_parser("list", help="show stored events, the latest first")
         listing.add_argument("--name", help="only those of this name")
         listing.add_argument("--source", help="only those from this source")

@@ -31,10 +31,10 @@ WRONG_OPTIONS = 2
 
 
 class Command(BaseCommand):
-    """Lists, pauses, resumes and limits durable queues; tells who holds slots, and frees one."""
+    """Lists, pauses, resumes and limits durable queues; shows the holders of slots."""
 
     help = (
-        "List, pause, resume and limit durable queues; show who holds their slots, release one. "
+        "List, pause, resume and limit durable queues; show what holds their slots, release one. "
         "'*' is the whole deployment, task/NAME are the runs of a task."
     )
 
@@ -60,13 +60,13 @@ class Command(BaseCommand):
         releasing.add_argument("run", metavar="RUN_ID")
         for each, kept in (
             (pausing, "kept with the pause"),
-            (resuming, "told to receivers of the signal"),
+            (resuming, "sent to receivers of the signal"),
             (releasing, "kept in the run's history"),
         ):
             each.add_argument("--reason", default="", help=kept)
-            each.add_argument("--by", default="", help="who asks (default: the user)")
+            each.add_argument("--by", default="", help="name of the person (default: the user)")
         for each in (pausing, resuming, limiting, resetting, releasing):
-            each.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+            each.add_argument("--dry-run", action="store_true", help="only show what would be done")
             _json(each)
         for each in (pausing, releasing):
             each.add_argument(
@@ -93,8 +93,8 @@ class Command(BaseCommand):
     def _show(self, options: dict[str, Any]) -> None:
         queue = queues.get_queue(options["name"])
         if options["json"]:
-            told = {name: plain(value) for name, value in queue_rows.data(queue).items()}
-            self.stdout.write(as_json({"queue": told}))
+            data = {name: plain(value) for name, value in queue_rows.data(queue).items()}
+            self.stdout.write(as_json({"queue": data}))
             return
         shown = {**queue_rows.row(queue), "paused_at": queue.paused_at}
         for name, value in shown.items():
@@ -141,29 +141,29 @@ class Command(BaseCommand):
         def act(name: str) -> str:
             changed = queues.limit_queue(name, **given)
             queue = queues.get_queue(name)
-            told = f"{queue_rows.limits_of(queue)}{'' if changed else ', as before'}"
-            return f"{told}; {queue_rows.state(queue)}" if queue.stopped else told
+            text = f"{queue_rows.limits_of(queue)}{'' if changed else ', as before'}"
+            return f"{text}; {queue_rows.state(queue)}" if queue.stopped else text
 
         self._each([options["name"]], act, options)
 
     def _reset(self, options: dict[str, Any]) -> None:
         def act(name: str) -> str:
             changed = queues.reset_queue(name)
-            told = queue_rows.limits_of(queues.get_queue(name))
-            return told if changed else f"{told}, as before"
+            text = queue_rows.limits_of(queues.get_queue(name))
+            return text if changed else f"{text}, as before"
 
         self._each(options["names"], act, options)
 
     def _release(self, options: dict[str, Any]) -> None:
         run = queues.slot_holder(run_id(options["run"]))
         self.stderr.write(f"run {run.id} of task {cell(run.task)} is executed by {run.worker}")
-        told = "would release"
+        text = "would release"
         if not options["dry_run"]:
             if not options["yes"]:
                 confirm(self, "release", to="take its slot", meant="its worker has died")
             queues.release_slot(run.id, **_asked(options))
-            told = "released"
-        self._tell({str(run.id): told}, {}, options)
+            text = "released"
+        self._report({str(run.id): text}, {}, options)
 
     def _each(self, names: Sequence[str], act: Act, options: dict[str, Any]) -> None:
         done: dict[str, str] = {}
@@ -174,12 +174,14 @@ class Command(BaseCommand):
                 done[name] = f"would {options['verb']}" if options["dry_run"] else act(name)
             except TriggerError as error:
                 failed[name] = str(error)
-        self._tell(done, failed, options)
+        self._report(done, failed, options)
 
-    def _tell(self, done: dict[str, str], failed: dict[str, str], options: dict[str, Any]) -> None:
+    def _report(
+        self, done: dict[str, str], failed: dict[str, str], options: dict[str, Any]
+    ) -> None:
         if options["json"]:
-            told = {"dry_run": options["dry_run"], "done": done, "failed": failed}
-            self.stdout.write(as_json(told))
+            data = {"dry_run": options["dry_run"], "done": done, "failed": failed}
+            self.stdout.write(as_json(data))
         else:
             for name, text in done.items():
                 self.stdout.write(f"{cell(name)}: {cell(text)}")
@@ -187,8 +189,8 @@ class Command(BaseCommand):
             raise CommandError("\n".join(failed.values()), returncode=3 if done else 1)
 
 
-def _verb(verbs: Any, name: str, told: str) -> ArgumentParser:
-    parser: ArgumentParser = verbs.add_parser(name, help=told, description=told)
+def _verb(verbs: Any, name: str, text: str) -> ArgumentParser:
+    parser: ArgumentParser = verbs.add_parser(name, help=text, description=text)
     return parser
 
 
@@ -211,8 +213,8 @@ def _add_limits(parser: ArgumentParser) -> None:
         help="so many runs at a time; 0 starts nothing, 'none' is no limit, as in all of these",
     )
     add("--key-limit", type=queue_rows.whole, metavar="N", help="of each concurrency key")
-    told = "starts of runs, as in 100/60s or 100/60s,burst=20"
-    add("--rate", dest="rate_limit", type=queue_rows.rate, metavar="RATE", help=told)
+    text = "starts of runs, as in 100/60s or 100/60s,burst=20"
+    add("--rate", dest="rate_limit", type=queue_rows.rate, metavar="RATE", help=text)
     add(
         "--key-rate",
         dest="key_rate_limit",
@@ -225,8 +227,8 @@ def _add_limits(parser: ArgumentParser) -> None:
 def _chosen(options: dict[str, Any]) -> Sequence[str]:
     names: Sequence[str] = options["names"]
     if bool(names) == options["all"]:
-        told = f"name the queues to {options['verb']}, or --all, not both"
-        raise CommandError(told, returncode=WRONG_OPTIONS)
+        text = f"name the queues to {options['verb']}, or --all, not both"
+        raise CommandError(text, returncode=WRONG_OPTIONS)
     return names or [EVERYTHING]
 
 

@@ -140,7 +140,7 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         verb = partial(runs.cancel_run, **self._by)
-        act = partial(_told, verb, DONE["cancel"])
+        act = partial(_shown, verb, DONE["cancel"])
         Bulk(self, "cancel", options).run(act, states=LIVE)
 
     def _retry(self, options: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ class Command(BaseCommand):
 
     def _each(self, verb: Any, options: dict[str, Any]) -> None:
         named = {**options, **dict.fromkeys(_NO_FILTERS)}
-        act = partial(_told, verb, DONE[options["verb"]])
+        act = partial(_shown, verb, DONE[options["verb"]])
         Bulk(self, options["verb"], named).run(act, states=LIVE)
 
     def _rerun(self, options: dict[str, Any]) -> None:
@@ -183,8 +183,8 @@ class Command(BaseCommand):
 _NO_FILTERS = ("state", "task", "tag", "since", "dead_letters", "all", "limit", "dry_run", "yes")
 
 
-def _verb(verbs: Any, name: str, told: str, *positional: str) -> ArgumentParser:
-    parser: ArgumentParser = verbs.add_parser(name, help=told, description=told)
+def _verb(verbs: Any, name: str, text: str, *positional: str) -> ArgumentParser:
+    parser: ArgumentParser = verbs.add_parser(name, help=text, description=text)
     for each in positional:
         parser.add_argument(each, metavar=each.upper())
     add_format(parser)
@@ -193,7 +193,7 @@ def _verb(verbs: Any, name: str, told: str, *positional: str) -> ArgumentParser:
 
 def _asked(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("--reason", default="", help="kept in the run's history")
-    parser.add_argument("--by", default="", help="who asks; kept in the run's history")
+    parser.add_argument("--by", default="", help="name of the person; kept in the run's history")
     return parser
 
 
@@ -212,5 +212,5 @@ def _found(options: dict[str, Any]) -> Any:
     return runs.stored_run(run_id(options["id"]))
 
 
-def _told(verb: Any, said: tuple[str, str], run_id: UUID) -> str:
+def _shown(verb: Any, said: tuple[str, str], run_id: UUID) -> str:
     return said[0] if verb(run_id) else said[1]

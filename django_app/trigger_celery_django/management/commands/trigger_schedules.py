@@ -73,8 +73,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(as_json({"done": done, "failed": failed}))
         else:
-            for key, told in done.items():
-                self.stdout.write(f"{cell(key)}: {told}")
+            for key, text in done.items():
+                self.stdout.write(f"{cell(key)}: {text}")
         if failed:
             raise CommandError(
                 "\n".join(f"{key}: {error}" for key, error in failed.items()),
@@ -95,8 +95,8 @@ class Command(BaseCommand):
             return
         for each in found:
             self.stdout.write(each.astimezone(local).isoformat())
-        told = "would be started" if dry_run else "started"
-        self.stderr.write(f"{len(found)} runs of {key} {told}")
+        text = "would be started" if dry_run else "started"
+        self.stderr.write(f"{len(found)} runs of {key} {text}")
 
 
 def _pause(key: str) -> str:

@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     help = (
         "Move on durable runs that are due, lost or late. One pass; with --loop one after "
-        "the other until the process is told to stop. Any number may run at once."
+        "the other until the process gets SIGINT or SIGTERM. Any number may run at once."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,6 +48,6 @@ class Command(BaseCommand):
                 sweep(engine)
             except StoreUnavailable as error:
                 self.stderr.write(f"the database is away: {error}")
-            except Exception as error:  # the next pass may do better; nobody else may be sweeping
+            except Exception as error:  # the next pass may do better; it may be the only sweep
                 self.stderr.write(f"a pass of the sweep failed: {error!r}")
             stop.wait(max(0.05, engine.config.sweep_interval.total_seconds()))

@@ -112,7 +112,7 @@ class Command(BaseCommand):
 
     def _print(self, handle: RunHandle[Any], run: Run) -> None:
         """Print the run as one JSON object; a result is shown as it is stored."""
-        told: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "schema": SCHEMA,
             "id": str(run.id),
             "task": run.task,
@@ -120,11 +120,11 @@ class Command(BaseCommand):
             "state": run.state.value,
         }
         if run.output is not None:
-            told["result"] = json.loads(run.output)
+            shown["result"] = json.loads(run.output)
         if run.error is not None:
             failure = from_text(run.error)
-            told["error"] = {"kind": failure.kind, "message": failure.message}
-        self.stdout.write(json.dumps(told))
+            shown["error"] = {"kind": failure.kind, "message": failure.message}
+        self.stdout.write(json.dumps(shown))
 
 
 def _parsed(option: str, text: str, kind: type, called: str) -> Any:

@@ -55,7 +55,7 @@ class Command(BaseCommand):
         )
         for each in (completing, skipping, extending):
             each.add_argument("ids", nargs="+", type=int, metavar="WAIT_ID")
-            each.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+            each.add_argument("--dry-run", action="store_true", help="only show what would be done")
             each.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -88,8 +88,8 @@ class Command(BaseCommand):
             except TriggerError as error:
                 failed[str(wait_id)] = str(error)
         if options["json"]:
-            told = {"dry_run": options["dry_run"], "done": done, "failed": failed}
-            self.stdout.write(as_json(told))
+            shown = {"dry_run": options["dry_run"], "done": done, "failed": failed}
+            self.stdout.write(as_json(shown))
         else:
             for key, line in done.items():
                 self.stdout.write(f"{key}  {line}")
