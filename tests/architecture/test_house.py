@@ -38,7 +38,6 @@ CROWDED = {
     "trigger_celery/testing/contract",
     "trigger_celery/testing/memory",
     "trigger_celery/values",
-    "trigger_celery/vocabulary/records",
 }
 FOLDERS_WITH_LOGIC = {"django_app/trigger_celery_django/store/__init__.py"}
 LONG_TESTS = {
