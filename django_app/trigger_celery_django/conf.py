@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
 
@@ -31,3 +32,8 @@ def config() -> Config:
         # A copy, so that a dict that is changed in place is noticed too.
         last = _last = _Reading(dict(given), Config.from_mapping(given))
     return last.config
+
+
+def publish_timeout() -> timedelta:
+    """Return how long a nudge may take to reach the broker."""
+    return config().publish_timeout

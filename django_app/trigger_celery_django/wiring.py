@@ -12,7 +12,7 @@ from trigger_celery.config import Config
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import DeclarationError
 from trigger_celery.values import JsonCodec
-from trigger_celery_django.conf import config
+from trigger_celery_django.conf import config, publish_timeout
 from trigger_celery_django.links import token_url
 from trigger_celery_django.models import Run
 from trigger_celery_django.signals import DjangoListeners
@@ -23,7 +23,7 @@ def build_engine() -> Engine:
     """Return an engine on the database that the routers give for writing runs."""
     return Engine(
         store=DjangoStore(router.db_for_write(Run)),
-        dispatcher=CeleryDispatcher(lambda: config().publish_timeout),
+        dispatcher=CeleryDispatcher(publish_timeout),
         codec=JsonCodec(limit=_payload_limit()),
         configure=config,
         draining=is_draining,

@@ -22,6 +22,7 @@ from trigger_celery.client.queues import limit_queue, pause_queue, resume_queue
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.consequences import begin
 from trigger_celery.errors import LeaseLost
 from trigger_celery.ports import Clock
 from trigger_celery.testing.alarm import ManualAlarm
@@ -112,7 +113,7 @@ class Storm:
         """Create runs, and let in who may begin, as a trigger does."""
         created = self.store.runs.create(runs)
         self._runs += runs
-        admission.announce(self.engine, runs, created)
+        begin(self.engine, runs, created)
 
     @contextmanager
     def raging(self) -> Iterator[None]:

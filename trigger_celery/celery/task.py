@@ -27,6 +27,7 @@ from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.declare.options import NO_OPTIONS
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
@@ -86,14 +87,15 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
     ) -> AsyncResult[R]:
         """Create a run in the caller's transaction; return the ``AsyncResult`` of its id.
 
-        Takes what Celery's own takes, and trigger options but for ``delay``; ``queue`` as text
-        is the broker's. ``countdown`` (seconds) and ``eta`` (an aware time) say when the run may
-        start. Raises ``TypeError`` for arguments the task does not take, the codec's errors and
-        ``UsageError`` for options a durable run cannot honour, before anything is written.
+        Takes what Celery's own takes, and trigger options but for ``delay``; ``queue`` as text is
+        the broker's. ``countdown`` (seconds) and ``eta`` (aware) say when the run may start.
+        Raises ``TypeError`` for arguments the task does not take, the codec's errors and, before
+        anything is written, ``UsageError`` for options that a durable run cannot honour.
         """
         if not isinstance(args or (), (list, tuple)):
             raise TypeError(f"expected args of task {self.name!r} to be a list, got: {args!r}")
-        ours = take_ours(options, countdown=countdown, eta=eta)
+        given = options or countdown is not None or eta is not None
+        ours = take_ours(options, countdown=countdown, eta=eta) if given else NO_OPTIONS
         own = canvas.with_parent(self.app, {**options, "link": link, "link_error": link_error})
         request = Request(
             definition=self.durable,
@@ -106,8 +108,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         [run] = create_runs(installed_engine(), [request], "delay")
         result = self.AsyncResult(str(run.id))
         result.ignored = bool(options.get("ignore_result", self.ignore_result))
-        parent = self.app.current_worker_task
-        if parent is not None and options.get("add_to_parent", True):
+        if (parent := self.app.current_worker_task) and options.get("add_to_parent", True):
             parent.add_trail(result)
         return result
 

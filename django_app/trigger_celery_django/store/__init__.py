@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from asyncio import get_running_loop
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -31,8 +29,6 @@ from trigger_celery_django.store.sweeps import DjangoSweeps
 from trigger_celery_django.store.tokens import DjangoTokens
 from trigger_celery_django.store.waits import DjangoWaits
 
-logger = logging.getLogger("trigger_celery.store")
-
 
 class DjangoStore:
     """Implements :class:`trigger_celery.ports.Store` on one database alias.
@@ -44,6 +40,7 @@ class DjangoStore:
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or router.db_for_write(models.Run)
         self._guard = Guard(self.alias)
+        self.on_commit = self._guard.on_commit
         hot = hot_verbs(self._guard)
         self.runs = DjangoRuns(self._guard, hot)
         self.managing = DjangoManaging(self._guard)
@@ -87,21 +84,6 @@ class DjangoStore:
     def joined(self) -> AbstractContextManager[None]:
         """Let what is created and sent inside commit together, joining the caller's."""
         return transaction.atomic(using=self.alias, savepoint=False)
-
-    def on_commit(self, callback: Callable[[], object]) -> None:
-        """Call back after the caller's transaction commits (now if there is none).
-
-        An exception of the callback is logged, never raised.
-        """
-
-        def call() -> None:
-            # Not left to robust=True: Django 5.2 fails to name a partial(), 6.1 logs its arguments.
-            try:
-                callback()
-            except Exception:
-                logger.exception("what was to follow a commit failed; the sweep makes up for it")
-
-        transaction.on_commit(call, using=self.alias, robust=True)
 
     check_boundary = staticmethod(check_boundary)
 

@@ -30,6 +30,7 @@ from trigger_celery.vocabulary.states import (
 )
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
+from trigger_celery_django.models import NAME_LENGTH
 from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.changes import close_letter
 from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
@@ -62,7 +63,8 @@ class DjangoRuns:
         In a transaction errors of the database stay Django's own: it is the caller's to repeat.
         """
         for run in runs:
-            check_length("task", run.task)
+            if len(run.task) > NAME_LENGTH:
+                check_length("task", run.task)
 
         def insert() -> Created:
             ids: set[UUID] = set()
@@ -71,8 +73,9 @@ class DjangoRuns:
                 batch = self._hot.create(runs[start : start + _BATCH])
                 ids |= batch
                 lines |= batch.lines
-            add_tags(self._alias, runs, ids)
-            return Created(ids, lines)
+            if any(run.tags for run in runs):
+                add_tags(self._alias, runs, ids)
+            return Created(ids).standing(lines) if lines else Created(ids)
 
         if in_transaction(self._guard.connection):
             with statement_counts.paused:

@@ -7,7 +7,7 @@ asks the store whom to nudge; what gets lost in between is made up for by the ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from trigger_celery.declare.declared_queues import declared_queues
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.process.patience import persist
 from trigger_celery.errors import DeclarationError, StoreUnavailable
-from trigger_celery.vocabulary.records import Claimed, Created, NewRun, Nudge, line_of
+from trigger_celery.vocabulary.records import Claimed, line_of
 
 logger = logging.getLogger("trigger_celery.queues")
 
@@ -35,25 +35,6 @@ PUT_OFF = timedelta(seconds=0.25)
 TIDIED = 500
 TIDY_PAUSE = 60.0
 """Seconds from one tidying of a process to its next."""
-
-
-def announce(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
-    """Let those of the runs begin that were created and may, once the transaction commits.
-
-    Who stands in line is let in if there is room; the others are nudged.
-    """
-    nudges = [
-        Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
-        for run in runs
-        if run.id in created
-        and run.id not in created.lines
-        and not run.delay
-        and run.available_at is None
-    ]
-    if nudges:
-        engine.store.on_commit(partial(engine.dispatcher.nudge, nudges))
-    for line in sorted(set(created.lines.values())):
-        engine.store.on_commit(partial(admit, engine, line))
 
 
 def admit(engine: Engine, queue: str, *, woken: int = 0) -> int:

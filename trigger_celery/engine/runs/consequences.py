@@ -28,13 +28,32 @@ def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> Non
     Those that close with a parent which was canceled meanwhile are canceled after it; the
     runs of a fan-out are created under the lease of their parent, and need no such look.
     """
-    admission.announce(engine, runs, created)
+    begin(engine, runs, created)
     if engine.listeners.wants(Topic.RUN_CREATED):
         notifications.created(engine, runs, created)
     for run in runs:
         if run.closes_with_parent and run.parent_id is not None and not run.parent_key:
             engine.store.on_commit(partial(_close_late, engine, run.parent_id))
             break  # all have the parent whose body creates them
+
+
+def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
+    """Let those of the runs begin that were created and may, once the transaction commits.
+
+    Who stands in line is let in if there is room; the others are nudged.
+    """
+    nudges = [
+        Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        for run in runs
+        if run.id in created
+        and run.id not in created.lines
+        and not run.delay
+        and run.available_at is None
+    ]
+    if nudges:
+        engine.store.on_commit(partial(engine.dispatcher.nudge, nudges))
+    for line in sorted(set(created.lines.values())):
+        engine.store.on_commit(partial(admission.admit, engine, line))
 
 
 def of_end(engine: Engine, nudges: Sequence[Nudge], *, admit: bool = True) -> None:

@@ -83,10 +83,7 @@ def start(engine: Engine, requests: Sequence[Request]) -> list[Started]:
     Raises what :func:`trigger` raises.
     """
     runs = [new_run(engine, request) for request in requests]
-    asked = [
-        idempotency.key_for(run, request.options.over(request.definition.defaults))
-        for run, request in zip(runs, requests, strict=True)
-    ]
+    asked = [_key(run, request) for run, request in zip(runs, requests, strict=True)]
     if any(asked):
         return _start_with_keys(engine, runs, asked, requests)
     together = len(runs) > 1 or any(run.tags for run in runs)
@@ -150,10 +147,15 @@ def new_run(engine: Engine, request: Request) -> NewRun:
     Raises what :func:`trigger` raises before anything is written.
     """
     definition = request.definition
-    definition.check_arguments(tuple(request.args), request.kwargs)
-    options = request.options.over(definition.defaults)
-    keyed_by = None if request.keyless else request.args
-    options = placed(engine, definition, options, keyed_by, request.kwargs)
+    try:
+        definition.signature.bind(*request.args, **request.kwargs)
+    except TypeError:
+        definition.check_arguments(tuple(request.args), request.kwargs)
+        raise
+    options = _options(request)
+    if options.queue is not None or definition.queueing.concurrency_key is not None:
+        keyed_by = None if request.keyless else request.args
+        options = placed(engine, definition, options, keyed_by, request.kwargs)
     session = current_session()
     canvas = request.canvas
     return NewRun(
@@ -161,7 +163,7 @@ def new_run(engine: Engine, request: Request) -> NewRun:
         task=definition.name,
         input=encode_input(engine, definition.name, request.args, request.kwargs),
         canvas=engine.canvas_of(definition.name, options.priority) if canvas is None else canvas,
-        max_crashes=definition.max_crashes or engine.config.max_crashes,
+        max_crashes=definition.max_crashes or engine.configure().max_crashes,
         tags=tuple(options.tags),
         metadata=_metadata_text(engine, definition.name, options),
         priority=options.priority or 0,
@@ -170,9 +172,22 @@ def new_run(engine: Engine, request: Request) -> NewRun:
         concurrency_key=options.concurrency_key or "",
         parent_id=None if session is None else session.describe().id,
         closes_with_parent=session is not None and options.parent_close == "cancel",
-        origin=encode_origin(engine.codec, request.origin),
+        origin="" if request.origin is None else encode_origin(engine.codec, request.origin),
         **_times(options),
     )
+
+
+def _options(request: Request) -> TriggerOptions:
+    """Return the options of a call over those of its task."""
+    defaults = request.definition.defaults
+    return defaults if request.options is NO_OPTIONS else request.options.over(defaults)
+
+
+def _key(run: NewRun, request: Request) -> NewKey | None:
+    options = _options(request)
+    if options.idempotency_key is None and options.debounce is None:
+        return None
+    return idempotency.key_for(run, options)
 
 
 def _times(options: TriggerOptions) -> dict[str, Any]:

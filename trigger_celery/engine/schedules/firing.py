@@ -94,7 +94,7 @@ def _cancel_before(engine: Engine, schedule: Schedule) -> UUID | None:
 def nudge(engine: Engine, change: ScheduleChange | None) -> None:
     """Let the new runs of a change begin once it is committed."""
     if change is not None and change.runs:
-        created = Created([run.id for run in change.runs], change.lines)
+        created = Created([run.id for run in change.runs]).standing(change.lines)
         of_creation(engine, change.runs, created)
 
 

@@ -53,7 +53,7 @@ class MemoryRuns(MemoryHistory):
                         run = replace(run, due_at=None)
                         lines[run.id] = line_of(run.spec.queue, run.task)
                     self._insert(run, waits=waits)
-            return Created(fresh, lines)
+            return Created(fresh).standing(lines)
 
     def _insert(self, run: Run, *, waits: bool) -> None:
         def write() -> None:

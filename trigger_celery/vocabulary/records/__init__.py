@@ -10,7 +10,6 @@ from trigger_celery.vocabulary.records.audience import Audience
 from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.records.managing import Place
-from trigger_celery.vocabulary.records.origins import FromEvent, FromPerson, FromSchedule, Origin
 from trigger_celery.vocabulary.records.queues import (
     EVERYTHING,
     NO_LIMITS,
@@ -31,11 +30,15 @@ from trigger_celery.vocabulary.records.runs import (
     Claimed,
     Due,
     Ending,
+    FromEvent,
+    FromPerson,
+    FromSchedule,
     HistoryEntry,
     Lease,
     ListedRun,
     NewRun,
     Nudge,
+    Origin,
     Run,
     RunFilter,
     RunSpec,

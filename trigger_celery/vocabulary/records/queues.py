@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Self
 from uuid import UUID
 
@@ -136,10 +137,9 @@ class Created(frozenset[UUID]):
     Runs in line are not to be nudged: who admits them does that.
     """
 
-    lines: Mapping[UUID, str]
+    lines: Mapping[UUID, str] = MappingProxyType({})
 
-    def __new__(cls, ids: Collection[UUID] = (), lines: Mapping[UUID, str] | None = None) -> Self:
-        """Return the ids, with the queues of some of them."""
-        created = super().__new__(cls, ids)
-        created.lines = lines or {}
-        return created
+    def standing(self, lines: Mapping[UUID, str]) -> Self:
+        """Note the queues of those that stand in line; return the ids."""
+        self.lines = lines
+        return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 from trigger_celery.vocabulary.records.steps import FailedAttempt
@@ -17,7 +18,7 @@ class RunSpec:
     ``max_duration`` counts from the first start. ``max_attempts`` overrides the task's policy.
     ``parent_id`` is the run that started it, ``parent_key`` the wait of the parent that its end
     serves ("" if none does), ``closes_with_parent`` says that canceling the parent cancels it.
-    ``origin`` is codec text that says what started the run ("" for a plain call), and
+    ``origin`` is the text of an :data:`Origin` ("" for a plain call), and
     ``copied_from_id`` is the run that it is a rerun or fork of.
     """
 
@@ -271,3 +272,37 @@ def listed(run: Run) -> ListedRun:
         parent_id=spec.parent_id,
         copied_from_id=spec.copied_from_id,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromSchedule:
+    """A nominal time of a schedule, the one before that started a run, and the next few."""
+
+    schedule: str
+    nominal_at: datetime
+    last_at: datetime | None
+    upcoming: tuple[datetime, ...]
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromEvent:
+    """An event that the task subscribes to."""
+
+    event: str
+    name: str
+    source: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromPerson:
+    """A rerun or fork (at ``step``) of another run, or a start over HTTP or in the admin."""
+
+    kind: str
+    step: str = ""
+    by: str = ""
+    reason: str = ""
+
+
+Origin: TypeAlias = FromSchedule | FromEvent | FromPerson

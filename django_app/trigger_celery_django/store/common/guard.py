@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +17,8 @@ from trigger_celery_django.store.common.faults import Fault, drop_if_lost, fault
 from trigger_celery_django.store.common.statement_counts import count, paused
 
 T = TypeVar("T")
+
+logger = logging.getLogger("trigger_celery.store")
 
 _TRIES = 3
 
@@ -69,6 +72,18 @@ class Guard:
                 return work()
 
         return self._run(attempt)
+
+    def on_commit(self, callback: Callable[[], object]) -> None:
+        """Call back after the caller's transaction commits; what that raises is logged."""
+
+        def call() -> None:
+            # Not left to robust=True: Django 5.2 fails to name a partial(), 6.1 logs its arguments.
+            try:
+                callback()
+            except Exception:
+                logger.exception("what was to follow a commit failed; the sweep makes up for it")
+
+        transaction.on_commit(call, using=self.alias, robust=True)
 
     def enter_step(self) -> Atomic:
         """Open the transaction that a step's body and its checkpoint share."""

@@ -31,7 +31,7 @@ _TAGS, _STATE = SPEC_COLUMNS.index("tags"), STATE_COLUMNS.index("state")
 def spec_columns(spec: RunSpec) -> dict[str, Any]:
     """Return the columns of what a run is."""
     columns = {name: getattr(spec, name) for name in SPEC_COLUMNS}
-    return {**columns, "tags": tags_text(spec.tags)}
+    return {**columns, "tags": tags_text(spec.tags) if spec.tags else ""}
 
 
 def run_of(columns: Sequence[Any]) -> Run:

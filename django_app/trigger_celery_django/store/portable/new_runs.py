@@ -44,7 +44,8 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
     new = [row for row in rows if row.pk in created and row.due_at is None]
     placed = [slots.slot_of(row, fence=None) for row in new]
     insert(alias, placed)
-    return Created(created, {slot.run_id: slot.queue for slot in placed})
+    lines = {slot.run_id: slot.queue for slot in placed}
+    return Created(created).standing(lines) if lines else Created(created)
 
 
 def _now_and_limited(

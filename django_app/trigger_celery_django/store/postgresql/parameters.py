@@ -37,7 +37,7 @@ def run_parameters(runs: Sequence[NewRun]) -> dict[str, Any]:
         "priorities": [run.priority for run in runs],
         "queues": [run.queue for run in runs],
         "concurrency_keys": [run.concurrency_key for run in runs],
-        "tags": [tags_text(run.tags) for run in runs],
+        "tags": [tags_text(run.tags) if run.tags else "" for run in runs],
         "metadata": [run.metadata for run in runs],
         "parents": [run.parent_id for run in runs],
         "parent_keys": [run.parent_key for run in runs],

@@ -56,7 +56,8 @@ class PostgresHot:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
         rows = self._caller(run_statements.CREATE, run_parameters(runs)).fetchall()
         lines: dict[UUID, str | None] = dict(rows)  # type: ignore[arg-type]
-        return Created(lines, {run: line for run, line in lines.items() if line is not None})
+        standing = {run: line for run, line in lines.items() if line is not None}
+        return Created(lines).standing(standing) if standing else Created(lines)
 
     def claim(self, claim: Claim) -> Claimed | None:
         """Own the run with the next fence, or None."""
