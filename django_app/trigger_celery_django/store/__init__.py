@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from asyncio import get_running_loop
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -15,7 +13,7 @@ from trigger_celery_django.store.checkpoints import DjangoCheckpoints
 from trigger_celery_django.store.children import DjangoChildren
 from trigger_celery_django.store.choice import hot_verbs
 from trigger_celery_django.store.common import statement_counts, transactions
-from trigger_celery_django.store.common.guard import Guard, check_boundary
+from trigger_celery_django.store.common.guard import Guard, check_boundary, may_block
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.events import DjangoEvents
 from trigger_celery_django.store.keys import DjangoKeys
@@ -87,13 +85,7 @@ class DjangoStore:
 
     check_boundary = staticmethod(check_boundary)
 
-    def may_block(self) -> bool:
-        """Return whether Django lets this thread wait for the database."""
-        try:
-            get_running_loop()
-        except RuntimeError:
-            return True
-        return bool(os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"))
+    may_block = staticmethod(may_block)
 
     query_count = staticmethod(statement_counts.statements)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -151,6 +153,15 @@ def check_boundary(what: str) -> None:
                 "atomic() block first (or turn autocommit on again); writes that must commit "
                 "together with a step belong inside a step with atomic=True"
             )
+
+
+def may_block() -> bool:
+    """Return whether Django lets this thread wait for the database."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return True
+    return bool(os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"))
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
