@@ -7,19 +7,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common import statement_counts
+from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.bulk import upsert
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted
+from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.tags import replace_tags, tags_text
 from trigger_celery_django.store.common.times import read_now
 
 _BATCH = 500
-_PUSHED = ("available_at", "line_at", "due_at", "deadline_at", "input", "tags", "metadata")
 
 
 class DjangoKeys:
@@ -67,17 +67,14 @@ class DjangoKeys:
             run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()
             if run is None:
                 return False
-            available_at = read_now(self._guard.connection) + push.delay
-            if push.max_delay is not None and available_at > run.created_at + push.max_delay:
+            now = read_now(self._guard.connection)
+            after = lifecycle.push_back(run_record(run), push, now)
+            if after is None:
                 return False
-            if run.deadline_at is not None:
-                run.deadline_at += available_at - run.available_at
-            run.available_at = run.due_at = available_at
-            run.line_at = line_at(available_at, run.priority)
             if push.replace:
                 run.input, run.metadata, run.tags = push.input, push.metadata, tags_text(push.tags)
                 replace_tags(self._alias, run.pk, push.tags)
-            run.save(using=self._alias, force_update=True, update_fields=_PUSHED)
+            changes.save(self._alias, run, after, "input", "tags", "metadata")
             noted(run, "push back").save(using=self._alias, force_insert=True)
             return True
 

@@ -9,19 +9,20 @@ from uuid import UUID
 
 from django.db.models import Min, Model
 
-from trigger_celery.errors import IllegalTransition, RunNotFound
-from trigger_celery.vocabulary.admission import line_at
-from trigger_celery.vocabulary.records import Nudge, Place, StepKind
-from trigger_celery.vocabulary.states import RunState, WaitState
+from trigger_celery.errors import RunNotFound
+from trigger_celery.vocabulary import lifecycle
+from trigger_celery.vocabulary.records import Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
+from trigger_celery_django.conf import config
 from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import first_nudge, noted, nudge
+from trigger_celery_django.store.common.rows import noted, nudge
+from trigger_celery_django.store.common.run_columns import run_record
 
 T = TypeVar("T")
 
 _BATCH = 500
-_CHANGED = ("paused_at", "available_at", "line_at", "due_at", "deadline_at")
 _OPEN = (WaitState.WAITING, WaitState.CANCELED)
 
 
@@ -36,15 +37,11 @@ class DjangoManaging:
         """Keep a run that has not ended from being claimed; False if it was paused already."""
 
         def change(run: models.Run, now: datetime) -> bool:
-            if RunState(run.state).terminal:
-                raise IllegalTransition(f"run {run_id} is {run.state}: it has ended")
-            if run.paused_at is not None:
-                return False
-            run.paused_at = now
-            if run.state == RunState.QUEUED:
-                run.due_at = None  # nothing to look at before it is resumed
-            self._save(run, "pause", told)
-            return True
+            before = run_record(run)
+            after = lifecycle.pause(before, now)
+            if before.paused_at is None:
+                self._save(run, after, "pause", told)
+            return before.paused_at is None
 
         return self._change(run_id, change)
 
@@ -52,12 +49,11 @@ class DjangoManaging:
         """Let a paused run go on; None if it was not paused, or has ended."""
 
         def change(run: models.Run, now: datetime) -> Nudge | None:
-            if run.paused_at is None or RunState(run.state).terminal:
+            before = run_record(run)
+            if before.paused_at is None or before.state.terminal:
                 return None
-            run.paused_at = None
-            if run.state == RunState.QUEUED:
-                run.due_at = first_nudge(run.available_at, now)
-            return self._save(run, "resume", told)
+            after = lifecycle.resume(before, now, nudge_interval=config().nudge_interval)
+            return self._save(run, after, "resume", told)
 
         return self._change(run_id, change)
 
@@ -72,17 +68,11 @@ class DjangoManaging:
         """Give a delayed run that never started another start; its time to live moves along."""
 
         def change(run: models.Run, now: datetime) -> Nudge:
-            if run.state != RunState.QUEUED or run.started_at or run.available_at <= now:
-                raise IllegalTransition(
-                    f"run {run_id} is {run.state}: only a delayed run whose time has not come "
-                    "can be rescheduled"
-                )
             start = available_at or now + delay
-            if run.deadline_at is not None:
-                run.deadline_at += start - run.available_at
-            run.available_at, run.line_at = start, line_at(start, run.priority)
-            run.due_at = None if run.paused_at else first_nudge(start, now)
-            return self._save(run, "reschedule", {"start": start.isoformat(), **told})
+            after = lifecycle.reschedule(
+                run_record(run), start, now, nudge_interval=config().nudge_interval
+            )
+            return self._save(run, after, "reschedule", {"start": start.isoformat(), **told})
 
         return self._change(run_id, change)
 
@@ -159,7 +149,7 @@ class DjangoManaging:
 
         return changes.locked(self._guard, run_id, known)
 
-    def _save(self, run: models.Run, verb: str, told: Mapping[str, str]) -> Nudge:
-        run.save(using=self._alias, force_update=True, update_fields=_CHANGED)
+    def _save(self, run: models.Run, after: Run, verb: str, told: Mapping[str, str]) -> Nudge:
+        changes.save(self._alias, run, after)
         noted(run, verb, **told).save(using=self._alias, force_insert=True)
         return nudge(run)

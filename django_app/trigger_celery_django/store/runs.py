@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from trigger_celery.errors import IllegalTransition, RunNotFound
+from trigger_celery.errors import RunNotFound
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     Claim,
     Claimed,
@@ -23,16 +24,13 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery.vocabulary.states import (
     TERMINAL,
-    UNSUCCESSFUL,
     RunState,
     WaitState,
-    check_transition,
 )
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import NAME_LENGTH
 from trigger_celery_django.store.common import changes, statement_counts
-from trigger_celery_django.store.common.changes import close_letter
 from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.common.rows import (
     check_length,
@@ -114,9 +112,7 @@ class DjangoRuns:
 
     def end(self, lease: Lease, ending: Ending) -> None:
         """End the run: state, output or error, dead letter, history; open waits are canceled."""
-        check_transition(RunState.EXECUTING, ending.state)
-        if not ending.state.terminal:
-            raise IllegalTransition(f"a run cannot end as {ending.state}")
+        lifecycle.check_end(ending.state)
         self._hot.end(lease, ending)
 
     def published(self, lease: Lease) -> None:
@@ -133,8 +129,8 @@ class DjangoRuns:
             if held != (lease.fence, lease.token, RunState.EXECUTING):
                 raise lost(lease)
             run.token = token
-            changes.queue(run, now)
-            return self._save(run, noted(run, "hand back"))
+            after = lifecycle.queue(run_record(run), now, nudge_interval=config().nudge_interval)
+            return self._save(run, after, "hand back")
 
         handed = self._change(lease.run_id, change)
         if handed is None:
@@ -147,9 +143,12 @@ class DjangoRuns:
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if run.worker != worker:
                 return None
-            if run.state == RunState.EXECUTING:
-                return self._save(run, changes.crash(self._alias, run, now))
-            return self._give_up(run, now)
+            if run.state != RunState.EXECUTING:
+                return self._give_up(run, now)
+            entry = changes.crash(self._alias, run, now)
+            run.save(using=self._alias, force_update=True, update_fields=changes.SWEPT)
+            entry.save(using=self._alias, force_insert=True)
+            return nudge(run)
 
         return self._change(run_id, change)
 
@@ -157,9 +156,10 @@ class DjangoRuns:
         """Let somebody else publish the end of the run; None if there is nothing to publish."""
         if not RunState(run.state).terminal or run.published_at is not None:
             return None
-        # Its nudge follows this commit: another one has time.
-        run.worker, run.due_at = "", now + config().nudge_interval
-        run.save(using=self._alias, force_update=True, update_fields=["worker", "due_at"])
+        after = lifecycle.hand_over_publishing(
+            run_record(run), now, nudge_interval=config().nudge_interval
+        )
+        changes.save(self._alias, run, after)
         return nudge(run)
 
     def cancel(
@@ -170,9 +170,9 @@ class DjangoRuns:
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if RunState(run.state).terminal:
                 return None
-            changes.finish(run, RunState.CANCELED, now, error=error)
             changes.cancel_waits(self._alias, run.pk)
-            return self._save(run, noted(run, "cancel", **told or {}))
+            after = lifecycle.cancel(run_record(run), now, error=error)
+            return self._save(run, after, "cancel", told)
 
         return self._change(run_id, change)
 
@@ -183,19 +183,13 @@ class DjangoRuns:
         """
 
         def change(run: models.Run, now: datetime) -> Nudge:
-            if run.state not in UNSUCCESSFUL:
-                raise IllegalTransition(
-                    f"run {run_id} is {run.state}: only failed and timed-out runs are retried"
-                )
-            run.error = None
-            changes.queue(run, now)
-            run.attempt, run.crashes, run.attempts_after_fence = 1, 0, run.fence
-            run.finished_at = run.published_at = run.paused_at = None
+            after = lifecycle.retry(run_record(run), now, nudge_interval=config().nudge_interval)
+            run.attempts_after_fence = run.fence
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
-            close_letter(self._alias, run_id)
-            return self._save(run, noted(run, "retry", **told or {}))
+            changes.close_letter(self._alias, run_id)
+            return self._save(run, after, "retry", told)
 
         queued = self._change(run_id, change)
         if queued is None:
@@ -226,7 +220,9 @@ class DjangoRuns:
 
         return changes.locked(self._guard, run_id, known)
 
-    def _save(self, run: models.Run, entry: models.History) -> Nudge:
-        run.save(using=self._alias, force_update=True, update_fields=changes.CHANGED)
-        entry.save(using=self._alias, force_insert=True)
+    def _save(
+        self, run: models.Run, after: Run, verb: str, told: Mapping[str, str] | None = None
+    ) -> Nudge:
+        changes.save(self._alias, run, after, "token", "attempts_after_fence")
+        noted(run, verb, **told or {}).save(using=self._alias, force_insert=True)
         return nudge(run)

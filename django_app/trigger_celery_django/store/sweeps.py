@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Due, Lease, Nudge
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
+from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes, deadlines
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge
+from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 
 
@@ -80,7 +83,8 @@ class DjangoSweeps:
     def _move(self, run: models.Run, now: datetime) -> models.History:
         if run.state == RunState.EXECUTING:
             return changes.crash(self._alias, run, now)
-        changes.queue(run, now)
+        after = lifecycle.queue(run_record(run), now, nudge_interval=config().nudge_interval)
+        changes.apply(run, after)
         return noted(run, "wake")
 
     def _nudge_again(
@@ -89,7 +93,8 @@ class DjangoSweeps:
         """Put off queued and unpublished runs: a backlog is many rows and few statements."""
         pauses: dict[timedelta, list[UUID]] = {}
         for run in runs:
-            pauses.setdefault(changes.nudge_pause(run, now, nudge_interval), []).append(run.pk)
+            pause = lifecycle.nudge_pause(run_record(run), now, nudge_interval)
+            pauses.setdefault(pause, []).append(run.pk)
         for pause, ids in pauses.items():
             # Without a worker an ended run is anybody's to publish, though it is not due.
             rows = models.Run.objects.using(self._alias).filter(pk__in=ids)

@@ -29,6 +29,7 @@ from trigger_celery.testing.contract.events import (
     RetentionContract,
     SubscriptionContract,
 )
+from trigger_celery.testing.contract.lifecycle import LifecycleContract
 from trigger_celery.testing.contract.lines import LineContract, PromiseContract, TurnContract
 from trigger_celery.testing.contract.managing import CopyContract, PauseContract, RescheduleContract
 from trigger_celery.testing.contract.queues import LoadContract, PausedQueueContract, QueueContract
@@ -102,5 +103,6 @@ class StoreContract(
     TurnContract,
     RateContract,
     LoadContract,
+    LifecycleContract,
 ):
     """All laws of :class:`trigger_celery.ports.Store`, one test each."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID
 
 from trigger_celery.testing.memory.runs import MemoryRuns
 from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import ChildEnd, Created, Lease, NewRun, Nudge, Run
-from trigger_celery.vocabulary.states import RunState
 
 _SHOWN = 10
 
@@ -58,12 +57,10 @@ class MemoryChildren:
                 for run in self._live(parent_id)
                 if run.spec.closes_with_parent and (key is None or run.spec.parent_key == key)
             ]
-            # Its nudge follows: another one has time.
-            due_at = self._core.now() + self._core.nudge_interval
+            now, patience = self._core.now(), self._core.nudge_interval
             return [
                 self._core.finish(
-                    replace(run, state=RunState.CANCELED, worker="", due_at=due_at, error=error),
-                    "cancel",
+                    lifecycle.cancel(run, now, error=error, nudged_within=patience), "cancel"
                 )
                 for run in found[:limit]
             ]

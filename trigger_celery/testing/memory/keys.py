@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from threading import Condition, get_ident
@@ -13,9 +13,8 @@ from uuid import UUID
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.testing.memory.runs import MemoryRuns
 from trigger_celery.testing.memory.tables import Core
-from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack, Run
-from trigger_celery.vocabulary.states import RunState
 
 Place: TypeAlias = tuple[KeyPurpose, str, str]
 
@@ -77,22 +76,11 @@ class MemoryKeys:
     def push_back(self, push: PushBack) -> bool:
         """Put off a run that is queued and was never started; return False for any other."""
         with self._core.lock:
-            run, now = self._runs.get(push.run_id), self._core.now()
-            if run is None or not _is_waiting(run):
-                return False
-            available_at = now + push.delay
-            if push.max_delay is not None and available_at > run.created_at + push.max_delay:
-                return False
-            place = line_at(available_at, run.spec.priority)
-            pushed = replace(run, available_at=available_at, line_at=place, due_at=available_at)
-            if run.deadline_at is not None:
-                shift = available_at - run.available_at
-                pushed = replace(pushed, deadline_at=run.deadline_at + shift)
-            if push.replace:
-                spec = replace(run.spec, input=push.input, tags=push.tags, metadata=push.metadata)
-                pushed = replace(pushed, spec=spec)
-            self._push(pushed)
-            return True
+            run = self._runs.get(push.run_id)
+            pushed = None if run is None else lifecycle.push_back(run, push, self._core.now())
+            if pushed is not None:
+                self._push(pushed)
+            return pushed is not None
 
     def _push(self, run: Run) -> None:
         pending = self._core.transactions.open[-1]
@@ -106,7 +94,7 @@ class MemoryKeys:
 
     def _check(self, pushed: Run) -> None:
         run = self._core.tables.runs.get(pushed.id)
-        if run is not None and not _is_waiting(run.run):
+        if run is not None and not lifecycle.is_unstarted(run.run):
             raise StoreUnavailable(f"run {pushed.id} was started while it was being put off")
 
     def _hold(self, key: NewKey) -> HeldKey:
@@ -128,7 +116,7 @@ class MemoryKeys:
         if run is None:
             return True
         if purpose is KeyPurpose.DEBOUNCE:
-            return not _is_waiting(run)
+            return not lifecycle.is_unstarted(run)
         over = row.expires_at is not None and row.expires_at <= self._core.now()
         return over or run.state in FREES
 
@@ -158,8 +146,3 @@ class MemoryKeys:
             if not lock.depth:
                 del self._locks[place]
                 self._unlocked.notify_all()
-
-
-def _is_waiting(run: Run) -> bool:
-    """Whether a run is queued and was never started."""
-    return run.state is RunState.QUEUED and run.started_at is None

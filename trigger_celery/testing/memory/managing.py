@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.errors import IllegalTransition, RunNotFound
+from trigger_celery.errors import RunNotFound
 from trigger_celery.testing.memory.tables import Core, nudge
-from trigger_celery.vocabulary.admission import line_at
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Nudge, Place, Run, StepKind
-from trigger_celery.vocabulary.states import RunState, WaitState
+from trigger_celery.vocabulary.states import WaitState
 
 _OPEN = (WaitState.WAITING, WaitState.CANCELED)
 
@@ -26,13 +26,10 @@ class MemoryManaging:
         """Keep a run that has not ended from being claimed; False if it was paused already."""
         with self._core.transactions.own():
             run = self._found(run_id)
-            if run.state.terminal:
-                raise IllegalTransition(f"run {run_id} is {run.state}: it has ended")
-            if run.paused_at is not None:
-                return False
-            due_at = None if run.state is RunState.QUEUED else run.due_at
-            self._change(replace(run, paused_at=self._core.now(), due_at=due_at), "pause", told)
-            return True
+            after = lifecycle.pause(run, self._core.now())
+            if run.paused_at is None:
+                self._change(after, "pause", told)
+            return run.paused_at is None
 
     def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
         """Let a paused run go on; None if it was not paused, or has ended."""
@@ -40,10 +37,9 @@ class MemoryManaging:
             run = self._found(run_id)
             if run.paused_at is None or run.state.terminal:
                 return None
-            due_at = run.due_at
-            if run.state is RunState.QUEUED:
-                due_at = self._core.first_nudge(run.available_at)
-            return self._change(replace(run, paused_at=None, due_at=due_at), "resume", told)
+            now, patience = self._core.now(), self._core.nudge_interval
+            after = lifecycle.resume(run, now, nudge_interval=patience)
+            return self._change(after, "resume", told)
 
     def reschedule(
         self,
@@ -56,18 +52,10 @@ class MemoryManaging:
         """Give a delayed run that never started another start; its time to live moves along."""
         with self._core.transactions.own():
             run, now = self._found(run_id), self._core.now()
-            if run.state is not RunState.QUEUED or run.started_at or run.available_at <= now:
-                raise IllegalTransition(
-                    f"run {run_id} is {run.state}: only a delayed run whose time has not come "
-                    "can be rescheduled"
-                )
             start = available_at or now + delay
-            later = start - run.available_at
-            moved = None if run.deadline_at is None else run.deadline_at + later
-            due_at = None if run.paused_at else self._core.first_nudge(start)
-            place = line_at(start, run.spec.priority)
-            run = replace(run, available_at=start, line_at=place, deadline_at=moved, due_at=due_at)
-            return self._change(run, "reschedule", {"start": start.isoformat(), **told})
+            patience = self._core.nudge_interval
+            after = lifecycle.reschedule(run, start, now, nudge_interval=patience)
+            return self._change(after, "reschedule", {"start": start.isoformat(), **told})
 
     def places(self, run_id: UUID) -> Sequence[Place]:
         """Return the steps and waits of a run, in no order; none for an unknown one."""
@@ -127,7 +115,6 @@ class MemoryManaging:
         return row.run
 
     def _change(self, run: Run, verb: str, told: Mapping[str, str]) -> Nudge:
-        row = self._core.tables.runs[run.id]
-        self._core.tables.runs[run.id] = replace(row, run=run)
+        self._core.change(run)
         self._core.tell(run, verb, **told)
         return nudge(run)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from trigger_celery.errors import IllegalTransition, LeaseLost, RunNotFound
-from trigger_celery.testing.memory.crashes import crash
+from trigger_celery.errors import LeaseLost, RunNotFound
 from trigger_celery.testing.memory.history import MemoryHistory
 from trigger_celery.testing.memory.rows import LetterState, RunRow
 from trigger_celery.testing.memory.slots import Slots
-from trigger_celery.testing.memory.starting import deadline, may_publish, may_start, queued
 from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     Claim,
     Claimed,
@@ -46,11 +44,15 @@ class MemoryRuns(MemoryHistory):
             lines: dict[UUID, str] = {}
             for new in runs:
                 if self.get(new.id) is None:
-                    run = queued(self._core, new)
+                    run = lifecycle.create(
+                        new,
+                        self._core.now(),
+                        nudge_interval=self._core.nudge_interval,
+                        limited=self._slots.is_limited(new),
+                    )
                     fresh.add(run.id)
-                    waits = self._slots.stands_in_line(run)
+                    waits = run.due_at is None
                     if waits:
-                        run = replace(run, due_at=None)
                         lines[run.id] = line_of(run.spec.queue, run.task)
                     self._insert(run, waits=waits)
             return Created(fresh).standing(lines)
@@ -107,34 +109,25 @@ class MemoryRuns(MemoryHistory):
             if row.claimed is not None and row.token == claim.token:
                 return row.claimed
             run, now = row.run, self._core.now()
-            if run.state is RunState.QUEUED and may_start(run, now):
+            if run.state is RunState.QUEUED and lifecycle.may_start(run, now):
                 limited = self._slots.take(run)
                 if limited is None:
                     return None
-                changed = replace(
-                    run,
-                    state=RunState.EXECUTING,
-                    version=claim.version,
-                    started_at=run.started_at or now,
-                    deadline_at=deadline(run, now),
-                )
-                return self._grant(changed, claim, now, limited=limited)
-            if may_publish(run, now):
-                return self._grant(run, claim, now)
+                return self._grant(lifecycle.claim(run, claim, now), claim, now, limited=limited)
+            if lifecycle.may_publish(run, now):
+                return self._grant(lifecycle.claim_to_publish(run, claim, now), claim, now)
             return None
 
     def _grant(
         self, run: Run, claim: Claim, now: datetime, *, limited: tuple[str, ...] = ()
     ) -> Claimed:
-        replayed = run.fence > 0
-        run = replace(run, fence=run.fence + 1, worker=claim.worker, due_at=now + claim.length)
         self._core.move(run, "publish" if run.state.terminal else "claim", token=claim.token)
         claimed = Claimed(
             run=run,
             lease=Lease(run.id, run.fence, claim.token),
             now=now,
             publishing=run.state.terminal,
-            replayed=replayed,
+            replayed=run.fence > 1,
             limited=limited,
         )
         row = self._core.tables.runs[run.id]
@@ -153,8 +146,7 @@ class MemoryRuns(MemoryHistory):
             row = self._core.held(lease)
         except LeaseLost:
             return False
-        run = replace(row.run, due_at=self._core.now() + row.length)
-        self._core.tables.runs[run.id] = replace(row, run=run)
+        self._core.change(replace(row.run, due_at=self._core.now() + row.length))
         return True
 
     def end(self, lease: Lease, ending: Ending) -> None:
@@ -163,18 +155,9 @@ class MemoryRuns(MemoryHistory):
             if self._core.told(lease, ending.token) is not None:
                 return
             run = self._core.held(lease).run
-            now = self._core.now()
-            run = replace(
-                run,
-                state=ending.state,
-                output=ending.output,
-                error=ending.error,
-                published_at=None if ending.publish else now,
-                due_at=now + ending.publish_within if ending.publish else None,
-            )
             self._core.finish(
-                run,
-                TRANSITIONS[RunState.EXECUTING].get(ending.state, "end"),
+                lifecycle.end(run, ending, self._core.now()),
+                TRANSITIONS[RunState.EXECUTING][ending.state],
                 fingerprint=ending.fingerprint,
                 token=ending.token,
             )
@@ -188,7 +171,7 @@ class MemoryRuns(MemoryHistory):
             if row is None or row.run.fence != lease.fence:
                 return
             if row.run.state.terminal and row.run.published_at is None:
-                run = replace(row.run, published_at=self._core.now(), due_at=None)
+                run = lifecycle.publish(row.run, self._core.now())
                 self._core.tables.runs[run.id] = replace(row, run=run, claimed=None)
 
     def hand_back(self, lease: Lease, token: str) -> Nudge:
@@ -206,14 +189,12 @@ class MemoryRuns(MemoryHistory):
             if row is None or row.run.worker != worker:
                 return None
             if row.run.state is RunState.EXECUTING:
-                return crash(self._core, row.run)
+                return self._core.crash(row.run)
             if not row.run.state.terminal or row.run.published_at is not None:
                 return None
-            # Its nudge follows: another one has time.
-            due_at = self._core.now() + self._core.nudge_interval
-            run = replace(row.run, worker="", due_at=due_at)
-            self._core.tables.runs[run_id] = replace(row, run=run)
-            return nudge(run)
+            now, patience = self._core.now(), self._core.nudge_interval
+            after = lifecycle.hand_over_publishing(row.run, now, nudge_interval=patience)
+            return nudge(self._core.change(after))
 
     def cancel(
         self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
@@ -223,8 +204,7 @@ class MemoryRuns(MemoryHistory):
             row = self._core.tables.runs.get(run_id)
             if row is None or row.run.state.terminal:
                 return None
-            now = self._core.now()
-            run = replace(row.run, state=RunState.CANCELED, worker="", due_at=now, error=error)
+            run = lifecycle.cancel(row.run, self._core.now(), error=error)
             return self._core.finish(run, "cancel", **told or {})
 
     def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
@@ -236,15 +216,10 @@ class MemoryRuns(MemoryHistory):
             row = self._core.tables.runs.get(run_id)
             if row is None:
                 raise RunNotFound(f"no run has the id {run_id}")
-            if "retry" not in TRANSITIONS[row.run.state].values():
-                raise IllegalTransition(
-                    f"run {run_id} is {row.run.state}: only failed and timed-out runs are retried"
-                )
+            now, patience = self._core.now(), self._core.nudge_interval
+            run = lifecycle.retry(row.run, now, nudge_interval=patience)
             self._forget_the_end(run_id)
-            run = replace(row.run, attempt=1, crashes=0, error=None, paused_at=None)
-            run = replace(run, finished_at=None, published_at=None)
-            data: dict[str, Any] = dict(told or {})
-            return self._core.queue(run, "retry", **data)
+            return nudge(self._core.move(run, "retry", **told or {}))
 
     def _forget_the_end(self, run_id: UUID) -> None:
         tables = self._core.tables

@@ -8,10 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 from trigger_celery.testing.memory.rows import SlotRow
-from trigger_celery.testing.memory.starting import may_start
 from trigger_celery.testing.memory.tables import Core
 from trigger_celery.vocabulary.admission import Gate, Room, gates_of
-from trigger_celery.vocabulary.records import Run, Standing, line_of
+from trigger_celery.vocabulary.lifecycle import may_start
+from trigger_celery.vocabulary.records import NewRun, Run, RunSpec, Standing, line_of
 from trigger_celery.vocabulary.states import RunState
 
 
@@ -22,9 +22,9 @@ class Slots:
         """Work on the tables of ``core``."""
         self._core = core
 
-    def stands_in_line(self, new: Run) -> bool:
-        """Whether a run that is created now is put in line."""
-        return new.available_at <= self._core.now() and bool(self.gates([standing(new)]))
+    def is_limited(self, new: NewRun) -> bool:
+        """Whether limits hold for a run that is created now."""
+        return bool(self.gates([_standing(new, starts=True)]))
 
     def put_in_line(self, run: Run) -> None:
         """Write down that a run waits for a slot; the sweep has nothing to look at."""
@@ -123,12 +123,16 @@ class Slots:
 
 def standing(run: Run) -> Standing:
     """Return what decides which limits a run meets."""
+    return _standing(run.spec, starts=run.started_at is None)
+
+
+def _standing(spec: RunSpec, *, starts: bool) -> Standing:
     return Standing(
-        run_id=run.id,
-        queue=line_of(run.spec.queue, run.task),
-        key=run.spec.concurrency_key,
-        task=run.task,
-        starts=run.started_at is None,
+        run_id=spec.id,
+        queue=line_of(spec.queue, spec.task),
+        key=spec.concurrency_key,
+        task=spec.task,
+        starts=starts,
     )
 
 

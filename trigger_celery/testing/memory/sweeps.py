@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from trigger_celery.testing.memory.crashes import crash
-from trigger_celery.testing.memory.deadlines import expire
 from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.values.forced_ends import overdue
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Due, Lease, Nudge, Run
 from trigger_celery.vocabulary.states import RunState, WaitState
-
-_LONGEST_PAUSE = timedelta(minutes=2)
 
 
 class MemorySweeps:
@@ -52,13 +50,26 @@ class MemorySweeps:
         """Look no more at a queued run that a person holds: resuming makes it due again."""
         if run.paused_at is None or run.state is not RunState.QUEUED:
             return False
-        row = self._core.tables.runs[run.id]
-        self._core.tables.runs[run.id] = replace(row, run=replace(run, due_at=None))
+        self._core.change(replace(run, due_at=None))
         return True
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
         """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge."""
-        return expire(self._core, limit=limit)
+        with self._core.transactions.own():
+            now = self._core.now()
+            found = [
+                (row.run.deadline_at, row.run)
+                for row in self._core.tables.runs.values()
+                if row.run.deadline_at is not None and row.run.deadline_at <= now
+            ]
+            found.sort(key=lambda pair: pair[0])
+            return [self._expire(run, now) for _, run in found[:limit]]
+
+    def _expire(self, run: Run, now: datetime) -> Nudge:
+        end = overdue(run)
+        after = lifecycle.force_end(run, end, now, nudge_interval=self._core.nudge_interval)
+        told = {"worker": run.worker} if run.worker else {}
+        return self._core.finish(after, end.verb, fingerprint=end.fingerprint, **told)
 
     def _is_unlooked(self, run: Run) -> bool:
         if run.state is not RunState.SUSPENDED:
@@ -73,7 +84,7 @@ class MemorySweeps:
 
     def _move_on(self, run: Run, nudge_interval: timedelta) -> Nudge:
         if run.state is RunState.EXECUTING:
-            return crash(self._core, run)
+            return self._core.crash(run)
         if run.state is RunState.SUSPENDED:
             return self._wake(run)
         return self._nudge_again(run, nudge_interval)
@@ -86,11 +97,5 @@ class MemorySweeps:
         return self._core.queue(run, "wake")
 
     def _nudge_again(self, run: Run, nudge_interval: timedelta) -> Nudge:
-        now = self._core.now()
-        age = now - (run.finished_at or run.available_at)
-        pause = max(nudge_interval, min(age, _LONGEST_PAUSE))
-        row = self._core.tables.runs[run.id]
-        # Without a worker an ended run is anybody's to publish, see may_publish.
-        run = replace(run, due_at=now + pause, worker="")
-        self._core.tables.runs[run.id] = replace(row, run=run)
-        return nudge(run)
+        after = lifecycle.nudge_again(run, self._core.now(), nudge_interval=nudge_interval)
+        return nudge(self._core.change(after))

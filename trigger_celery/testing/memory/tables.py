@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import RLock
+from typing import Any
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
@@ -20,6 +21,8 @@ from trigger_celery.testing.memory.rows import (
     WaitRow,
 )
 from trigger_celery.testing.memory.transactions import Transactions
+from trigger_celery.values.forced_ends import crashed
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import FailedAttempt, HistoryEntry, Lease, Nudge, Run
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, WaitState, check_transition
 
@@ -82,33 +85,25 @@ class Core:
             )
         )
 
-    def queue(
-        self,
-        run: Run,
-        verb: str,
-        *,
-        token: str | None = None,
-        delay: timedelta = timedelta(0),
-        **data: object,
-    ) -> Nudge:
-        """Make the run claimable after ``delay``."""
-        available_at = self.now() + delay
-        changed = replace(
-            run,
-            state=RunState.QUEUED,
-            worker="",
-            available_at=available_at,
-            due_at=self.first_nudge(available_at),
+    def queue(self, run: Run, verb: str, *, token: str | None = None, **data: object) -> Nudge:
+        """Make the run claimable at once."""
+        queued = lifecycle.queue(run, self.now(), nudge_interval=self.nudge_interval)
+        return nudge(self.move(queued, verb, token=token, **data))
+
+    def change(self, run: Run) -> Run:
+        """Store the changed run without a word in its history."""
+        self.tables.runs[run.id] = replace(self.tables.runs[run.id], run=run)
+        return run
+
+    def crash(self, run: Run) -> Nudge:
+        """Queue the run that lost its worker, or end it as crashed."""
+        after, ended = lifecycle.crash(
+            run, self.now(), nudge_interval=self.nudge_interval, give_up=crashed
         )
-        return nudge(self.move(changed, verb, token=token, **data))
-
-    def first_nudge(self, available_at: datetime) -> datetime:
-        """Return when the sweep looks at a queued run.
-
-        One that is available now was nudged by whoever queued it, and then needs patience.
-        """
-        now = self.now()
-        return available_at if available_at > now else now + self.nudge_interval
+        told: dict[str, Any] = {"worker": run.worker, "crashes": after.crashes}
+        if ended is None:
+            return nudge(self.move(after, "recover", **told))
+        return self.finish(after, ended.verb, fingerprint=ended.fingerprint, **told)
 
     def finish(
         self,
@@ -120,8 +115,7 @@ class Core:
         **data: object,
     ) -> Nudge:
         """Store an ended run, cancel its open waits, open its dead letter."""
-        now = self.now()
-        self.move(replace(run, finished_at=now, deadline_at=None), verb, token=token, **data)
+        self.move(run, verb, token=token, **data)
         for wait in self.open_waits(run.id):
             self.tables.waits[wait.id] = replace(wait, state=WaitState.CANCELED)
         if run.state in UNSUCCESSFUL:
@@ -130,7 +124,7 @@ class Core:
                 state=LetterState.OPEN,
                 fingerprint=fingerprint,
                 error=run.error,
-                created_at=now,
+                created_at=self.now(),
             )
         return nudge(run)
 

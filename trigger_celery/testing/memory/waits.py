@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from trigger_celery.testing.memory.events import next_number, note_matched
 from trigger_celery.testing.memory.rows import WaitRow
 from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Candidate,
@@ -39,22 +40,18 @@ class MemoryWaits:
                 self._core.add_failure(run.id, suspend.failed)
             self._add(run.id, suspend.waits)
             ended = self._has_ended(run.id, suspend.keys)
-            run = replace(
+            looked = all(row.looked for row in self._core.open_waits(run.id))
+            run = lifecycle.suspend(
                 run,
-                state=RunState.SUSPENDED,
-                attempt=suspend.next_attempt,
-                crashes=0,
-                due_at=self._due_at(run.id, look_within),
+                self._core.now(),
+                next_attempt=suspend.next_attempt,
+                first_due=self._core.first_due(run.id),
+                look_within=None if looked else look_within,
             )
             self._core.move(run, "suspend", token=suspend.token)
             if ended:
                 self._core.queue(run, "wake")
             return RunState.QUEUED if ended else RunState.SUSPENDED
-
-    def _due_at(self, run_id: UUID, look_within: timedelta) -> datetime | None:
-        if all(row.looked for row in self._core.open_waits(run_id)):
-            return self._core.first_due(run_id)
-        return self._core.now() + look_within
 
     def _add(self, run_id: UUID, waits: Sequence[NewWait]) -> None:
         tables, now = self._core.tables, self._core.now()

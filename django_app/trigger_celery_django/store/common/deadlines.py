@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from trigger_celery.values.overdue import overdue
+from trigger_celery.values.forced_ends import overdue
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
-from trigger_celery_django.store.common.changes import open_letter
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge
+from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 
 
@@ -45,11 +46,10 @@ def _expire(guard: Guard, limit: int) -> Sequence[Nudge]:
 
 
 def _end(alias: str, run: models.Run, now: datetime) -> models.History:
-    worker = run.worker
-    end = overdue(started=run.started_at is not None, max_duration=run.max_duration)
-    changes.finish(run, end.state, now, error=end.error)
-    # Its nudge is published with this sweep: another one has time.
-    run.due_at = now + config().nudge_interval
+    worker, before = run.worker, run_record(run)
+    end = overdue(before)
+    after = lifecycle.force_end(before, end, now, nudge_interval=config().nudge_interval)
+    changes.apply(run, after)
     if end.state is RunState.TIMED_OUT:
-        open_letter(alias, run.pk, end.fingerprint)
+        changes.open_letter(alias, run.pk, end.fingerprint)
     return noted(run, end.verb, **({"worker": worker} if worker else {}))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypedDict
 
 from trigger_celery.errors import InvalidName
 from trigger_celery.vocabulary import records
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.times import DatabaseNow, aware
 
 
@@ -99,14 +98,6 @@ def failure_columns(failed: records.FailedAttempt) -> dict[str, object]:
         "error": failed.error,
         **span_columns(failed.span),
     }
-
-
-def first_nudge(available_at: datetime, now: datetime) -> datetime:
-    """Return when the sweep looks at a queued run: when it becomes available, if that is later.
-
-    A run that is available now is nudged by whoever queued it, and then needs patience.
-    """
-    return available_at if available_at > now else now + config().nudge_interval
 
 
 def check_length(what: str, name: str) -> None:

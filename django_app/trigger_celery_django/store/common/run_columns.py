@@ -34,6 +34,11 @@ def spec_columns(spec: RunSpec) -> dict[str, Any]:
     return {**columns, "tags": tags_text(spec.tags) if spec.tags else ""}
 
 
+def run_columns(run: Run) -> dict[str, Any]:
+    """Return the columns of a run."""
+    return {**spec_columns(run.spec), **{name: getattr(run, name) for name in STATE_COLUMNS}}
+
+
 def run_of(columns: Sequence[Any]) -> Run:
     """Return the record of a row's columns, given in the order of ``RUN_COLUMNS``."""
     spec, state = list(columns[:_SPECS]), list(columns[_SPECS:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from django.db.models import (
     Case,
@@ -17,30 +16,19 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
+from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.admission import gates_of
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claim, Claimed, Lease
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted
 from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.times import DatabaseNow, aware
 from trigger_celery_django.store.queues import slots
-
-_OWNED = (
-    "state",
-    "version",
-    "deadline_at",
-    "started_at",
-    "fence",
-    "worker",
-    "token",
-    "lease_length",
-    "due_at",
-)
-"""The columns that a claim to execute changes."""
 
 
 def claim(guard: Guard, asked: Claim) -> Claimed | None:
@@ -107,24 +95,14 @@ def _claim_slot(alias: str, asked: Claim, names: Sequence[str]) -> Claimed | Non
     if not room.take(standing):
         slots.stand_in_line(alias, run)
         return None
-    _start(run, asked, now)
-    run.save(using=alias, force_update=True, update_fields=_OWNED)
+    run.token, run.lease_length = asked.token, asked.length
+    after = lifecycle.claim(run_record(run), asked, now)
+    changes.save(alias, run, after, "token", "lease_length")
     if gates:
         slots.take_slot(alias, run)
         slots.save_due(alias, room)
     noted(run, "claim").save(using=alias, force_insert=True)
     return _claimed(run, asked, sorted(gate.name for gate in gates))
-
-
-def _start(run: models.Run, asked: Claim, now: datetime) -> None:
-    """Do to a locked row what the update of :func:`_own` does."""
-    if run.started_at is None or run.deadline_at is None:
-        run.deadline_at = None if run.max_duration is None else now + run.max_duration
-    run.state, run.version = RunState.EXECUTING, asked.version
-    run.started_at = run.started_at or now
-    run.fence += 1
-    run.worker, run.token = asked.worker, asked.token
-    run.lease_length, run.due_at = asked.length, now + asked.length
 
 
 def _run(alias: str, asked: Claim) -> RunQuerySet[models.Run]:

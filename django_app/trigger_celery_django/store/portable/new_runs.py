@@ -7,15 +7,16 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from trigger_celery.vocabulary.admission import gates_of, line_at
+from trigger_celery.vocabulary import lifecycle
+from trigger_celery.vocabulary.admission import gates_of
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Created, NewRun, Standing, line_of
-from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
+from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.bulk import insert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import first_nudge, noted
-from trigger_celery_django.store.common.run_columns import spec_columns
+from trigger_celery_django.store.common.rows import noted
+from trigger_celery_django.store.common.run_columns import run_columns
 from trigger_celery_django.store.common.times import aware, clock_sql
 from trigger_celery_django.store.queues import slots
 
@@ -32,10 +33,16 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
     now, limited = _now_and_limited(
         guard.connection, {name for at in gates.values() for name in at}
     )
-    rows = [_queued_row(run, token, now) for run in news.values()]
-    for row in rows:
-        if row.available_at <= now and not limited.isdisjoint(gates[row.pk]):
-            row.due_at = None  # the first nudge is left to who admits it
+    runs_as_created = [
+        lifecycle.create(
+            run,
+            now,
+            nudge_interval=config().nudge_interval,
+            limited=not limited.isdisjoint(gates[run.id]),
+        )
+        for run in news.values()
+    ]
+    rows = [models.Run(**run_columns(run), token=token) for run in runs_as_created]
     insert(alias, rows, ignore_conflicts=True)
     # Not every database tells which rows it inserted: they are those with our token.
     mine = models.Run.objects.using(alias).filter(pk__in=[run.id for run in runs], token=token)
@@ -71,18 +78,4 @@ def _standing(run: NewRun) -> Standing:
         key=run.concurrency_key,
         task=run.task,
         starts=True,
-    )
-
-
-def _queued_row(run: NewRun, token: str, now: datetime) -> models.Run:
-    available_at = run.available_at or now + run.delay
-    return models.Run(
-        **spec_columns(run),
-        state=RunState.QUEUED,
-        token=token,
-        created_at=now,
-        available_at=available_at,
-        line_at=line_at(available_at, run.priority),
-        due_at=first_nudge(available_at, now),
-        deadline_at=None if run.ttl is None else max(available_at, now) + run.ttl,
     )

@@ -9,14 +9,17 @@ from uuid import UUID
 from django.db.models import F, Min
 from django.db.models.expressions import Combinable
 
-from trigger_celery.vocabulary.records import LOOKED_FOR, Lease, NewWait, Nudge, Suspend
+from trigger_celery.vocabulary import lifecycle
+from trigger_celery.vocabulary.records import LOOKED_FOR, Lease, NewWait, Nudge, Run, Suspend
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import WaitQuerySet
+from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import noted, nudge, shape_digest
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.times import DatabaseNow, aware
 
 
 def suspend(alias: str, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:
@@ -28,17 +31,22 @@ def suspend(alias: str, lease: Lease, suspend: Suspend, look_within: timedelta) 
     models.Wait.objects.using(alias).bulk_create(new)
     _add_shapes(alias, suspend.waits)
     ended = any(known.get(key, WaitState.WAITING) != WaitState.WAITING for key in suspend.keys)
-    run = models.Run.objects.using(alias).get(pk=lease.run_id)
-    run.state, run.attempt, run.crashes = RunState.SUSPENDED, suspend.next_attempt, 0
-    if waits.open().filter(looked=False).exists():
-        run.due_at = DatabaseNow() + look_within
-    else:
-        run.due_at = first_due(waits)
+    unlooked = waits.open().filter(looked=False).exists()
+    run = models.Run.objects.using(alias).annotate(read_at=DatabaseNow()).get(pk=lease.run_id)
+    now = aware(run.read_at)
+    after = lifecycle.suspend(
+        run_record(run),
+        now,
+        next_attempt=suspend.next_attempt,
+        first_due=None if unlooked else first_due(waits),
+        look_within=look_within if unlooked else None,
+    )
+    changed = changes.apply(run, after)
     entries = [noted(run, "suspend")]
     if ended:
-        queue(run)
+        changed += changes.apply(run, queued(run, now))
         entries.append(noted(run, "wake"))
-    run.save(using=alias, force_update=True, update_fields=[*QUEUED, "attempt", "crashes"])
+    run.save(using=alias, force_update=True, update_fields=set(changed))
     models.History.objects.using(alias).bulk_create(entries)
     return RunState(run.state)
 
@@ -109,8 +117,9 @@ def cancel(guard: Guard, lease: Lease, keys: Collection[str]) -> None:
 
 
 def _locked(alias: str, run_ids: Sequence[UUID]) -> dict[UUID, models.Run]:
-    locked = models.Run.objects.using(alias).filter(pk__in=run_ids).order_by("pk")
-    return {run.pk: run for run in locked.select_for_update()}
+    runs = models.Run.objects.using(alias).annotate(read_at=DatabaseNow())
+    locked = runs.filter(pk__in=run_ids).order_by("pk").select_for_update()
+    return {run.pk: run for run in locked}
 
 
 def _wake(
@@ -119,7 +128,8 @@ def _wake(
     """Queue the suspended ones of the runs; ``keys`` names the wait of each that has ended."""
     woken = [runs[run_id] for run_id in sorted(keys) if runs[run_id].state == RunState.SUSPENDED]
     for run in woken:
-        queue(run)
+        locked_at: datetime = run.read_at  # type: ignore[attr-defined]  # of _locked()
+        changes.apply(run, queued(run, aware(locked_at)))
     models.Run.objects.using(alias).bulk_update(woken, QUEUED)
     models.History.objects.using(alias).bulk_create(
         noted(run, "wake", key=keys[run.pk]) for run in woken
@@ -128,14 +138,12 @@ def _wake(
 
 
 QUEUED = ("state", "worker", "available_at", "due_at")
-"""What :func:`queue` changes."""
+"""What :func:`queued` changes."""
 
 
-def queue(run: models.Run) -> None:
-    """Make the unsaved row claimable at once."""
-    run.state, run.worker = RunState.QUEUED, ""
-    run.available_at = DatabaseNow()
-    run.due_at = DatabaseNow() + config().nudge_interval
+def queued(run: models.Run, now: datetime) -> Run:
+    """Return a suspended run as it can be claimed at once."""
+    return lifecycle.queue(run_record(run), now, nudge_interval=config().nudge_interval)
 
 
 def _wait(lease: Lease, wait: NewWait) -> models.Wait:
