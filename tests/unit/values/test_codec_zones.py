@@ -106,7 +106,9 @@ def test_what_pytz_localized_is_stored_by_its_name_to_the_second_of_two_hours() 
     assert again(careless).astimezone(UTC) == careless.astimezone(UTC)
 
 
-@pytest.mark.parametrize("zone", [Summer(), Broken(), tz.tzstr("EST5EDT")], ids=lambda zone: type(zone).__name__)
+@pytest.mark.parametrize(
+    "zone", [Summer(), Broken(), tz.tzstr("EST5EDT")], ids=lambda zone: type(zone).__name__
+)
 def test_a_zone_without_one_offset_or_a_name_is_refused(zone: tzinfo) -> None:
     for value in (datetime(2026, 1, 1, tzinfo=zone), time(1, tzinfo=zone)):
         with pytest.raises(EncodeError) as caught:
