@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-from trigger_celery.engine.segment.leftovers import swallowed
 from trigger_celery.engine.segment.lines import Scope
-from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.engine.segment.segment import Segment, swallowed
 from trigger_celery.errors import Unwinding
 
 

@@ -23,9 +23,8 @@ from trigger_celery.declare.hooks import AT_END, Caught, RunResult, WaitInfo, ca
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.run_view import describe_run
-from trigger_celery.engine.segment.leftovers import end_transactions
 from trigger_celery.engine.segment.outcome import Finished, stored_error
-from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.engine.segment.segment import Segment, end_transactions
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.news import Topic

@@ -20,7 +20,6 @@ from trigger_celery.engine.queues import admission
 from trigger_celery.engine.queues.declarations import remember_limits
 from trigger_celery.engine.runs import children
 from trigger_celery.engine.runs.trigger import decode_input
-from trigger_celery.engine.segment.leftovers import swallowed
 from trigger_celery.engine.segment.outcome import (
     NOT_CLAIMED,
     Executed,
@@ -29,7 +28,7 @@ from trigger_celery.engine.segment.outcome import (
     stored_outcome,
 )
 from trigger_celery.engine.segment.replay import Replay
-from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.engine.segment.segment import Segment, swallowed
 from trigger_celery.errors import LeaseLost, RunError, StoreUnavailable, Unwinding
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Claim, Claimed, Outcomes, Run

@@ -10,10 +10,9 @@ from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution import hooks
 from trigger_celery.engine.execution.retries import next_try, replaced
-from trigger_celery.engine.segment.leftovers import end_transactions
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
-from trigger_celery.engine.segment.segment import Segment
+from trigger_celery.engine.segment.segment import Segment, end_transactions
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary import step_keys

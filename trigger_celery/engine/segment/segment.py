@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.process.leases import Holding
 from trigger_celery.engine.segment.effects import Routine
 from trigger_celery.engine.segment.leaving import Leaving
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import Replay
+from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
+from trigger_celery.ports import Store
 from trigger_celery.vocabulary.records import Checkpoint, Claimed
 
 
@@ -65,3 +69,20 @@ class Segment:
     def heartbeat(self) -> None:
         """Extend the lease now; a database that is away does not disturb the step."""
         self.engine.leases.renew_now(self.held)
+
+
+def end_transactions(store: Store) -> None:
+    """Undo what failed user code left open in this thread: nothing of ours may join it."""
+    try:
+        store.check_boundary("the end of what failed")
+    except TransactionOpen:
+        store.release()
+
+
+def swallowed(segment: Segment, keys: Sequence[str]) -> SuspensionSwallowed:
+    """Return the error for a body, or a branch, that returned although it was being left."""
+    return SuspensionSwallowed(
+        f"task {segment.run.task!r} caught the suspension at {', '.join(keys)!r} and "
+        "went on: a bare 'except:' or 'except BaseException:' stands around it. Catch "
+        "Exception instead, or raise again what you do not know."
+    )
