@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import IntegrityError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from support.databases import alias_of, every_database
@@ -152,6 +152,44 @@ def test_an_event_that_a_rival_gives_to_another_wait_of_the_run_still_wakes_othe
             _resolve_in_this_transaction(first, sequence)
         assert [nudge.run_id for nudge in late.result(30)] == [other_run.run_id]
     assert wait_ids(store) == [second]
+
+
+@contextmanager
+def _no_wait_can_be_ended(error: str) -> Iterator[None]:
+    """Let every update of a wait fail as if it broke a constraint."""
+    with connections[POSTGRES].cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION USING {error}; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON trigger_celery_wait "
+            "FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        try:
+            yield
+        finally:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
+
+
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[POSTGRES], transaction=True)
+def test_an_event_breaks_off_at_another_constraint_than_that_of_its_rivals(
+    store: DjangoStore,
+) -> None:
+    suspend(store, started(store), suspension(event_wait()))
+    sequence, waits = emitted(store).sequence, wait_ids(store)
+    with (
+        _no_wait_can_be_ended("ERRCODE = 'check_violation', CONSTRAINT = 'another'"),
+        pytest.raises(IntegrityError),
+    ):
+        store.waits.resolve(sequence, waits)
+    with (
+        _no_wait_can_be_ended("ERRCODE = 'unique_violation', CONSTRAINT = 'trigger_wait_event'"),
+        pytest.raises(StoreUnavailable, match="5 times"),
+    ):
+        store.waits.resolve(sequence, waits)
+    assert len(store.waits.resolve(sequence, waits)) == 1
 
 
 @pytest.mark.requires("postgres")

@@ -20,6 +20,7 @@ from trigger_celery import (
     wait_for_token,
 )
 from trigger_celery.client.tokens import get_token
+from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import (
     EncodeError,
     InvalidName,
@@ -265,6 +266,49 @@ def test_wherever_the_completing_process_dies_every_wait_ends(fault: Fault) -> N
             harness.run_until_idle(max_virtual_time=NOW)
             assert [harness.result(run_id) for run_id in runs] == ["kept", "kept"]
             assert harness.memory.tokens.unsettled(limit=9) == []
+
+
+def closed_by_a_process_that_died(harness: Harness, token: Token, at: int) -> None:
+    """Complete the token, and die at this call: get, close, get, then waits and conclude."""
+    store = FaultStore(harness.memory, {at: Fault.BEFORE})
+    harness.engine.store = store
+    with suppress(SimulatedCrash):
+        complete_token(token, "kept")
+    assert len(store.calls) == at + 1
+    harness.engine.store = harness.memory
+
+
+def test_a_sweep_hands_a_completed_token_over_before_its_waits_time_out() -> None:
+    with Harness() as harness:
+        token = create_token()
+        run_id = harness.trigger(harness.task(given), str(token.id))
+        harness.run_until_idle(max_virtual_time=NOW)
+        closed_by_a_process_that_died(harness, token, at=3)
+        harness.advance(HOUR)
+        harness.sweep()
+        harness.run_until_idle(max_virtual_time=NOW)
+        assert harness.result(run_id) == "kept"
+
+
+def test_a_token_is_settled_when_all_batches_of_its_waits_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tokens, "BATCH", 2)
+    with Harness() as harness:
+        task = harness.task(given)
+        whole, cut_off = create_token(), create_token()
+        for token in (whole, cut_off):
+            for _ in range(5):
+                harness.trigger(task, str(token.id))
+        harness.run_until_idle(max_virtual_time=NOW)
+        complete_token(whole, "kept")
+        assert len(harness.memory.tokens.waits(whole.id, after=0, limit=9)) == 0
+        closed_by_a_process_that_died(harness, cut_off, at=5)
+        assert len(harness.memory.tokens.waits(cut_off.id, after=0, limit=9)) == 3
+        assert harness.memory.tokens.unsettled(limit=9) == [cut_off.id]
+        harness.sweep()
+        assert len(harness.memory.tokens.waits(cut_off.id, after=0, limit=9)) == 0
+        assert harness.memory.tokens.unsettled(limit=9) == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from trigger_celery_django.store.postgresql.runs import NOTE, RUN, SHAPE, WAIT
 
 EVENT = models.Event._meta.db_table
 SUBSCRIPTION = models.Subscription._meta.db_table
+TAKEN = "trigger_wait_event"
+"""The constraint that gives an event to one wait of a run."""
 
 _UNHURRIED = "set_config('synchronous_commit', 'off', true)"
 

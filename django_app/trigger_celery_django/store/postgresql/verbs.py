@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import IntegrityError
 from psycopg import Cursor
 
+from trigger_celery.errors import StoreUnavailable
 from trigger_celery.vocabulary.records import (
     Audience,
     Checkpoint,
@@ -43,6 +44,9 @@ from trigger_celery_django.store.postgresql.parameters import (
     step_parameters,
     wait_parameters,
 )
+
+_RIVALS = 5
+"""So often a statement is repeated that a rival has made impossible."""
 
 
 class PostgresHot:
@@ -156,15 +160,23 @@ class PostgresHot:
             "event": sequence,
             "nudge_interval": config().nudge_interval,
         }
-        try:
-            # A plan that was kept from when the tables were small reads all of them for each row.
-            rows = self._all(
-                event_statements.resolve(matched=matched), parameters, prepare=len(wait_ids) == 1
-            )
-        except IntegrityError:
-            # After this statement began, a rival gave the event to another wait of a run.
-            return self.resolve(sequence, wait_ids, matched=matched)
-        return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c, _ in rows)  # type: ignore[arg-type]
+        for _ in range(_RIVALS):
+            try:
+                # A plan that was kept from when the tables were small reads all of each row's.
+                rows = self._all(
+                    event_statements.resolve(matched=matched),
+                    parameters,
+                    prepare=len(wait_ids) == 1,
+                )
+            except IntegrityError as error:
+                if not _is_taken(error):
+                    raise
+            else:
+                return tuple(Nudge(run_id=i, task=t, canvas=c) for i, t, c, _ in rows)  # type: ignore[arg-type]
+        raise StoreUnavailable(
+            f"event {sequence} was given to other waits of the same runs {_RIVALS} times while "
+            "it was matched: it stays unmatched, and the sweep matches it again"
+        )
 
     def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
         """Insert it in the caller's transaction; return its sequence number and time, if new."""
@@ -205,6 +217,12 @@ class PostgresHot:
         return self._guard.statement(
             lambda connection: execute(connection, statement, parameters, prepare).fetchall()
         )
+
+
+def _is_taken(error: IntegrityError) -> bool:
+    """Whether a rival gave the event to another wait of a run after the statement began."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    return getattr(diagnosis, "constraint_name", None) == event_statements.TAKEN
 
 
 def _held(lease: Lease) -> dict[str, object]:
