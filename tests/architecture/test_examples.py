@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import current_app
@@ -321,6 +323,20 @@ def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
             *(f"o-{number} standard" for number in (2, 3, 4, 5, 5)),
         ]
         assert harness.stored(first.id).spec.tags == ("orders", "vip")
+
+
+def test_the_example_of_async_views_starts_a_run_and_cancels_it(tmp_path: Path) -> None:
+    source = page("starting-runs").blocks("python")[1].text
+    ann = SimpleNamespace(user=SimpleNamespace(username="ann"))
+    with imported(source, tmp_path) as example, Harness() as harness:
+
+        @durable_task(name="documented-view")
+        def charge(order_id: str) -> None: ...
+
+        vars(example).update(charge=charge, JsonResponse=lambda data: data)
+        run_id = UUID(asyncio.run(example.order(ann, "o-1"))["run"])
+        assert harness.stored(run_id).spec.tags == ("web",)
+        assert asyncio.run(example.stop(ann, run_id)) == {"canceled": True, "state": "canceled"}
 
 
 class GatewayAway(Exception):
