@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from trigger_celery.testing.memory.runs import MemoryRuns
@@ -54,7 +54,7 @@ class MemoryChildren:
         with self._core.transactions.own():
             found = [
                 run
-                for run in self._live(parent_id)
+                for run in reversed(list(self._live(parent_id)))
                 if run.spec.closes_with_parent and (key is None or run.spec.parent_key == key)
             ]
             now, patience = self._core.now(), self._core.nudge_interval
@@ -65,13 +65,13 @@ class MemoryChildren:
                 for run in found[:limit]
             ]
 
-    def _live(self, parent_id: UUID) -> list[Run]:
-        rows = self._core.tables.runs.values()
-        return [
+    def _live(self, parent_id: UUID) -> Iterator[Run]:
+        """Yield the live children, the latest first: of many it is mostly the last to end."""
+        return (
             row.run
-            for row in rows
+            for row in reversed(self._core.tables.runs.values())
             if row.run.spec.parent_id == parent_id and not row.run.state.terminal
-        ]
+        )
 
 
 def _end(run: Run) -> ChildEnd:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -22,9 +21,12 @@ from trigger_celery.vocabulary.records import (
     QueueLoad,
     Rate,
     Run,
+    Standing,
     StoredQueue,
 )
 from trigger_celery.vocabulary.states import RunState
+
+NO_RUN = UUID(int=0)
 
 
 class MemoryQueues:
@@ -116,15 +118,14 @@ class MemoryQueues:
     def lines(self) -> Sequence[str]:
         """Return the queues that runs stand in line for, by name."""
         with self._core.lock:
-            return sorted({standing(run).queue for run, _ in self._slots.waiting()})
+            return [name for name in self._core.lines.names() if self._slots.is_stood_in(name)]
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
         """Promise free slots to the next ``limit`` runs in line at most, and tell them."""
         with self._core.transactions.own():
-            waiting = [run for run in self._slots.in_line() if standing(run).queue == queue]
-            room = self._room(waiting)
+            room = self._room(queue)
             nudges: list[Nudge] = []
-            for run in _turns(waiting, room, self._core.tables.last_keys.get(queue, "")):
+            for run in self._turns(queue, room, self._core.tables.last_keys.get(queue, "")):
                 self._promise(run, nudge_interval)
                 self._core.tables.last_keys[queue] = run.spec.concurrency_key
                 nudges.append(nudge(run))
@@ -140,23 +141,44 @@ class MemoryQueues:
             stale = self._slots.stale()[:limit]
             for run_id in stale:
                 del tables.slots[run_id]
+                self._core.lines.forget(run_id)
             idle = [who for who, due in tables.rates.items() if who[1] and due <= now][:limit]
             for who in idle:
                 del tables.rates[who]
             return len(stale) + len(idle)
 
-    def _room(self, waiting: Sequence[Run]) -> Room:
-        """Return the room for these runs; who was promised a slot before has it."""
-        gates = self._slots.gates(map(standing, waiting))
+    def _room(self, queue: str) -> Room:
+        """Return the room for the runs of a line; who was promised a slot before has it."""
+        gates = self._slots.gates(_asks(queue, task) for task in self._core.lines.tasks(queue))
         room = self._slots.room(gates, map(standing, self._slots.executing()))
         for run in self._slots.promised():
             room.take(standing(run))
         room.again_at = None
         return room
 
+    def _turns(self, queue: str, room: Room, last_key: str) -> Iterator[Run]:
+        """Yield who is next while there is room: keys take turns, each its run of earliest place.
+
+        Each run has to be promised its slot before the next is asked for.
+        """
+        lines, look = self._core.lines, self._slots.look
+        tasks = lines.tasks(queue)
+        keys = lines.keys(queue, after=last_key)
+        while keys:
+            for key in list(keys):
+                if all(_is_full(room, queue, task) for task in tasks):
+                    return
+                runs = lines.first(queue, key, look)
+                first = next((run for run in runs if room.take(standing(run))), None)
+                if first is None:
+                    keys.remove(key)
+                else:
+                    yield first
+
     def _promise(self, run: Run, nudge_interval: timedelta) -> None:
         tables, now = self._core.tables, self._core.now()
         tables.slots[run.id] = replace(tables.slots[run.id], promised_at=now)
+        self._core.lines.leave(run.id)
         promised = replace(run, due_at=now + nudge_interval)
         tables.runs[run.id] = replace(tables.runs[run.id], run=promised)
 
@@ -218,30 +240,10 @@ def _of(name: str, runs: Iterable[Run]) -> Iterator[Run]:
     return (run for run in runs if name in gates_of(standing(run)))
 
 
-def _turns(waiting: Iterable[Run], room: Room, last_key: str) -> Iterator[Run]:
-    """Return who is next while there is room: keys take turns, each its run of earliest place."""
-    by_key: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in sorted(waiting, key=lambda run: run.line_at):
-        by_key[run.spec.concurrency_key].append(run)
-    keys = sorted(by_key, key=lambda key: (key <= last_key, key))
-    while keys:
-        for key in list(keys):
-            first = _first(by_key[key], room)
-            if first is None:
-                keys.remove(key)
-            else:
-                by_key[key].remove(first)
-                yield first
+def _asks(queue: str, task: str) -> Standing:
+    """Return what runs of a task ask for, whatever their keys are."""
+    return Standing(run_id=NO_RUN, queue=queue, key="", task=task, starts=False)
 
 
-def _first(waiting: Iterable[Run], room: Room) -> Run | None:
-    """Return the first run of a key that gets a slot."""
-    refused: set[tuple[str, bool]] = set()
-    for run in waiting:
-        asks = standing(run)
-        if (asks.task, asks.starts) in refused:
-            continue
-        if room.take(asks):
-            return run
-        refused.add((asks.task, asks.starts))
-    return None
+def _is_full(room: Room, queue: str, task: str) -> bool:
+    return room.left(_asks(queue, task)) == 0

@@ -30,6 +30,7 @@ class Slots:
         """Write down that a run waits for a slot; the sweep has nothing to look at."""
         tables, now = self._core.tables, self._core.now()
         tables.slots[run.id] = SlotRow(run_id=run.id, since=now)
+        self._core.lines.join(run, standing(run))
         tables.runs[run.id] = replace(tables.runs[run.id], run=replace(run, due_at=None))
 
     def take(self, run: Run) -> tuple[str, ...] | None:
@@ -55,6 +56,7 @@ class Slots:
         self._core.tables.slots[run.id] = SlotRow(
             run_id=run.id, fence=fence, since=self._core.now()
         )
+        self._core.lines.leave(run.id)
 
     def room(self, gates: Iterable[Gate], held: Iterable[Standing]) -> Room:
         """Return what these gates allow now."""
@@ -72,28 +74,35 @@ class Slots:
 
     def executing(self) -> Iterator[Run]:
         """Return the runs that hold slots because they execute under the fence of theirs."""
-        return (run for run, slot in self._rows() if self.is_held(run, slot))
+        return (run for run, slot in self._taken() if self.is_held(run, slot))
 
     def promised(self) -> Iterator[Run]:
         """Return the runs in line that were told of a slot, not too long ago."""
         oldest = self._core.now() - self._core.nudge_interval
         return (
             run
-            for run, slot in self._rows()
+            for run, slot in self._taken()
             if run.state is RunState.QUEUED
             and slot.fence is None
             and slot.promised_at is not None
             and slot.promised_at > oldest
         )
 
-    def in_line(self) -> Iterator[Run]:
-        """Return the runs that wait to be told of a slot, and would start if they were."""
-        now = self._core.now()
-        return (run for run, slot in self._rows() if _waits(run, slot) and may_start(run, now))
+    def look(self, run_id: UUID) -> tuple[Run | None, bool]:
+        """Return a run that waits to be told of a slot, and whether it would start then."""
+        slot, row = self._core.tables.slots.get(run_id), self._core.tables.runs[run_id]
+        if slot is None or not _waits(row.run, slot):
+            return None, False
+        return row.run, may_start(row.run, self._core.now())
 
-    def waiting(self) -> Iterator[tuple[Run, datetime]]:
-        """Return the runs that wait to be told of a slot, with since when."""
-        return ((run, slot.since) for run, slot in self._rows() if _waits(run, slot))
+    def is_stood_in(self, queue: str) -> bool:
+        """Whether a run waits in the line of a queue to be told of a slot."""
+
+        def look(run_id: UUID) -> tuple[Run | None, bool]:
+            return self.look(run_id)[0], True
+
+        lines = self._core.lines
+        return any(lines.first(queue, key, look) for key in lines.keys(queue))
 
     def queued(self) -> Iterator[tuple[Run, datetime]]:
         """Return the runs in line, told of a slot or not, with since when."""
@@ -105,16 +114,25 @@ class Slots:
 
     def stale(self) -> list[UUID]:
         """Return the runs whose rows mean nothing any more, because they moved on."""
-        return [
-            slot.run_id
-            for run, slot in self._rows()
-            if not self.is_held(run, slot)
-            and not (slot.fence is None and run.state is RunState.QUEUED)
-        ]
+        return [slot.run_id for run, slot in self._rows() if self._is_stale(run, slot)]
 
     def is_held(self, run: Run, slot: SlotRow | None) -> bool:
         """Whether the run executes under the fence of this slot."""
         return slot is not None and run.state is RunState.EXECUTING and slot.fence == run.fence
+
+    def _is_stale(self, run: Run, slot: SlotRow) -> bool:
+        in_line = slot.fence is None and run.state is RunState.QUEUED
+        return not (in_line or self.is_held(run, slot))
+
+    def _taken(self) -> Iterator[tuple[Run, SlotRow]]:
+        """Return the rows of runs that may have a slot; what has moved on is left out for good."""
+        tables, taken = self._core.tables, self._core.lines.taken
+        for run_id in list(taken):
+            run, slot = tables.runs[run_id].run, tables.slots[run_id]
+            if self._is_stale(run, slot):
+                del taken[run_id]
+            else:
+                yield run, slot
 
     def _rows(self) -> Iterator[tuple[Run, SlotRow]]:
         tables = self._core.tables

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing.clock import ManualClock
+from trigger_celery.testing.memory.lines import Lines
 from trigger_celery.testing.memory.rows import (
     DeadLetter,
     FailureRow,
@@ -39,6 +40,7 @@ class Core:
         self.lock = RLock()
         self.transactions = Transactions(self.lock)
         self.tables = Tables()
+        self.lines = Lines()
 
     def now(self) -> datetime:
         """Return the time of this database."""
