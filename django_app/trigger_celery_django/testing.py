@@ -1,13 +1,19 @@
-"""For tests: lets days pass in a database whose clock nobody can move."""
+"""For tests in your database: carries runs to their end, and lets days pass in it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F
 from django.db.models.expressions import Combinable
 
+from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.segment.outcome import Executed
+from trigger_celery.errors import UsageError
+from trigger_celery.testing import YEAR
+from trigger_celery.testing import drain as drain_engine
 from trigger_celery_django.models import (
     DurableQueue,
     Event,
@@ -20,6 +26,28 @@ from trigger_celery_django.models import (
     Wait,
 )
 from trigger_celery_django.store import DjangoStore
+
+
+def drain(max_virtual_time: timedelta = YEAR) -> list[Executed]:
+    """Execute and sweep in the project's database until every run has ended or waits for ever.
+
+    Does what workers, beat and time would do, in this thread and transaction, so that a plain
+    ``TestCase`` will do. Time passes by :func:`advance`, only when nothing else is left to do
+    and by ``max_virtual_time`` at most; zero does what is possible now. Returns what became of
+    each segment, in order. Raises ``UnknownTask`` for a run whose task this process does not
+    know, and ``UsageError`` if another engine is installed, such as a harness's.
+    """
+    engine = installed_engine()
+    store = engine.store
+    if not isinstance(store, DjangoStore):
+        raise UsageError(f"expected runs to be in Django's database, got the store: {store!r}")
+    unpublished = Run.objects.using(store.alias).filter(published_at=None)
+    return drain_engine(
+        engine,
+        open_runs=lambda: list(unpublished.values_list("id", flat=True)),
+        advance=partial(advance, store),
+        max_virtual_time=max_virtual_time,
+    )
 
 
 def advance(store: DjangoStore, delta: timedelta) -> None:

@@ -20,6 +20,7 @@ from trigger_celery.vocabulary.records import Nudge, Run
 from trigger_celery.vocabulary.states import RunState
 
 YEAR = timedelta(days=365)
+"""How much time may pass in a test unless it says otherwise."""
 _SHORTEST = timedelta(milliseconds=1)
 
 
