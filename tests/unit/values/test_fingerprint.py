@@ -29,7 +29,7 @@ def raised(make: Callable[[], Exception]) -> Exception:
         ),
         ("no key 'a b' here", "no key 'c' here"),
         ('no key "a" here', 'no key "b c" here'),
-        ("object at 0x7fa0", "object at 0x8B10"),
+        pytest.param("object at 0x7fa0", "object at 0x8B10", id="addresses"),
         ("commit deadbeef01 lost", "commit 0123456789abcdef lost"),
     ],
 )
