@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from trigger_celery.ports import Store
 from trigger_celery.testing.contract.tools import (
+    AWKWARD,
     LEASE,
     LONG,
     LOOK_WITHIN,
@@ -35,8 +37,8 @@ from trigger_celery.testing.contract.tools import (
 )
 from trigger_celery.values.forced_ends import crashed, overdue
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.identity import new_token
-from trigger_celery.vocabulary.records import Lease, NewRun, PushBack, Run
+from trigger_celery.vocabulary.identity import new_id, new_token
+from trigger_celery.vocabulary.records import Lease, NewRun, PushBack, Run, RunSpec
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -104,6 +106,14 @@ def _sweep(store: Store, run_id: UUID, expected: Expected) -> Run:
     return becomes(store, run_id, lambda: swept(store), expected)[0]
 
 
+def _some(hint: object) -> object:
+    """Return a value of a field's type that is not its default: a new field needs no new test."""
+    kinds = {UUID: new_id(), str: "some", int: 7, bool: True, timedelta: MINUTE}
+    if get_origin(hint) is tuple:
+        return ("some", AWKWARD)
+    return next(value for kind, value in kinds.items() if kind in (hint, *get_args(hint)))
+
+
 class StartingLifecycleContract:
     """How a run is created, claimed and kept by its worker."""
 
@@ -113,6 +123,17 @@ class StartingLifecycleContract:
         delayed = _created(store, replace(new_run(delay=LONG), ttl=MINUTE))
         assert delayed.due_at == delayed.available_at
         assert delayed.deadline_at == delayed.available_at + MINUTE
+
+    def test_every_field_of_a_new_run_is_kept(self, store: Store) -> None:
+        values: dict[str, Any] = {
+            name: _some(hint) for name, hint in get_type_hints(RunSpec).items()
+        }
+        spec = RunSpec(**values)
+        store.runs.create([NewRun(**values)])
+        assert got(store, spec.id).spec == spec
+        claimed = store.runs.claim(asked(spec.id, task=spec.task))
+        assert claimed is not None
+        assert claimed.run.spec == spec
 
     def test_a_run_with_a_start_in_the_past_may_start_now(self, store: Store) -> None:
         start = store.now() - LONG

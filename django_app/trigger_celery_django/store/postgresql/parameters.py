@@ -4,48 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Checkpoint,
     FailedAttempt,
     Lease,
-    NewRun,
     NewWait,
 )
-from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.rows import shape_digest, span_columns
-from trigger_celery_django.store.common.tags import tags_text
 
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def run_parameters(runs: Sequence[NewRun]) -> dict[str, Any]:
-    """Return the columns of new runs."""
-    return {
-        "ids": [run.id for run in runs],
-        "tasks": [run.task for run in runs],
-        "inputs": [run.input for run in runs],
-        "canvases": [run.canvas for run in runs],
-        "delays": [run.delay for run in runs],
-        "starts": [run.available_at for run in runs],
-        "max_crashes": [run.max_crashes for run in runs],
-        "ttls": [run.ttl for run in runs],
-        "max_durations": [run.max_duration for run in runs],
-        "max_attempts": [run.max_attempts for run in runs],
-        "priorities": [run.priority for run in runs],
-        "queues": [run.queue for run in runs],
-        "concurrency_keys": [run.concurrency_key for run in runs],
-        "tags": [tags_text(run.tags) if run.tags else "" for run in runs],
-        "metadata": [run.metadata for run in runs],
-        "parents": [run.parent_id for run in runs],
-        "parent_keys": [run.parent_key for run in runs],
-        "closings": [run.closes_with_parent for run in runs],
-        "origins": [run.origin for run in runs],
-        "sources": [run.copied_from_id for run in runs],
-        "nudge_interval": config().nudge_interval,
-    }
 
 
 def wait_parameters(waits: Sequence[NewWait]) -> dict[str, object]:

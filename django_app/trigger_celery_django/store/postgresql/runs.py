@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from trigger_celery.vocabulary.admission import EARLIEST, LATEST
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 from trigger_celery.vocabulary.states import TERMINAL
 from trigger_celery_django import models
@@ -45,56 +44,6 @@ def limited(run: str, task: str) -> str:
     return f"""{QUEUE} AS gate WHERE gate.limited
             AND gate.name IN ('{EVERYTHING}', '{OF_TASK}' || {task}, {run}.queue)"""
 
-
-CREATE = f"""
-WITH given AS (
-    SELECT n.*, coalesce(n.start, clock.now + n.delay) AS available, clock.now
-    FROM unnest(
-        %(ids)s::uuid[], %(tasks)s::text[], %(inputs)s::text[], %(canvases)s::text[],
-        %(delays)s::interval[], %(starts)s::timestamptz[], %(max_crashes)s::int[],
-        %(ttls)s::interval[], %(max_durations)s::interval[], %(max_attempts)s::int[],
-        %(priorities)s::int[], %(queues)s::text[], %(concurrency_keys)s::text[],
-        %(tags)s::text[], %(metadata)s::text[], %(parents)s::uuid[], %(parent_keys)s::text[],
-        %(closings)s::bool[], %(origins)s::text[], %(sources)s::uuid[]
-    ) AS n(
-        id, task, input, canvas, delay, start, max_crashes, ttl, max_duration, max_attempts,
-        priority, queue, concurrency_key, tags, metadata, parent_id, parent_key,
-        closes_with_parent, origin, copied_from_id
-    ),
-    (SELECT clock_timestamp() AS now OFFSET 0) AS clock
-), created AS (
-    INSERT INTO {RUN} (
-        id, task, state, input, canvas, version, attempt, crashes, max_crashes, fence,
-        attempts_after_fence, worker, token, lease_length, created_at, available_at, line_at,
-        due_at, deadline_at, max_duration, max_attempts, priority, queue, concurrency_key, tags,
-        metadata, parent_id, parent_key, closes_with_parent, origin, copied_from_id
-    )
-    SELECT id, task, 'queued', input, canvas, '', 1, 0, max_crashes, 0,
-        0, '', '', interval '0', now, available,
-        least(greatest(
-            available - priority * interval '1 second', '{EARLIEST}'::timestamptz
-        ), '{LATEST}'::timestamptz),
-        CASE
-            WHEN available > now THEN available
-            WHEN EXISTS (SELECT 1 FROM {limited("given", "given.task")}) THEN NULL
-            ELSE now + %(nudge_interval)s::interval END,
-        greatest(available, now) + ttl, max_duration, max_attempts, priority, queue,
-        concurrency_key, tags, metadata, parent_id, parent_key, closes_with_parent, origin,
-        copied_from_id
-    FROM given
-    ON CONFLICT DO NOTHING
-    RETURNING id, task, queue, concurrency_key, line_at, due_at
-), placed AS (
-    INSERT INTO {SLOT} (run_id, queue, key, task, line_at)
-    SELECT id, {line_of("created")}, concurrency_key, task, line_at FROM created
-    WHERE due_at IS NULL
-), noted AS (
-    {NOTE}
-    SELECT id, clock_timestamp(), 'trigger', 'queued', 0, '', '{{}}' FROM created
-)
-SELECT id, CASE WHEN due_at IS NULL THEN {line_of("created")} END FROM created
-"""
-"""Its rows are the ids of runs that were new, and the queues of those that stand in line."""
 
 RENEW = f"""
 UPDATE {RUN} AS run SET due_at = clock_timestamp() + run.lease_length

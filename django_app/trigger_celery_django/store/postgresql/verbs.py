@@ -38,9 +38,9 @@ from trigger_celery_django.store.postgresql import waits as wait_statements
 from trigger_celery_django.store.postgresql.claims import PostgresClaims
 from trigger_celery_django.store.postgresql.connection import Parameters, Row, execute
 from trigger_celery_django.store.postgresql.events import audience_of
+from trigger_celery_django.store.postgresql.new_runs import CREATE, create_parameters
 from trigger_celery_django.store.postgresql.parameters import (
     failure_parameters,
-    run_parameters,
     step_parameters,
     wait_parameters,
 )
@@ -58,7 +58,7 @@ class PostgresHot:
 
     def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs in the caller's transaction; return the ids that were new."""
-        rows = self._caller(run_statements.CREATE, run_parameters(runs)).fetchall()
+        rows = self._caller(CREATE, create_parameters(runs)).fetchall()
         lines: dict[UUID, str | None] = dict(rows)  # type: ignore[arg-type]
         standing = {run: line for run, line in lines.items() if line is not None}
         return Created(lines).standing(standing) if standing else Created(lines)
