@@ -202,3 +202,10 @@ def test_the_time_after_one_that_is_due_now_is_the_next_and_never_the_same(daily
     assert daily.after(due - instant) == due
     assert daily.after(due) == due + timedelta(days=1)
     assert daily.after(due + instant) == due + timedelta(days=1)
+
+
+def test_the_time_after_the_second_pass_of_an_hour_is_not_that_pass_again() -> None:
+    half_past = rule(cron="30 * * * *", timezone=PARIS)
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # 02:30 in Paris for the second time
+    assert half_past.after(second - timedelta(hours=1)) == second
+    assert half_past.after(second) == second + timedelta(hours=1)

@@ -217,6 +217,22 @@ def test_a_nominal_time_exactly_on_the_horizon_of_the_catch_up_window_gets_its_r
     assert ("were missed" in caplog.text) == (late > 3)
 
 
+@pytest.mark.parametrize("rule", [cron("0 12 * * *"), every(HOUR)], ids=["cron", "every"])
+def test_a_schedule_that_is_due_now_fires_now_and_not_a_moment_before(
+    harness: Harness, rule: Any
+) -> None:
+    moment = timedelta(microseconds=1)
+    harness.task(note, schedule=rule)
+    harness.sweep()
+    harness.advance(START.replace(hour=12, minute=0, second=0) - moment - harness.clock.now)
+    harness.sweep()
+    assert runs(harness) == []
+    harness.advance(moment)
+    harness.sweep()
+    [run] = runs(harness)
+    assert nominal_of(harness, run) == harness.clock.now
+
+
 def test_a_long_outage_is_made_up_for_in_bounded_pieces(harness: Harness) -> None:
     harness.task(note, schedule=every(MINUTE, catch_up=DAY, overlap="allow"))
     tick(harness)
