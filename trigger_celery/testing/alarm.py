@@ -1,4 +1,4 @@
-"""An alarm for tests: no thread, it rings when somebody says so."""
+"""An alarm for tests: no thread, it rings when the test calls ring()."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class FaultStore:
 
     @property
     def runs(self) -> Runs:
-        """The runs and who owns them."""
+        """The runs and their leases."""
         return cast(Runs, _Noun("runs", self._inner.runs, self._pass))
 
     @property
@@ -123,7 +123,7 @@ class FaultStore:
 
     @property
     def queues(self) -> Queues:
-        """What durable queues allow, and who is let in."""
+        """What durable queues allow, and which runs they let in."""
         return cast(Queues, _Noun("queues", self._inner.queues, self._pass))
 
     @property

@@ -300,7 +300,7 @@ class PublishContract:
 
 
 class HistoryContract:
-    """Every move is told, in order, and every move is allowed."""
+    """Every move is in the history, in order, and every move is allowed."""
 
     def test_the_history_tells_every_move_of_a_long_life(
         self, store: Store, advance: Advance
@@ -368,31 +368,31 @@ class HistoryContract:
     def test_what_was_noted_since_the_end_is_told_apart_from_a_life_before(
         self, store: Store
     ) -> None:
-        def told() -> list[str]:
+        def called() -> list[str]:
             found = store.runs.notes_since_end(run_id, "hook")
             assert [entry.sequence for entry in found] == sorted(e.sequence for e in found)
             return [json.loads(entry.data)["hook"] for entry in found]
 
         run_id = queued(store)
-        assert told() == []
+        assert called() == []
         lease = claim(store, run_id).lease
         store.runs.note(run_id, "hook", {"hook": "on_start"})
-        assert told() == []
+        assert called() == []
         store.runs.end(lease, ending(RunState.FAILED))
-        assert told() == []
+        assert called() == []
         for name in ("on_failure", "on_complete"):
             store.runs.note(run_id, "hook", {"hook": name})
             store.runs.note(run_id, "other", {"hook": "no"})
-        assert told() == ["on_failure", "on_complete"]
+        assert called() == ["on_failure", "on_complete"]
         store.runs.note(queued(store), "hook", {"hook": "of another run"})
         store.runs.retry(run_id)
-        assert told() == []
+        assert called() == []
         lease = claim(store, run_id).lease
         store.runs.end(lease, ending(publish_within=timedelta(0)))
         store.runs.note(run_id, "hook", {"hook": "on_success"})
         claim(store, run_id)
         store.runs.note(run_id, "hook", {"hook": "on_complete"})
-        assert told() == ["on_success", "on_complete"]
+        assert called() == ["on_success", "on_complete"]
         assert store.runs.notes_since_end(uuid4(), "hook") in ([], ())
 
     def test_the_history_tells_cancellations_and_timeouts(self, store: Store) -> None:

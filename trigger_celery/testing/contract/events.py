@@ -254,7 +254,7 @@ def _of(store: Store, name: str = "paid") -> list[Subscription]:
 
 
 class SubscriptionContract:
-    """A task has one subscription, and keeps it until somebody who knows it says otherwise."""
+    """A task has one subscription, and keeps it until a process that declares it says otherwise."""
 
     def test_subscriptions_are_found_by_the_name_of_their_event(self, store: Store) -> None:
         wanted = [_subscription("b", filter=AWKWARD), _subscription("a"), _subscription("c")]
@@ -288,7 +288,7 @@ class SubscriptionContract:
 
 
 class RetentionContract:
-    """Old events go, but for those that somebody needs."""
+    """Old events go, but for those that are still needed."""
 
     def _purge(self, store: Store, *, after: int = 0, limit: int = 99) -> int:
         return store.events.purge(older_than=DAY, after=after, limit=limit)

@@ -182,7 +182,7 @@ class LineContract:
 
 
 class PromiseContract:
-    """Who is told of a free slot has it for a while."""
+    """A run that was promised a free slot has it for a while."""
 
     def test_a_promise_tells_whom_to_nudge(self, store: Store) -> None:
         limit(store, concurrency=1)
@@ -235,7 +235,7 @@ class PromiseContract:
 
 
 class TurnContract:
-    """Who is next: keys take turns, and within a key the one with the earliest place."""
+    """The next run: keys take turns, and within a key the earliest place is first."""
 
     def test_the_earliest_place_is_next(self, store: Store) -> None:
         limit(store, concurrency=3)

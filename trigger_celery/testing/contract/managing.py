@@ -39,7 +39,7 @@ from trigger_celery.vocabulary.records import Lease, StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 HOUR = timedelta(hours=1)
-TOLD = {"by": "ann", "reason": AWKWARD}
+RECORD = {"by": "ann", "reason": AWKWARD}
 
 
 def last_entry(store: Store, run_id: UUID) -> tuple[str, object]:
@@ -55,21 +55,21 @@ class PauseContract:
         self, store: Store, advance: Advance
     ) -> None:
         run_id = queued(store)
-        assert store.managing.pause(run_id, TOLD)
+        assert store.managing.pause(run_id, RECORD)
         assert got(store, run_id).paused_at is not None
-        assert last_entry(store, run_id) == ("pause", TOLD)
+        assert last_entry(store, run_id) == ("pause", RECORD)
         assert store.runs.claim(asked(run_id)) is None
         advance(HOUR)
         assert swept(store) == []
 
     def test_a_resumed_run_is_nudged_and_claimed(self, store: Store, advance: Advance) -> None:
         run_id = queued(store)
-        store.managing.pause(run_id, TOLD)
-        nudge = store.managing.resume(run_id, TOLD)
+        store.managing.pause(run_id, RECORD)
+        nudge = store.managing.resume(run_id, RECORD)
         assert nudge is not None
         assert nudge.run_id == run_id
         assert got(store, run_id).paused_at is None
-        assert last_entry(store, run_id) == ("resume", TOLD)
+        assert last_entry(store, run_id) == ("resume", RECORD)
         advance(HOUR)
         assert swept(store) == [run_id]
         assert claim(store, run_id).lease.fence == 1
@@ -157,16 +157,16 @@ class PauseContract:
     def test_a_paused_run_is_canceled_and_its_end_is_published(self, store: Store) -> None:
         run_id = queued(store)
         store.managing.pause(run_id, {})
-        assert store.runs.cancel(run_id, "{}", TOLD) is not None
-        assert last_entry(store, run_id) == ("cancel", TOLD)
+        assert store.runs.cancel(run_id, "{}", RECORD) is not None
+        assert last_entry(store, run_id) == ("cancel", RECORD)
         assert claim(store, run_id).publishing
 
     def test_a_retry_takes_back_the_pause(self, store: Store) -> None:
         lease = started(store)
         store.managing.pause(lease.run_id, {})
         store.runs.end(lease, ending(RunState.FAILED))
-        store.runs.retry(lease.run_id, TOLD)
-        assert last_entry(store, lease.run_id) == ("retry", TOLD)
+        store.runs.retry(lease.run_id, RECORD)
+        assert last_entry(store, lease.run_id) == ("retry", RECORD)
         assert claim(store, lease.run_id).replayed
 
     def test_no_unknown_run_is_managed(self, store: Store) -> None:
@@ -183,13 +183,13 @@ class RescheduleContract:
         new = replace(new_run(delay=HOUR * 5), ttl=HOUR)
         store.runs.create([new])
         before = got(store, new.id)
-        store.managing.reschedule(new.id, TOLD, delay=HOUR * 2)
+        store.managing.reschedule(new.id, RECORD, delay=HOUR * 2)
         run = got(store, new.id)
         assert before.deadline_at is not None
         assert run.deadline_at is not None
         assert run.deadline_at - run.available_at == before.deadline_at - before.available_at
         verb, data = last_entry(store, new.id)
-        assert (verb, data) == ("reschedule", {"start": run.available_at.isoformat(), **TOLD})
+        assert (verb, data) == ("reschedule", {"start": run.available_at.isoformat(), **RECORD})
         advance(HOUR)
         assert swept(store) == []
         assert store.runs.claim(asked(new.id)) is None

@@ -124,16 +124,16 @@ class QueueContract:
 
     def test_an_unknown_queue_is_not_changed(self, store: Store) -> None:
         verbs: list[Callable[[], object]] = [
-            lambda: store.queues.override("nobody's", {"concurrency": 1}),
-            lambda: store.queues.reset("nobody's"),
-            lambda: store.queues.pause("nobody's"),
-            lambda: store.queues.resume("nobody's"),
+            lambda: store.queues.override("unknown", {"concurrency": 1}),
+            lambda: store.queues.reset("unknown"),
+            lambda: store.queues.pause("unknown"),
+            lambda: store.queues.resume("unknown"),
         ]
         for verb in verbs:
             with raises(QueueNotFound) as refusal:
                 verb()
-            assert "nobody's" in refusal.message
-        assert store.queues.get("nobody's") is None
+            assert "unknown" in refusal.message
+        assert store.queues.get("unknown") is None
 
     def test_the_deployment_can_always_be_limited_and_paused(self, store: Store) -> None:
         assert not store.queues.resume(EVERYTHING)

@@ -361,7 +361,7 @@ def everything(store: Store, run_id: UUID) -> tuple[object, ...]:
 
 
 class FenceContract:
-    """Who lost the lease writes nothing."""
+    """A worker that lost its lease writes nothing."""
 
     def test_no_verb_writes_once_the_lease_is_lost(self, store: Store) -> None:
         for way, lose in LOST.items():

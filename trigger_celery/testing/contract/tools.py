@@ -264,12 +264,12 @@ def wait_ids(store: Store, name: str = "approved", match_hash: int = 7) -> list[
 
 
 def ran(nudges: Collection[Nudge]) -> list[UUID]:
-    """Return whom the nudges are for."""
+    """Return the runs that the nudges name."""
     return [nudge.run_id for nudge in nudges]
 
 
 def swept(store: Store, *, limit: int = 100) -> list[UUID]:
-    """Run one pass of the sweep and return who was nudged."""
+    """Run one pass of the sweep and return the runs that it nudged."""
     return ran(store.sweeps.due(limit=limit, nudge_interval=NUDGE_INTERVAL).nudges)
 
 
@@ -357,7 +357,7 @@ def admit(store: Store, queue: str = QUEUE, *, limit: int = 100) -> Admitted:
 
 
 def admitted(store: Store, queue: str = QUEUE, *, limit: int = 100) -> list[UUID]:
-    """Promise free slots, and return to whom."""
+    """Promise free slots, and return the runs that got one."""
     return ran(admit(store, queue, limit=limit).nudges)
 
 

@@ -72,9 +72,9 @@ class ChildContract:
         run = got(store, new[0].id)
         assert (run.state, run.spec.parent_id, run.spec.parent_key) == ("queued", lease.run_id, KEY)
         assert run.spec.closes_with_parent is True
-        told = [e for e in store.runs.history(lease.run_id) if e.verb == "start children"]
-        assert len(told) == 2
-        assert str(new[2].id) in told[1].data
+        entries = [e for e in store.runs.history(lease.run_id) if e.verb == "start children"]
+        assert len(entries) == 2
+        assert str(new[2].id) in entries[1].data
         assert got(store, lease.run_id).fence == lease.fence
 
     def test_a_run_that_is_not_executing_any_more_starts_nothing(self, store: Store) -> None:
@@ -274,9 +274,9 @@ class ScheduleContract:
         store.runs.create([run])
         store.schedules.add(replace(schedule("nightly"), last_run_id=run.id))
         store.runs.end(claim(store, run.id).lease, ending())
-        told: list[RunState | None] = []
-        store.schedules.change("nightly", lambda known, last, now: told.append(last))
-        assert told == [RunState.COMPLETED]
+        states: list[RunState | None] = []
+        store.schedules.change("nightly", lambda known, last, now: states.append(last))
+        assert states == [RunState.COMPLETED]
 
     def test_nothing_is_written_where_nothing_is_decided(self, store: Store) -> None:
         before = schedule("nightly")

@@ -366,10 +366,10 @@ class OpenWaitContract:
         recorded = outcomes(store, run_id).recorded
         assert (recorded["yes"].wait, recorded["yes"].value) == (WaitState.COMPLETED, AWKWARD)
         assert (recorded["nap"].wait, recorded["nap"].value) == (WaitState.TIMEOUT, None)
-        told = [(entry.verb, entry.data) for entry in store.runs.history(run_id)]
-        assert [verb for verb, _ in told][-3:] == ["complete wait", "wake", "skip wait"]
-        assert '"by": "ann"' in told[-3][1]
-        assert '"key": "nap"' in told[-1][1]
+        moves = [(entry.verb, entry.data) for entry in store.runs.history(run_id)]
+        assert [verb for verb, _ in moves][-3:] == ["complete wait", "wake", "skip wait"]
+        assert '"by": "ann"' in moves[-3][1]
+        assert '"key": "nap"' in moves[-1][1]
         assert store.open_waits.get(yes.id) is None
         for wait_id in (yes.id, 10**9):
             with raises(WaitNotFound):

@@ -1,4 +1,4 @@
-"""The lines of the in-memory store: who waits for a slot, found without looking at all runs."""
+"""The lines of the in-memory store: which run is next for a slot, without looking at all runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trigger_celery.vocabulary.records import Run, Standing
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in line: by time, then by who joined first."""
+    """A place in line: by time, then by the order of joining."""
 
     at: datetime
     number: int

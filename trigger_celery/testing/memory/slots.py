@@ -89,14 +89,14 @@ class Slots:
         )
 
     def look(self, run_id: UUID) -> tuple[Run | None, bool]:
-        """Return a run that waits to be told of a slot, and whether it would start then."""
+        """Return a run that waits for the promise of a slot, and whether it may start now."""
         slot, row = self._core.tables.slots.get(run_id), self._core.tables.runs[run_id]
         if slot is None or not _waits(row.run, slot):
             return None, False
         return row.run, may_start(row.run, self._core.now())
 
     def is_stood_in(self, queue: str) -> bool:
-        """Whether a run waits in the line of a queue to be told of a slot."""
+        """Whether a run in the line of a queue waits for the promise of a slot."""
 
         def look(run_id: UUID) -> tuple[Run | None, bool]:
             return self.look(run_id)[0], True
