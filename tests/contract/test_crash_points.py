@@ -116,7 +116,10 @@ def test_a_run_survives_a_fault_at_every_call_of_the_store(
         run = world.finish()
         assert world.store.calls[: number + 1] == golden.store.calls[: number + 1]
         check_laws(world, run, golden)
-        again = fault is Fault.BEFORE and verb == "checkpoints.record"
+        again = fault is Fault.BEFORE and verb in (
+            "checkpoints.record",
+            "checkpoints.record_failure",
+        )
         check_effects(world, golden, 1 if again else 0)
         check_final(world)
 
@@ -159,7 +162,14 @@ def test_a_worker_writes_nothing_while_another_has_its_run(flow: str) -> None:
         check_effects(world, golden, 1)
 
 
-FENCED = ("checkpoints.record", "checkpoints.record_failure", "waits.suspend", "runs.end", "commit")
+FENCED = (
+    "checkpoints.record",
+    "checkpoints.record_failure",
+    "checkpoints.keep_failures",
+    "waits.suspend",
+    "runs.end",
+    "commit",
+)
 
 
 def claim_and_hold() -> None:

@@ -33,6 +33,12 @@ def flaky(name: str) -> str:
     return f"did {name}"
 
 
+@step
+def fail(name: str) -> None:
+    Stage.world.effects[name] += 1
+    raise ConnectionError(name)
+
+
 slow_flaky = step(retry=SLOW)(flaky)
 fast_flaky = step(retry=FAST)(flaky)
 
@@ -90,6 +96,25 @@ def _after_a_nap() -> str:
     return act("b")
 
 
+def caught(run: str) -> list[str]:
+    before = act("a")
+    try:
+        fail("b")
+    except ConnectionError as error:
+        after = act(f"c after {error}")
+        sleep(NAP)
+        return [before, after, act("d")]
+    return [before, "nothing failed"]
+
+
+def caught_beside(run: str) -> list[str]:
+    try:
+        gather(lambda: act("a"), lambda: fail("b"), _after_a_nap, max_parallel=1)
+    except ConnectionError as error:
+        return [act(f"c after {error}"), act("d")]
+    return ["nothing failed"]
+
+
 def race(run: str) -> list[Any]:
     before = act("a")
     index, mine = wait_any(
@@ -110,4 +135,6 @@ FLOWS: dict[str, tuple[Callable[[str], Any], str]] = {
     "atomic": (atomic, ""),
     "gather": (beside, ""),
     "race": (race, "approved"),
+    "caught": (caught, ""),
+    "caught beside": (caught_beside, ""),
 }

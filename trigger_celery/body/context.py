@@ -15,8 +15,6 @@ from trigger_celery.errors import NotInRun
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.records import NewRun, NewWait, Outcome, StepKind
 
-NO_RETRY = RetryPolicy(max_attempts=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledRun:
@@ -79,7 +77,7 @@ class StepCall:
     args: tuple[object, ...] = ()
     kwargs: Mapping[str, object]
     key: str | None = None
-    retry: RetryPolicy = NO_RETRY
+    retry: RetryPolicy | None = None
     atomic: bool = False
     timeout: timedelta | None = None
     is_async: bool = False

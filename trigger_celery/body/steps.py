@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.awaitables import holds_durable_call
 from trigger_celery.body.both_styles import Durable
-from trigger_celery.body.context import NO_RETRY, StepCall, current_session, step_key
+from trigger_celery.body.context import StepCall, current_session, step_key
 from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.checks import duration, valid_name
@@ -32,7 +32,7 @@ class StepOptions:
 
     name: str
     key: str | Callable[..., str] | None = None
-    retry: RetryPolicy = NO_RETRY
+    retry: RetryPolicy | None = None
     atomic: bool = False
     timeout: timedelta | None = None
     is_async: bool
@@ -130,8 +130,8 @@ class StepDecorator:
 
         ``name`` (default: the function's) and the occurrence in the run make its key;
         ``key`` (text, or a function of the step's arguments) overrides both and must be
-        unique in the run. ``retry`` says how failures are tried again, by default not at
-        all: then the run's own policy decides. ``atomic=True`` commits the body's ORM
+        unique in the run. ``retry`` says how often it is tried in the life of the run, whatever
+        the run's policy; by default that one decides. ``atomic=True`` commits the body's ORM
         writes and the checkpoint in one transaction; such a step is a plain ``def``.
         ``timeout`` (``timedelta`` or seconds) is for each attempt: one that takes longer gets
         :exc:`StepTimeout` in its body and has failed.
@@ -143,7 +143,7 @@ class StepDecorator:
             options = StepOptions(
                 name=getattr(fn, "__name__", "") if name is None else name,
                 key=key,
-                retry=retry or NO_RETRY,
+                retry=retry,
                 atomic=atomic,
                 timeout=_timeout(timeout),
                 is_async=inspect.iscoroutinefunction(fn),
@@ -282,7 +282,7 @@ def _check(fn: Callable[Concatenate[Any, ...], Any] | Callable[..., Any], o: Ste
         raise DeclarationError(f"expected @step to decorate a function, got: {fn!r}")
     valid_name(o.name, "a step's name")
     step_keys.check_unreserved(o.name, "a step's name")
-    if not isinstance(o.retry, RetryPolicy):
+    if not isinstance(o.retry, RetryPolicy | None):
         raise DeclarationError(
             f"expected retry of step {o.name!r} to be a RetryPolicy, got: {o.retry!r}"
         )

@@ -257,7 +257,9 @@ def cancel_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> bool:
 def retry_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> None:
     """Queue a failed or timed-out run again: its finished steps keep their checkpoints.
 
-    Raises ``IllegalTransition`` for any other run.
+    It forgets the failures after which the run recorded nothing, so those steps are tried again,
+    as often as their policies say; its history names them. What the body went on after stays
+    as it was: ``fork_run`` goes back to before it. Raises ``IllegalTransition`` for any other run.
     """
     permit = permitted("retry_run", run_id := as_run_id(run_id), by=by, reason=reason)
     run_control.retry(permit.engine, run_id, by=permit.by, reason=reason)

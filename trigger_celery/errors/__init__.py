@@ -34,6 +34,7 @@
     │   │       └── ChildRunFailed      ... of one that this run waited for
     │   ├── RetryAfter                  raised by a body: try again after this long
     │   ├── WaitTimeout (TimeoutError)  a wait ended without what it waited for
+    │   ├── StepFailed                  the failure of a step whose class is unknown here
     │   ├── StepTimeout (TimeoutError)  a step took longer than its timeout
     │   ├── RunTimedOut                 it was not over within its max_duration
     │   ├── RunExpired                  it was not started within its ttl
@@ -118,6 +119,7 @@ from trigger_celery.errors.runs import (
     RunExpired,
     RunFailed,
     RunTimedOut,
+    StepFailed,
     StepTimeout,
     Suspension,
     SuspensionSwallowed,
@@ -161,6 +163,7 @@ __all__ = [
     "RunTimedOut",
     "ScheduleNotFound",
     "SourceUnavailable",
+    "StepFailed",
     "StepNotFound",
     "StepTimeout",
     "StoreError",

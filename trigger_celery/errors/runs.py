@@ -70,6 +70,22 @@ class WaitTimeout(RunError, TimeoutError):
     """A wait ended without what it waited for."""
 
 
+class StepFailed(RunError):
+    """A step failed with an exception that cannot be made again from its record.
+
+    Its class has no name in its module, or was not imported by this process; ``kind`` is its
+    name and ``message`` its text.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}" if self.message else self.kind
+
+
 class StepTimeout(RunError, TimeoutError):
     """A step took longer than its ``timeout``."""
 

@@ -84,7 +84,8 @@ class Runs(Protocol):
     def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
-        Raises ``RunNotFound`` or ``IllegalTransition``.
+        Failures that do not hold always are forgotten, and so tried again; the history says
+        which (``forgets``). Raises ``RunNotFound`` or ``IllegalTransition``.
         """
 
     def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
@@ -104,7 +105,17 @@ class Checkpoints(Protocol):
         """Store a step's success, once for all; joins the transaction of :meth:`Store.atomic`."""
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt that is followed by another in the same segment."""
+        """Store a failed attempt of a step, once for all."""
+
+    def keep_failures(self, lease: Lease, failures: Mapping[str, int]) -> None:
+        """Let failed attempts hold always, named by step key and number of this life of the run.
+
+        The body is about to record something after them. Safe to repeat.
+        """
 
     def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
-        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        """Return what a segment of this attempt of the run replays, and the counts of failures.
+
+        That is all checkpoints and waits, and the failures that still hold: always, in this life
+        of the run (since a person last retried it), or in this attempt.
+        """

@@ -216,7 +216,7 @@ class Harness:
         return {
             outcome.key: self.engine.codec.decode(outcome.value)
             for outcome in recorded
-            if outcome.value is not None and outcome.wait is None
+            if outcome.value is not None and outcome.wait is None and outcome.error is None
         }
 
     def waits(self, run_id: UUID) -> dict[str, WaitState]:

@@ -261,6 +261,39 @@ class Migration(migrations.Migration):
                 ("run_attempt", models.PositiveIntegerField()),
                 ("number", models.PositiveIntegerField()),
                 ("error", trigger_celery_django.fields.PayloadField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("step", "step"),
+                            ("value", "value"),
+                            ("send_event", "send event"),
+                            ("trigger", "trigger"),
+                            ("sleep", "sleep"),
+                            ("wait_for_event", "wait for event"),
+                            ("wait_for_token", "wait for token"),
+                            ("wait_for_runs", "wait for runs"),
+                            ("retry", "retry"),
+                        ],
+                        default="step",
+                        max_length=16,
+                    ),
+                ),
+                ("position", models.BigIntegerField(default=0)),
+                (
+                    "holds",
+                    models.CharField(
+                        choices=[
+                            ("not", "not"),
+                            ("attempt", "attempt"),
+                            ("life", "life"),
+                            ("always", "always"),
+                        ],
+                        default="not",
+                        max_length=16,
+                    ),
+                ),
+                ("raised", trigger_celery_django.fields.PayloadField(blank=True)),
                 ("fence", models.BigIntegerField()),
                 (
                     "run",

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.records import Holds, StepKind
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, Measured, choices
@@ -150,7 +150,10 @@ class Checkpoint(Measured):
 
 
 class FailedAttempt(Measured):
-    """A try that raised; of the run itself when ``key`` is empty."""
+    """A try that raised; of the run itself when ``key`` is empty.
+
+    While one of a step ``holds``, replays raise it, made again from ``raised``.
+    """
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey(
@@ -160,6 +163,10 @@ class FailedAttempt(Measured):
     run_attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
     error = PayloadField()
+    kind = models.CharField(max_length=16, choices=choices(StepKind), default=StepKind.STEP)
+    position = models.BigIntegerField(default=0)
+    holds = models.CharField(max_length=16, choices=choices(Holds), default=Holds.NOT)
+    raised = PayloadField(blank=True)
     fence = models.BigIntegerField()
 
     class Meta:

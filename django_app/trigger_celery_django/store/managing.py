@@ -11,7 +11,7 @@ from django.db.models import Min, Model
 
 from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.records import Holds, Nudge, Place, Run, StepKind
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
@@ -86,6 +86,16 @@ class DjangoManaging:
         first = dict(failed.values("key").annotate(at=Min("started_at")).values_list("key", "at"))
         for key, at in first.items():
             yield Place(key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=at)
+        kept = failed.filter(holds=Holds.ALWAYS)
+        for key, kind, position, at in kept.values_list("key", "kind", "position", "ended_at"):
+            yield Place(
+                key=key,
+                kind=StepKind(kind),
+                position=position,
+                is_over=True,
+                began_at=first[key],
+                ended_at=at,
+            )
         steps = models.Checkpoint.objects.using(self._alias).filter(run=run_id)
         for key, kind, position, started_at, ended_at in steps.values_list(
             "key", "kind", "position", "started_at", "ended_at"
@@ -123,8 +133,16 @@ class DjangoManaging:
                 batch = keys[start : start + _BATCH]
                 self._copy(models.Checkpoint, source_id, run_id, batch)
                 self._copy(models.Wait, source_id, run_id, batch)
+                self._copy(models.FailedAttempt, source_id, run_id, batch, "AND holds = 'always'")
 
-    def _copy(self, model: type[Model], source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
+    def _copy(
+        self,
+        model: type[Model],
+        source_id: UUID,
+        run_id: UUID,
+        keys: Sequence[str],
+        which: str = "",
+    ) -> None:
         connection = self._guard.connection
         quote = connection.ops.quote_name
         fields = [f for f in model._meta.concrete_fields if not f.primary_key]
@@ -137,7 +155,8 @@ class DjangoManaging:
             cursor.execute(
                 f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) "
                 f"SELECT {', '.join(selected)} FROM {model._meta.db_table} "
-                f"WHERE run_id = %s AND {quote('key')} IN ({', '.join(['%s'] * len(keys))})",
+                f"WHERE run_id = %s AND {quote('key')} IN ({', '.join(['%s'] * len(keys))}) "
+                f"{which}",
                 [key(run_id, connection), key(source_id, connection), *keys],
             )
 

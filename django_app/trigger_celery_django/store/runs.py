@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from django.db.models import Q
+
 from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
@@ -15,6 +17,7 @@ from trigger_celery.vocabulary.records import (
     Created,
     Ending,
     HistoryEntry,
+    Holds,
     Lease,
     ListedRun,
     NewRun,
@@ -184,17 +187,27 @@ class DjangoRuns:
 
         def change(run: models.Run, now: datetime) -> Nudge:
             after = lifecycle.retry(run_record(run), now, nudge_interval=config().nudge_interval)
+            forgotten = self._forgotten(run)
             run.attempts_after_fence = run.fence
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
             changes.close_letter(self._alias, run_id)
-            return self._save(run, after, "retry", told)
+            return self._save(run, after, "retry", {**(told or {}), **forgotten})
 
         queued = self._change(run_id, change)
         if queued is None:
             raise RunNotFound(f"no run has the id {run_id}")
         return queued
+
+    def _forgotten(self, run: models.Run) -> dict[str, str]:
+        """Return which steps a retry tries again, for the history."""
+        tries = models.FailedAttempt.objects.using(self._alias).filter(
+            run=run.pk, fence__gt=run.attempts_after_fence
+        )
+        last = Q(holds=Holds.LIFE) | Q(holds=Holds.ATTEMPT, run_attempt=run.attempt)
+        keys = tries.filter(last).order_by("position", "pk").values_list("key", flat=True)
+        return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
     def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
         """Add an entry to the history of a run that changes nothing; silent without the run."""

@@ -126,6 +126,8 @@ def _won(
         kind = wait.kind if wait is not None else recorded and recorded.kind
         if kind is StepKind.CHILDREN:
             fans.append(step_keys.awaited_fan_out(key))
+    if race.slot.before:
+        yield Io(partial(race.segment.keep, race.slot.before))
     winner = {"winner": index, "value": value, "canceled": waits, "let_go": fans}
     told = yield Io(partial(race.record, race.slot.key, winner))
     yield from _close(race, told)

@@ -61,7 +61,9 @@ def run_branches(
         _stop(lines, interrupt)
         raise
     segment.leaving.raise_if_left()
+    here = segment.replay.branches.current()
     for line in lines:
+        here.absorb(line.scope)
         if line.error is not None and not isinstance(line.error, Exception):
             raise line.error
     return lines

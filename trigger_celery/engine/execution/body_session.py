@@ -67,6 +67,7 @@ class BodySession:
         """Return the id of the next run of ``task`` that this body starts: the same on replay."""
         self._segment.leaving.raise_if_left()
         key = self._segment.replay.name_once(f"trigger {task}")
+        self._segment.keep(self._segment.replay.branches.current().failed)
         return uuid.uuid5(self._segment.run.id, key)
 
     def wait(self, call: WaitCall) -> Any:
@@ -125,7 +126,7 @@ def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
     outcome = slot.outcome
     if outcome is not None and outcome.wait in ENDED:
         return call.conclude(outcome)
-    yield from segment.boundary(f"wait {slot.key!r}")
+    yield from segment.boundary(f"wait {slot.key!r}", slot)
     wait = None
     if outcome is None:
         build = partial(call.build, slot.key, slot.position)

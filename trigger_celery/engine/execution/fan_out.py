@@ -36,7 +36,7 @@ def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
     if outcome is None and not call.size:
         return call.conclude(())
     if outcome is None or outcome.wait in (WaitState.WAITING, WaitState.CANCELED):
-        yield from segment.boundary(f"wait {slot.key!r}")
+        yield from segment.boundary(f"wait {slot.key!r}", slot)
         if outcome is None:
             yield from _start(segment, call, slot.key)
         wait = _wait(call, slot, slot.key, call.timeout) if outcome is None else None
@@ -119,7 +119,7 @@ def _let_go(fan: _Fan) -> Routine[None]:
     mark = step_keys.let_go(fan.slot.key)
     if fan.segment.replay.recorded(mark) is not None:
         return
-    yield from fan.segment.boundary(f"wait {fan.slot.key!r}")
+    yield from fan.segment.boundary(f"wait {fan.slot.key!r}", fan.slot)
     engine, parent = fan.segment.engine, fan.segment.run.id
     while (yield Io(partial(close, engine, parent, key=fan.slot.key))):
         pass
@@ -131,7 +131,7 @@ def _results(fan: _Fan) -> Routine[list[object]]:
     chunks = list(_recorded(fan))
     entries = [entry for chunk in chunks for entry in chunk]
     if len(entries) < fan.call.size:
-        yield from fan.segment.boundary(f"wait {fan.slot.key!r}")
+        yield from fan.segment.boundary(f"wait {fan.slot.key!r}", fan.slot)
     number = len(chunks)
     while len(entries) < fan.call.size:
         texts = yield Io(partial(_read, fan, len(entries)))

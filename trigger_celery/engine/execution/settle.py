@@ -10,6 +10,7 @@ from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution import hooks
 from trigger_celery.engine.execution.retries import next_try, replaced
+from trigger_celery.engine.segment.failures import Failed
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.engine.segment.segment import Segment, end_transactions
@@ -21,6 +22,7 @@ from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Ending,
     FailedAttempt,
+    Holds,
     NewWait,
     Nudge,
     StepKind,
@@ -32,6 +34,10 @@ logger = logging.getLogger("trigger_celery.run")
 
 LOOK_WITHIN = timedelta(seconds=5)
 PUBLISH_WITHIN = timedelta(seconds=30)
+FINAL_NOTE = (
+    "This failure is final: the body went on after step {key!r} had failed, so no attempt of this "
+    "run tries that step again. To try it again, fork the run from that step."
+)
 
 
 def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
@@ -91,10 +97,13 @@ def failed(
     segment: Segment, error: Exception, task: TaskDefinition, meter: Meter, *, publish: bool
 ) -> Executed:
     """Store the failure of the body: one more attempt later, or the end and a dead letter."""
+    error = segment.failures.unwrapped(error)
     end_transactions(segment.store)
     decided = hooks.catch_error(segment, task, error)
+    behind = segment.failures.behind(error)
     error = replaced(error, decided)
-    failure = describe(error)
+    is_last = behind is not None and _is_last(error, behind)
+    failure = segment.failures.described(error, describe(error))
     attempt = FailedAttempt(
         key="",
         run_attempt=segment.run.attempt,
@@ -102,7 +111,7 @@ def failed(
         error=to_text(failure),
         span=meter.span(worker=segment.worker, source=""),
     )
-    again = next_try(segment.run, task, error, decided)
+    again = None if is_last else next_try(segment.run, task, error, decided)
     if again is not None:
         return _retry_later(segment, attempt, again, failure.kind)
     ending = Ending(
@@ -123,6 +132,13 @@ def failed(
         error=error,
         owed=publish,
     )
+
+
+def _is_last(error: Exception, behind: Failed) -> bool:
+    """Whether the failure of a step ends the run with ``error``; one that is final says so."""
+    if behind.holds is Holds.ALWAYS:
+        error.add_note(FINAL_NOTE.format(key=behind.key))
+    return behind.holds in (Holds.LIFE, Holds.ALWAYS)
 
 
 def _retry_later(

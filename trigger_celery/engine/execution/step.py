@@ -38,7 +38,7 @@ from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.news import Topic
-from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, NewWait, StepKind
+from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Holds, NewWait, StepKind
 
 
 @dataclass(slots=True)
@@ -81,19 +81,21 @@ def _carry_on(step: Step) -> object:
             if not admit(step):
                 segment.leaving.leave([(None, _what(step))])
             try:
+                if step.slot.before:
+                    segment.keep(step.slot.before)
                 if call.atomic:
                     return run_atomically(step)
                 checkpoint, value = encode(step, _plain(step, run(step)))
                 record(step, checkpoint)
                 return value
             except Exception as error:
-                delay = fail(step, error)
-                if delay is None:
-                    raise
-            if delay > segment.engine.config.inline_backoff:
-                wait = _backoff(step, delay)
+                then = fail(step, error)
+            if isinstance(then, Exception):
+                raise then
+            if then > segment.engine.config.inline_backoff:
+                wait = _backoff(step, then)
                 segment.leaving.leave([(wait, wait.key)])
-            segment.engine.clock.sleep(delay.total_seconds())
+            segment.engine.clock.sleep(then.total_seconds())
     except Unwinding as reason:
         close_coroutines(call.args, call.kwargs)
         if isinstance(reason, LeaseLost):
@@ -112,6 +114,8 @@ async def _carry_on_async(step: Step) -> object:
             if not admit(step):
                 await drive_async(segment.leaving.park(None, _what(step)))
             try:
+                if step.slot.before:
+                    await in_thread(segment.keep, step.slot.before)
                 if call.atomic:
                     return await in_thread(run_atomically, step)
                 value = await (run_async(step) if call.is_async else _run_apart(step))
@@ -119,13 +123,13 @@ async def _carry_on_async(step: Step) -> object:
                 await in_thread(record, step, checkpoint)
                 return value
             except Exception as error:
-                delay = await in_thread(fail, step, error)
-                if delay is None:
-                    raise
-            if delay > segment.engine.config.inline_backoff:
-                wait = _backoff(step, delay)
+                then = await in_thread(fail, step, error)
+            if isinstance(then, Exception):
+                raise then
+            if then > segment.engine.config.inline_backoff:
+                wait = _backoff(step, then)
                 await drive_async(segment.leaving.park(wait, wait.key))
-            await asyncio.sleep(delay.total_seconds())
+            await asyncio.sleep(then.total_seconds())
     except Unwinding:
         close_coroutines(call.args, call.kwargs)
         raise
@@ -139,11 +143,16 @@ def place(segment: Segment, call: StepCall) -> Step:
 
 
 def recall(step: Step) -> object:
-    """Return the recorded value."""
+    """Return the recorded value, or raise the recorded failure."""
     close_coroutines(step.call.args, step.call.kwargs)
-    assert step.slot.outcome is not None
-    assert step.slot.outcome.value is not None
-    return step.segment.decode(step.slot.outcome.value)
+    outcome = step.slot.outcome
+    assert outcome is not None
+    assert outcome.value is not None
+    if outcome.error is None:
+        return step.segment.decode(outcome.value)
+    failed = step.segment.failures.replayed(outcome, step.number)
+    step.slot.scope.failed.append(failed)
+    raise failed.error
 
 
 def admit(step: Step) -> bool:
@@ -263,24 +272,34 @@ def notify(step: Step) -> None:
         notifications.step_completed(engine, step.segment.run, step.slot.key, step.number)
 
 
-def fail(step: Step, error: Exception) -> timedelta | None:
-    """Record a failed attempt; return how long to wait before the next, None if there is none."""
+def fail(step: Step, error: Exception) -> timedelta | Exception:
+    """Record a failed attempt; return how long to wait before the next, or what the body gets."""
     segment, call = step.segment, step.call
     if isinstance(error, TransactionOpen):
-        return None  # nothing can be recorded before the author's transaction ends
-    failed = FailedAttempt(
+        return error  # nothing can be recorded before the author's transaction ends
+    attempt = FailedAttempt(
         key=step.slot.key,
+        kind=call.kind,
+        position=step.slot.position,
         run_attempt=segment.run.attempt,
         number=step.number,
         error=to_text(describe(error)),
         span=step.meter.span(worker=segment.worker, source=call.source),
     )
+    failed = None
+    used_up = call.retry is not None and step.number >= call.retry.max_attempts
+    if call.retry is None or used_up or not is_retryable(error):
+        holds = Holds.LIFE if used_up else Holds.ATTEMPT
+        attempt, failed = segment.failures.hold(attempt, error, holds)
     segment.leaving.raise_again()
-    segment.held.write(segment.patient.checkpoints.record_failure, failed)
-    notifications.step_failed(segment.engine, segment.run, failed.key, failed.number, error)
-    if not is_retryable(error) or step.number >= call.retry.max_attempts:
-        return None
-    return retry_delay(call.retry, step.number, error)
+    segment.held.write(segment.patient.checkpoints.record_failure, attempt)
+    notifications.step_failed(segment.engine, segment.run, attempt.key, attempt.number, error)
+    if failed is None:
+        assert call.retry is not None
+        return retry_delay(call.retry, step.number, error)
+    segment.failures.met(failed)
+    step.slot.scope.failed.append(failed)
+    return failed.error
 
 
 def _backoff(step: Step, delay: timedelta) -> NewWait:
@@ -298,7 +317,7 @@ def _stored_value(step: Step) -> str | None:
     run = step.segment.run
     outcomes = step.segment.patient.checkpoints.load(run.id, run_attempt=run.attempt)
     outcome = outcomes.recorded.get(step.slot.key)
-    return None if outcome is None else outcome.value
+    return None if outcome is None or outcome.error is not None else outcome.value
 
 
 def _what(step: Step) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from trigger_celery.body.awaitables import Combined, DurableCall
+from trigger_celery.engine.segment.failures import Failed
 from trigger_celery.errors import Unwinding
 from trigger_celery.vocabulary.records import NewWait
 
@@ -31,6 +32,8 @@ class Scope:
 
     ``floor`` is the position after which its next new call is placed. Of a branch in a thread,
     ``left`` is what it has to be left for, and ``parked`` where it, or its branches, wait.
+    ``failed`` are the failures that the code met on its way here and that may still be
+    forgotten; ``tasks`` are branches that asyncio carries.
     """
 
     path: str
@@ -41,6 +44,12 @@ class Scope:
     started: int = 0
     left: Unwinding | None = None
     parked: list[Parked] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+
+    def absorb(self, branch: Scope) -> None:
+        """Take over what failed in a branch that is over: what follows here is after it."""
+        self.failed += [each for each in branch.failed if each not in self.failed]
 
 
 class Branches:
@@ -94,6 +103,21 @@ class Branches:
         self.is_single = False
         return _next_branch(self.current())
 
+    def absorb(self, scope: Scope) -> None:
+        """Let a line of an async body take over from those of its branches that are over.
+
+        One that failed is over once the error was looked at.
+        """
+        going_on = []
+        for task in scope.tasks:
+            branch = self._scopes.get(task)
+            if not task.done() or (not task.cancelled() and getattr(task, "_log_traceback", False)):
+                going_on.append(task)
+            elif branch is not None:
+                self.absorb(branch)
+                scope.absorb(branch)
+        scope.tasks = going_on
+
     def on_main_line(self) -> bool:
         """Whether the calling code is the main line, and not a task beside it."""
         if not self._is_async:
@@ -119,6 +143,7 @@ class Branches:
         scope = None if parent is None else self._scopes.get(parent)
         if scope is not None and _is_branch(coro) and not self._in_step():
             self._scopes[task] = _next_branch(scope)
+            scope.tasks.append(task)
         return task
 
 
@@ -130,7 +155,8 @@ current_line: ContextVar[tuple[Branches, Scope] | None] = ContextVar(
 
 def _next_branch(scope: Scope) -> Scope:
     scope.started += 1
-    return Scope(f"{scope.path}branch-{scope.started}/", floor=scope.floor)
+    path = f"{scope.path}branch-{scope.started}/"
+    return Scope(path, floor=scope.floor, failed=scope.failed.copy())
 
 
 def _is_branch(coro: Coroutine[Any, Any, Any]) -> bool:

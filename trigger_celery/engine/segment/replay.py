@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 
+from trigger_celery.engine.segment.failures import Failed
 from trigger_celery.engine.segment.lines import Branches, Scope
 from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
 from trigger_celery.vocabulary import step_keys
@@ -20,11 +21,17 @@ GAP = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of one durable call: its key, its position, and what is recorded there."""
+    """The place of one durable call: its key, its position, and what is recorded there.
+
+    ``before`` are failures that the code met before it and that may still be forgotten: they
+    have to be kept before anything is recorded here.
+    """
 
     key: str
     position: int
     outcome: Outcome | None
+    scope: Scope
+    before: tuple[Failed, ...] = ()
 
 
 class Replay:
@@ -54,12 +61,15 @@ class Replay:
 
     def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> Slot:
         key = self._key(scope, name, explicit)
+        if scope.tasks:
+            self.branches.absorb(scope)
+        before = tuple(scope.failed) if scope.failed else ()
         outcome = self._recorded.get(key)
         if outcome is None:
-            slot = Slot(key, self._next_position(scope), None)
+            slot = Slot(key, self._next_position(scope), None, scope, before)
         else:
             _check_same(key, kind, outcome, scope)
-            slot = Slot(key, outcome.position, outcome)
+            slot = Slot(key, outcome.position, outcome, scope, before)
         scope.last_key = key
         scope.last_position = scope.floor = slot.position
         return slot
@@ -79,7 +89,7 @@ class Replay:
         return not self._recorded and not self._failures
 
     def failures(self, key: str) -> int:
-        """Return how often the step failed already in this attempt of the run."""
+        """Return how often the step failed since the run began, or a person retried it."""
         return self._failures.get(key, 0)
 
     def backoff(self, key: str) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.process.leases import Holding
-from trigger_celery.engine.segment.effects import Routine
+from trigger_celery.engine.segment.effects import Io, Routine
+from trigger_celery.engine.segment.failures import Failed, Failures, not_kept
 from trigger_celery.engine.segment.leaving import Leaving
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Replay
+from trigger_celery.engine.segment.replay import Replay, Slot
 from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
 from trigger_celery.ports import Store
-from trigger_celery.vocabulary.records import Checkpoint, Claimed
+from trigger_celery.vocabulary.records import Checkpoint, Claimed, Holds
 
 
 class Segment:
@@ -32,6 +34,7 @@ class Segment:
         self.held = held
         self.lease = claimed.lease
         self.replay = replay
+        self.failures = Failures(engine.codec)
         self.leaving = Leaving(claimed.run.id, replay.branches)
         self.is_async = is_async
         self.worker = claimed.run.worker
@@ -56,10 +59,21 @@ class Segment:
             self.store.check_boundary(what)
         return True
 
-    def boundary(self, what: str) -> Routine[None]:
+    def boundary(self, what: str, slot: Slot) -> Routine[None]:
         """Pass a boundary, or leave the body because the run is handed back there."""
         if not self.may_go_on(what):
             yield from self.leaving.park(None, what)
+        if slot.before:
+            yield Io(partial(self.keep, slot.before))
+
+    def keep(self, failures: Sequence[Failed]) -> None:
+        """Make final what failed before: the body chose its way by it, and records more now."""
+        if not (kept := not_kept(failures)):
+            return
+        self.leaving.raise_again()
+        self.held.write(self.patient.checkpoints.keep_failures, kept)
+        for each in failures:
+            each.holds = Holds.ALWAYS
 
     def record(self, checkpoint: Checkpoint) -> None:
         """Store a checkpoint."""

@@ -35,7 +35,7 @@ from trigger_celery.testing.contract.tools import (
     wait_ids,
 )
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Lease, StepKind
+from trigger_celery.vocabulary.records import Holds, Lease, StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 HOUR = timedelta(hours=1)
@@ -270,6 +270,25 @@ class CopyContract:
         assert copied.recorded["pay"].value == AWKWARD
         assert outcomes(store, source).recorded == recorded
         store.checkpoints.record(claimed.lease, checkpoint(store, "mail"))
+
+    def test_a_failure_that_holds_always_is_a_place_that_is_over_and_copied(
+        self, store: Store
+    ) -> None:
+        lease, new = started(store), new_run()
+        for key in ("mail", "pay"):
+            failed = replace(failed_attempt(store, key), position=5, holds=Holds.ATTEMPT)
+            store.checkpoints.record_failure(lease, failed)
+        store.checkpoints.keep_failures(lease, {"mail": 1})
+        places = {place.key: place for place in store.managing.places(lease.run_id)}
+        assert (places["mail"].position, places["mail"].is_over) == (5, True)
+        assert (places["pay"].position, places["pay"].is_over) == (None, False)
+        assert places["mail"].ended_at is not None
+        with store.joined():
+            store.runs.create([replace(new, copied_from_id=lease.run_id)])
+            store.managing.copy(lease.run_id, new.id, ["mail", "pay"])
+        copied = outcomes(store, new.id)
+        assert copied.recorded == {"mail": outcomes(store, lease.run_id).recorded["mail"]}
+        assert copied.failures == {}
 
     def test_a_copy_of_nothing_and_of_very_much(self, store: Store) -> None:
         lease, none, much = started(store), new_run(), new_run()

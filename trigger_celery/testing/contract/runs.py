@@ -318,6 +318,7 @@ FENCED: dict[str, Callable[[Store, Lease], object]] = {
     "record_failure": lambda store, lease: store.checkpoints.record_failure(
         lease, failed_attempt(store, "late")
     ),
+    "keep_failures": lambda store, lease: store.checkpoints.keep_failures(lease, {"late": 1}),
     "suspend": lambda store, lease: suspend(store, lease, suspension(event_wait("late"))),
     "end": lambda store, lease: store.runs.end(lease, ending(RunState.FAILED, output="late")),
     "hand_back": lambda store, lease: store.runs.hand_back(lease, "late"),

@@ -391,9 +391,7 @@ class RecordContract:
         ] == [("step", "step", 0), ("value", "value", 1), ("send_event", "send_event", 2)]
         assert {(o.value, o.wait, o.event) for o in recorded.values()} == {(AWKWARD, None, None)}
 
-    def test_only_failed_attempts_of_steps_in_this_attempt_of_the_run_count(
-        self, store: Store
-    ) -> None:
+    def test_failed_attempts_of_steps_count_in_the_life_of_the_run(self, store: Store) -> None:
         lease = started(store)
         record = store.checkpoints.record_failure
         record(lease, failed_attempt(store, "pay", 1))
@@ -402,11 +400,11 @@ class RecordContract:
         suspend(store, lease, replace(backoff, failed=failed_attempt(store, "", 1)))
         swept(store)
         lease = claim(store, lease.run_id).lease
-        record(lease, failed_attempt(store, "pay", 1, run_attempt=2))
+        record(lease, failed_attempt(store, "pay", 3, run_attempt=2))
         record(lease, failed_attempt(store, "Pay", 1, run_attempt=2))
         load = store.checkpoints.load
-        assert load(lease.run_id, run_attempt=1).failures == {"pay": 2}
-        assert load(lease.run_id, run_attempt=2).failures == {"pay": 1, "Pay": 1}
+        assert load(lease.run_id, run_attempt=1).failures == {"pay": 3, "Pay": 1}
+        assert load(lease.run_id, run_attempt=2).failures == {"pay": 3, "Pay": 1}
 
     def test_runs_do_not_see_each_others_checkpoints(self, store: Store) -> None:
         one, other = started(store), started(store)

@@ -29,6 +29,7 @@ from trigger_celery.testing.contract.events import (
     RetentionContract,
     SubscriptionContract,
 )
+from trigger_celery.testing.contract.failures import FailureContract
 from trigger_celery.testing.contract.lifecycle import LifecycleContract
 from trigger_celery.testing.contract.lines import LineContract, PromiseContract, TurnContract
 from trigger_celery.testing.contract.managing import CopyContract, PauseContract, RescheduleContract
@@ -74,6 +75,7 @@ class StoreContract(
     FenceContract,
     RepeatContract,
     RecordContract,
+    FailureContract,
     SuspendContract,
     LookContract,
     GiveUpContract,

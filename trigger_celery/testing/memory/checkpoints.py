@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
-from trigger_celery.testing.memory.rows import WaitRow
+from trigger_celery.testing.memory.rows import FailureRow, WaitRow
 from trigger_celery.testing.memory.tables import Core
-from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Lease, Outcome, Outcomes
+from trigger_celery.vocabulary.records import (
+    Checkpoint,
+    FailedAttempt,
+    Holds,
+    Lease,
+    Outcome,
+    Outcomes,
+)
 
 
 class MemoryCheckpoints:
@@ -50,25 +59,34 @@ class MemoryCheckpoints:
         return found is not None
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt that is followed by another in the same segment."""
+        """Store a failed attempt of a step, once for all."""
         with self._core.transactions.own():
             self._core.held(lease)
             self._core.add_failure(lease.run_id, failed)
 
+    def keep_failures(self, lease: Lease, failures: Mapping[str, int]) -> None:
+        """Let failed attempts hold always, named by step key and number of this life."""
+        with self._core.transactions.own():
+            self._core.held(lease)
+            rows = self._core.tables.failures
+            for index, row in enumerate(rows):
+                named = failures.get(row.failed.key) == row.failed.number
+                if row.run_id == lease.run_id and row.counted and named:
+                    rows[index] = replace(row, failed=replace(row.failed, holds=Holds.ALWAYS))
+
     def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
-        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        """Return what a segment of this attempt of the run replays, and the counts of failures."""
         with self._core.lock:
             steps = self._core.tables.checkpoints.get(run_id, {}).values()
-            recorded = {step.key: _step(step) for step in steps}
+            tries = [
+                row for row in self._core.tables.failures if row.run_id == run_id and row.failed.key
+            ]
+            recorded = {
+                row.failed.key: _failure(row.failed) for row in tries if _holds(row, run_attempt)
+            }
+            recorded |= {step.key: _step(step) for step in steps}
             recorded |= {row.wait.key: self._wait(row) for row in self._core.waits_of(run_id)}
-            failures = Counter(
-                row.failed.key
-                for row in self._core.tables.failures
-                if row.run_id == run_id
-                and row.counted
-                and row.failed.key
-                and row.failed.run_attempt == run_attempt
-            )
+            failures = Counter(row.failed.key for row in tries if row.counted)
             return Outcomes(recorded=recorded, failures=dict(failures))
 
     def _wait(self, row: WaitRow) -> Outcome:
@@ -81,6 +99,24 @@ class MemoryCheckpoints:
             wait=row.state,
             event=event,
         )
+
+
+def _holds(row: FailureRow, run_attempt: int) -> bool:
+    failed = row.failed
+    if failed.holds is Holds.ATTEMPT:
+        return row.counted and failed.run_attempt == run_attempt
+    return failed.holds is Holds.ALWAYS or (failed.holds is Holds.LIFE and row.counted)
+
+
+def _failure(failed: FailedAttempt) -> Outcome:
+    return Outcome(
+        key=failed.key,
+        kind=failed.kind,
+        position=failed.position,
+        value=failed.raised,
+        error=failed.error,
+        holds=failed.holds,
+    )
 
 
 def _step(step: Checkpoint) -> Outcome:

@@ -10,7 +10,7 @@ from uuid import UUID
 from trigger_celery.errors import RunNotFound
 from trigger_celery.testing.memory.tables import Core, nudge
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.records import FailedAttempt, Holds, Nudge, Place, Run, StepKind
 from trigger_celery.vocabulary.states import WaitState
 
 _OPEN = (WaitState.WAITING, WaitState.CANCELED)
@@ -64,12 +64,21 @@ class MemoryManaging:
 
     def _places(self, run_id: UUID) -> Iterator[Place]:
         first: dict[str, datetime] = {}
+        kept: dict[str, FailedAttempt] = {}
         for row in self._core.tables.failures:
             if row.run_id == run_id and row.failed.key:
                 first.setdefault(row.failed.key, row.failed.span.started_at)
+                if row.failed.holds is Holds.ALWAYS:
+                    kept[row.failed.key] = row.failed
         for key, began_at in first.items():
+            failed = kept.get(key)
             yield Place(
-                key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=began_at
+                key=key,
+                kind=StepKind.STEP if failed is None else failed.kind,
+                position=None if failed is None else failed.position,
+                is_over=failed is not None,
+                began_at=began_at,
+                ended_at=None if failed is None else failed.span.ended_at,
             )
         for step in self._core.tables.checkpoints.get(run_id, {}).values():
             yield Place(
@@ -102,6 +111,13 @@ class MemoryManaging:
                     tables.last_sequence += 1
                     copied = replace(wait, id=tables.last_sequence, run_id=run_id)
                     tables.waits[copied.id] = copied
+            tables.failures += [
+                replace(row, run_id=run_id, counted=False)
+                for row in tables.failures
+                if row.run_id == source_id
+                and row.failed.key in wanted
+                and row.failed.holds is Holds.ALWAYS
+            ]
             row = tables.runs[run_id]
             tables.runs[run_id] = replace(row, run=replace(row.run, fence=1))
 

@@ -18,6 +18,7 @@ from trigger_celery.vocabulary.records import (
     Claimed,
     Created,
     Ending,
+    Holds,
     Lease,
     ListedRun,
     NewRun,
@@ -218,8 +219,23 @@ class MemoryRuns(MemoryHistory):
                 raise RunNotFound(f"no run has the id {run_id}")
             now, patience = self._core.now(), self._core.nudge_interval
             run = lifecycle.retry(row.run, now, nudge_interval=patience)
+            told = {**(told or {}), **self._forgotten(row.run)}
             self._forget_the_end(run_id)
-            return nudge(self._core.move(run, "retry", **told or {}))
+            return nudge(self._core.move(run, "retry", **told))
+
+    def _forgotten(self, run: Run) -> dict[str, str]:
+        """Return which steps a retry tries again, for the history."""
+        tries = [
+            row.failed for row in self._core.tables.failures if row.run_id == run.id and row.counted
+        ]
+        last = [
+            each
+            for each in tries
+            if each.holds is Holds.LIFE
+            or (each.holds is Holds.ATTEMPT and each.run_attempt == run.attempt)
+        ]
+        keys = [each.key for each in sorted(last, key=lambda each: each.position)]
+        return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
     def _forget_the_end(self, run_id: UUID) -> None:
         tables = self._core.tables

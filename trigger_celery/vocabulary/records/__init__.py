@@ -50,6 +50,7 @@ from trigger_celery.vocabulary.records.steps import (
     LOOKED_FOR,
     Checkpoint,
     FailedAttempt,
+    Holds,
     Span,
     StepKind,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "HeldKey",
     "HistoryEntry",
     "Holder",
+    "Holds",
     "KeyPurpose",
     "Lease",
     "Limits",

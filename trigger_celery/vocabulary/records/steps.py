@@ -25,6 +25,20 @@ LOOKED_FOR = frozenset({StepKind.EVENT, StepKind.TOKEN, StepKind.CHILDREN})
 """Kinds of waits that may be over when the run suspends: somebody has to look, once."""
 
 
+class Holds(StrEnum):
+    """How long a failed attempt stands for its step: what a replay raises instead of trying again.
+
+    ``NOT`` is followed by another try of the step. ``ATTEMPT`` holds until the next attempt of
+    the run, ``LIFE`` until a person retries the run (the step's own policy is used up), and
+    ``ALWAYS`` whatever happens: the body recorded something after it.
+    """
+
+    NOT = "not"
+    ATTEMPT = "attempt"
+    LIFE = "life"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """When and where something ran and what it used, for the trace page.
@@ -57,10 +71,19 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedAttempt:
-    """A try that raised: of a step, or of the run itself when ``key`` is empty."""
+    """A try that raised: of a step, or of the run itself when ``key`` is empty.
+
+    ``number`` counts the tries of a step since the run began, or a person retried it. What
+    ``holds`` has a ``position``, and ``raised`` is codec text of what the body got, from which
+    replays make it again ("" for what cannot be made again).
+    """
 
     key: str
     run_attempt: int
     number: int
     error: str
     span: Span
+    kind: StepKind = StepKind.STEP
+    position: int = 0
+    holds: Holds = Holds.NOT
+    raised: str = ""

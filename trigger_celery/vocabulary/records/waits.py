@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.vocabulary.records.steps import FailedAttempt, StepKind
+from trigger_celery.vocabulary.records.steps import FailedAttempt, Holds, StepKind
 from trigger_celery.vocabulary.states import WaitState
 
 
@@ -91,7 +91,8 @@ class Outcome:
     """One recorded thing of a run, as a replay needs it.
 
     A checkpoint has ``value``; a wait has ``wait`` (its state), the ``event`` that ended it
-    if one did, and the ``value`` that whoever completed it gave.
+    if one did, and the ``value`` that whoever completed it gave. A failure that holds has
+    ``error`` (what people see of it), and as its ``value`` what the body gets.
     """
 
     key: str
@@ -100,13 +101,16 @@ class Outcome:
     value: str | None = None
     wait: WaitState | None = None
     event: Event | None = None
+    error: str | None = None
+    holds: Holds = Holds.NOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
     """All that earlier segments of a run recorded.
 
-    ``failures`` counts, by step key, the failed attempts of the current run attempt.
+    ``failures`` counts, by step key, the failed attempts since the run began or was retried
+    by a person.
     """
 
     recorded: Mapping[str, Outcome] = field(default_factory=dict)

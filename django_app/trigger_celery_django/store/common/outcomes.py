@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from trigger_celery.vocabulary.records import Event, Outcome, Outcomes, StepKind
+from trigger_celery.vocabulary.records import Event, Holds, Outcome, Outcomes, StepKind
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.times import aware
@@ -29,18 +29,24 @@ UNION ALL
 SELECT f.key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*)
 FROM {models.FailedAttempt._meta.db_table} f
 JOIN {models.Run._meta.db_table} r ON r.id = f.run_id
-WHERE f.run_id = %s AND f.run_attempt = %s AND f.fence > r.attempts_after_fence AND f.key <> ''
+WHERE f.run_id = %s AND f.fence > r.attempts_after_fence AND f.key <> ''
 GROUP BY f.key
+UNION ALL
+SELECT f.key, f.kind, f.position, f.raised, f.holds, NULL, NULL, NULL, f.error, NULL, NULL, -1
+FROM {models.FailedAttempt._meta.db_table} f
+JOIN {models.Run._meta.db_table} r ON r.id = f.run_id
+WHERE f.run_id = %s AND (f.holds = 'always' OR f.fence > r.attempts_after_fence
+    AND (f.holds = 'life' OR f.holds = 'attempt' AND f.run_attempt = %s))
 """
 
 Row = tuple[Any, ...]
 
 
 def load(connection: BaseDatabaseWrapper, run_id: UUID, run_attempt: int) -> Outcomes:
-    """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+    """Return what a segment of this attempt of the run replays, and the counts of failures."""
     key = models.Run._meta.pk.get_db_prep_value(run_id, connection)
     with connection.cursor() as cursor:
-        cursor.execute(LOAD, [key, key, key, run_attempt])
+        cursor.execute(LOAD, [key, key, key, key, run_attempt])
         return outcomes_of(cursor.fetchall())
 
 
@@ -49,7 +55,9 @@ def outcomes_of(rows: Iterable[Row]) -> Outcomes:
     recorded: dict[str, Outcome] = {}
     failures: dict[str, int] = {}
     for row in rows:
-        if row[11]:
+        if row[11] < 0:
+            recorded.setdefault(row[0], _failure(row))
+        elif row[11]:
             failures[row[0]] = row[11]
         elif row[4] is not None:
             recorded[row[0]] = _wait(row)
@@ -58,6 +66,17 @@ def outcomes_of(rows: Iterable[Row]) -> Outcomes:
                 key=row[0], kind=StepKind(row[1]), position=int(row[2]), value=row[3]
             )
     return Outcomes(recorded=recorded, failures=failures)
+
+
+def _failure(row: Row) -> Outcome:
+    return Outcome(
+        key=row[0],
+        kind=StepKind(row[1]),
+        position=int(row[2]),
+        value=row[3],
+        error=row[8],
+        holds=Holds(row[4]),
+    )
 
 
 def _wait(row: Row) -> Outcome:

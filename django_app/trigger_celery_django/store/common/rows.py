@@ -96,6 +96,10 @@ def failure_columns(failed: records.FailedAttempt) -> dict[str, object]:
         "run_attempt": failed.run_attempt,
         "number": failed.number,
         "error": failed.error,
+        "kind": failed.kind,
+        "position": failed.position,
+        "holds": failed.holds,
+        "raised": failed.raised,
         **span_columns(failed.span),
     }
 

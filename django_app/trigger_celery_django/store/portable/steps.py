@@ -37,12 +37,16 @@ def record(connection: BaseDatabaseWrapper, lease: Lease, checkpoint: Checkpoint
 
 
 def record_failure(connection: BaseDatabaseWrapper, lease: Lease, failed: FailedAttempt) -> None:
-    """Store a failed attempt that is followed by another in the same segment."""
+    """Store a failed attempt of a step, once for all."""
     values = (
         failed.key,
         failed.run_attempt,
         failed.number,
         failed.error,
+        failed.kind.value,
+        failed.position,
+        failed.holds.value,
+        failed.raised,
         *_span_values(failed.span),
     )
     if _insert(connection, models.FailedAttempt, _FAILED, values, lease):
@@ -56,7 +60,10 @@ def record_failure(connection: BaseDatabaseWrapper, lease: Lease, failed: Failed
 
 _SPAN = ("started_at", "ended_at", "cpu_us", "peak_memory", "queries", "worker", "source")
 _CHECKPOINT = ("key", "kind", "value", "position", "attempt", "token", *_SPAN, "recorded_at")
-_FAILED = ("key", "run_attempt", "number", "error", *_SPAN)
+_FAILED = (
+    *("key", "run_attempt", "number", "error", "kind", "position", "holds", "raised"),
+    *_SPAN,
+)
 
 
 def _span_values(span: Span) -> tuple[str | int | datetime, ...]:

@@ -110,7 +110,7 @@ class PortableHot:
         )
 
     def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
-        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
+        """Return what a segment of this attempt of the run replays, and the counts of failures."""
         return outcomes.load(self._guard.connection, run_id, run_attempt)
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
@@ -120,7 +120,7 @@ class PortableHot:
         )
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt that is followed by another in the same segment."""
+        """Store a failed attempt of a step, once for all."""
         self._guard.statement(lambda connection: steps.record_failure(connection, lease, failed))
 
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:

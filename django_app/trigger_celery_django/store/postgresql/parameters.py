@@ -71,5 +71,9 @@ def failure_parameters(failed: FailedAttempt | None) -> dict[str, object]:
         "run_attempt": failed.run_attempt,
         "number": failed.number,
         "failure": failed.error,
+        "kind": failed.kind.value,
+        "position": failed.position,
+        "holds": failed.holds.value,
+        "raised": failed.raised,
         **span_columns(failed.span),
     }

@@ -77,8 +77,11 @@ RECORDED = f"SELECT 1 FROM {CHECKPOINT} WHERE run_id = %s AND key = %s AND token
 def insert_failed(source: str) -> str:
     """Return the start of the statement that stores a failed attempt of the run in ``source``."""
     return f"""
-    INSERT INTO {FAILED} (run_id, key, run_attempt, number, error, fence, {_SPAN})
-    SELECT id, %(key)s, %(run_attempt)s, %(number)s, %(failure)s, fence, {_SPAN_VALUES}
+    INSERT INTO {FAILED} (
+        run_id, key, run_attempt, number, error, kind, position, holds, raised, fence, {_SPAN}
+    )
+    SELECT id, %(key)s, %(run_attempt)s, %(number)s, %(failure)s, %(kind)s, %(position)s,
+        %(holds)s, %(raised)s, fence, {_SPAN_VALUES}
     FROM {source}
     """
 

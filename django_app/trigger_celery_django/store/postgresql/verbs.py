@@ -103,8 +103,8 @@ class PostgresHot:
         self._count(run_statements.PUBLISHED, {"run_id": lease.run_id, "fence": lease.fence})
 
     def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
-        """Return all checkpoints and waits of the run and this attempt's counts of failures."""
-        parameters = (run_id, run_id, run_id, run_attempt)
+        """Return what a segment of this attempt of the run replays, and the counts of failures."""
+        parameters = (run_id, run_id, run_id, run_id, run_attempt)
         return outcomes_of(self._caller(LOAD, parameters).fetchall())
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
@@ -116,7 +116,7 @@ class PostgresHot:
             raise lost(lease)
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt that is followed by another in the same segment."""
+        """Store a failed attempt of a step, once for all."""
         parameters = {
             **_held(lease),
             **failure_parameters(failed),

@@ -84,12 +84,46 @@ def test_a_step_is_tried_exactly_max_attempts_times(harness: Harness, delay: flo
     assert harness.run(run_id).state is RunState.FAILED
 
 
-def test_attempts_of_a_step_start_over_in_each_attempt_of_the_run(harness: Harness) -> None:
-    flaky = failing_until(99, ValueError("no"), retry=policy(2, 10))
+@pytest.mark.parametrize("delay", [0.1, 10])
+def test_a_policy_of_a_step_counts_in_the_life_of_the_run(harness: Harness, delay: float) -> None:
+    flaky = failing_until(99, ValueError("no"), retry=policy(5, delay))
     run_id = started(harness, flaky, retry=policy(3, 10))
     harness.run_until_idle()
-    assert len(LOG) == 2 * 3
-    assert harness.run(run_id).attempt == 3
+    assert len(LOG) == 5
+    assert (harness.run(run_id).state, harness.run(run_id).attempt) == ("failed", 1)
+
+
+def test_a_step_with_a_policy_of_one_attempt_is_tried_once(harness: Harness) -> None:
+    run_id = started(harness, failing_until(99, ValueError("no"), retry=ONCE), retry=policy(3, 10))
+    harness.run_until_idle()
+    assert (len(LOG), harness.run(run_id).attempt) == (1, 1)
+
+
+def test_tries_of_a_step_go_on_counting_in_the_next_attempt_of_the_run(harness: Harness) -> None:
+    flaky = failing_until(99, ValueError("no"), retry=policy(3, 10))
+
+    def body() -> None:
+        if current_run().attempt == 1:
+            try:
+                flaky()
+            except ValueError:
+                raise ConnectionError("the body's own failure") from None
+        flaky()
+
+    run_id = harness.trigger(harness.task(body, retry=policy(3, 10)))
+    harness.run_until_idle()
+    assert len(LOG) == 3
+    assert "ValueError" in (harness.stored(run_id).error or "")
+    assert harness.run(run_id).attempt == 2
+
+
+def test_a_person_who_retries_a_run_gives_its_steps_all_their_tries(harness: Harness) -> None:
+    flaky = failing_until(7, ValueError("no"), retry=policy(5, 10))
+    run_id = started(harness, flaky, retry=policy(3, 10))
+    harness.run_until_idle()
+    harness.retry(run_id)
+    harness.run_until_idle()
+    assert harness.result(run_id) == 7
 
 
 def test_a_step_without_a_policy_leaves_retries_to_the_run(harness: Harness) -> None:
