@@ -23,6 +23,7 @@ from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.options import take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import EXECUTED, EndPublisher
+from trigger_celery.celery.tracer import durable_tracer
 from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
@@ -70,6 +71,16 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
     Request = "trigger_celery.celery.request:DurableRequest"
     durable: TaskDefinition
     tracks_started: bool | None = None
+    _tracer: Any = None
+
+    @property
+    def __trace__(self) -> Any:
+        """What executes a message in a worker; whatever Celery sets, it is :mod:`.tracer`'s."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Any) -> None:
+        self._tracer = durable_tracer(self)
 
     def apply_async(
         self,
