@@ -7,7 +7,6 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from trigger_celery.client import events, runs, tokens
@@ -27,15 +26,20 @@ from trigger_celery.errors import (
 from trigger_celery_django.apikeys import PERMISSION_FOR, allows, find_key
 from trigger_celery_django.models import ApiKey
 from trigger_celery_django.views.fields import options_of, run_fields, taken
-from trigger_celery_django.views.reading import View, answering, json_of, outside_transactions
+from trigger_celery_django.views.reading import (
+    View,
+    answering,
+    for_outsiders,
+    json_of,
+    outside_transactions,
+)
 
 
 def endpoint(method: str, verb: str) -> Callable[[View], View]:
     """Make a view of the API: one method, a valid key, JSON both ways.
 
-    The key comes in the ``Authorization`` header, no cookie gives a right: there is nothing
-    that a CSRF token could protect. A key that may not do the ``verb`` of the view is refused
-    before its body is read.
+    The key comes in the ``Authorization`` header. One that may not do the ``verb`` of the view
+    is refused before its body is read.
     """
 
     def declare(view: View) -> View:
@@ -46,7 +50,7 @@ def endpoint(method: str, verb: str) -> Callable[[View], View]:
                 return _refusing(view, request, **kwargs)
 
         wrapped = require_http_methods([method])(answering(answer))
-        return csrf_exempt(outside_transactions(wrapped))
+        return for_outsiders(outside_transactions(wrapped))
 
     return declare
 

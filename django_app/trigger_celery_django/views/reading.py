@@ -6,9 +6,11 @@ import functools
 import logging
 from collections.abc import Callable
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
 
 from trigger_celery.errors import DecodeError, RequestRefused, StoreUnavailable
 from trigger_celery.values.foreign import parse
@@ -57,6 +59,16 @@ def json_of(request: HttpRequest) -> dict[str, object]:
     if not isinstance(value, dict):
         raise RequestRefused(400, "expected the body to be a JSON object")
     return value
+
+
+def for_outsiders(view: View) -> View:
+    """Let requests in without a login and without a CSRF token.
+
+    A key, a signature or a secret URL gives the right, and no cookie does: there is nothing to
+    forge. ``LoginRequiredMiddleware`` would send a delivery, or the secret, to the login page.
+    """
+    open_view: View = csrf_exempt(login_not_required(view))
+    return open_view
 
 
 def outside_transactions(view: View) -> View:

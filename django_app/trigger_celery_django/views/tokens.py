@@ -9,7 +9,6 @@ from uuid import UUID
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from trigger_celery.client import tokens
@@ -27,7 +26,7 @@ from trigger_celery.values.foreign import parse
 from trigger_celery.vocabulary.records import StoredToken
 from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.links import is_secret
-from trigger_celery_django.views.reading import body_of
+from trigger_celery_django.views.reading import body_of, for_outsiders
 
 logger = logging.getLogger("trigger_celery.http")
 
@@ -47,9 +46,7 @@ HEADERS = {
 }
 
 
-# No cookie gives a right here: only the secret in the URL does, and a page that makes a browser
-# send it knows it already. So there is nothing that a CSRF token could protect.
-@csrf_exempt
+@for_outsiders
 @require_http_methods(["GET", "HEAD", "POST"])
 def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
     """Show what a token asks for, or complete it with the body of a POST."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from trigger_celery import send_event
 from trigger_celery.errors import CodecError, InvalidName, RequestRefused
-from trigger_celery_django.views.reading import answering, body_of, outside_transactions
+from trigger_celery_django.views.reading import (
+    answering,
+    body_of,
+    for_outsiders,
+    outside_transactions,
+)
 from trigger_celery_django.webhooks import Delivery, Source, source_named
 
 logger = logging.getLogger("trigger_celery.http")
 
-# No cookie gives a request any right here, its signature does: there is nothing to forge.
 
-
-@csrf_exempt
+@for_outsiders
 @outside_transactions
 @require_POST
 @answering
