@@ -27,6 +27,7 @@ from trigger_celery.celery.options import (
     for_definition,
     passed_on,
 )
+from trigger_celery.celery.retrying import said_of_retries
 from trigger_celery.celery.task import DurableTask
 from trigger_celery.declare.definition import TaskDefinition, define, registry
 from trigger_celery.declare.options import TriggerOptions
@@ -116,14 +117,19 @@ def durable_task(
             **crashes,
             **_said(options),
         )
-        return _register(fn, definition, options)
+        return _register(fn, definition, options, said_of_retries(options, retry))
 
     return declare if fn is None else declare(fn)
 
 
-def _register(fn: Callable[..., Any], definition: TaskDefinition, options: dict[str, Any]) -> Any:
-    """Make the function a Celery task with what is left of its options."""
-    passed = passed_on(options)
+def _register(
+    fn: Callable[..., Any],
+    definition: TaskDefinition,
+    options: dict[str, Any],
+    attributes: dict[str, Any],
+) -> Any:
+    """Make the function a Celery task with what is left of its options, and these attributes."""
+    passed = {**passed_on(options), **attributes}
     if "track_started" in passed:
         passed["tracks_started"] = passed.pop("track_started")
     base = passed.pop("base", DurableTask)

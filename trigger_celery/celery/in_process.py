@@ -11,6 +11,7 @@ from uuid import UUID
 from celery.app import app_or_default
 from celery.app.task import Context
 
+from trigger_celery.celery.retrying import RUN_ATTEMPTS
 from trigger_celery.celery.task import DurableTask, body_of
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
@@ -82,4 +83,5 @@ def _claimed(engine: Engine, request: Any, run: Run) -> bool:
     """Note what only a claim tells; there is no result backend that the end is published to."""
     request.args, request.kwargs = decode_input(engine, run.spec.input)
     request.retries = run.attempt - 1
+    setattr(request, RUN_ATTEMPTS, run.spec.max_attempts)
     return False

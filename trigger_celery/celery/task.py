@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -17,12 +17,19 @@ from celery.exceptions import Ignore, TaskRevokedError
 from celery.result import AsyncResult
 from celery.states import REVOKED
 
+from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_session
 from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.options import take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import EXECUTED, EndPublisher
+from trigger_celery.celery.retrying import (
+    MAX_RETRIES,
+    RUN_ATTEMPTS,
+    refuse_options,
+    retry_of,
+)
 from trigger_celery.celery.tracer import durable_tracer
 from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
@@ -34,8 +41,7 @@ from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
-from trigger_celery.errors import RetryAfter, RunError, UsageError
-from trigger_celery.vocabulary.checks import duration
+from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState
@@ -65,12 +71,13 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
     abstract = True
     typing = False
     acks_late = False
-    max_retries = 0
     # Celery would store STARTED for every message, also over the result of a finished run.
     track_started = False
     Request = "trigger_celery.celery.request:DurableRequest"
     durable: TaskDefinition
     tracks_started: bool | None = None
+    declared_retries: int | None = MAX_RETRIES
+    declared_policy: RetryPolicy | None = None
     _tracer: Any = None
 
     @property
@@ -141,6 +148,12 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         """Do what ``delay`` does: a run commits with the caller's transaction."""
         self.apply_async(args, kwargs)
 
+    @property
+    def max_retries(self) -> int | None:  # type: ignore[override]  # Celery's is an attribute
+        """How often ``self.retry()`` may ask: what the run's ``max_attempts`` or the task says."""
+        attempts: int | None = getattr(self.request_stack.top, RUN_ATTEMPTS, None)
+        return self.declared_retries if attempts is None else attempts - 1
+
     def retry(
         self,
         args: Any = None,
@@ -152,11 +165,17 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         max_retries: int | None = None,
         **options: Any,
     ) -> NoReturn:
-        """End this attempt of the run; its policy decides whether there is another.
+        """End this attempt of the run and ask for another, as Celery's does.
 
-        Works as in Celery for ``bind=True`` tasks; the checkpoints of finished steps stay.
+        It comes after ``countdown`` seconds, at ``eta``, or after what the task declares; the
+        checkpoints of finished steps stay. When ``max_retries``, or the task's own, are used
+        up, raises ``exc`` or ``MaxRetriesExceededError``, which end the run. Raises
+        :exc:`UsageError` for anything that would change the run: ``args``, ``queue`` and others.
         """
-        raise retry_error(self.name, exc, eta=eta, countdown=countdown)
+        refuse_options(self.name, {"args": args, "kwargs": kwargs, **options})
+        if not throw:
+            raise UsageError(f"task {self.name!r}: self.retry() takes no throw=False, it ends here")
+        raise retry_of(self, exc, eta=eta, countdown=countdown, max_retries=max_retries)
 
     def replace(self, sig: Any) -> NoReturn:
         """Refuse: the run keeps its id, its history and its callbacks until it ends."""
@@ -252,6 +271,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         """Note that this worker has the run; return whether Celery must publish its end."""
         request: Any = self.request
         request.retries = run.attempt - 1
+        setattr(request, RUN_ATTEMPTS, run.spec.max_attempts)
         ignores = self._ignores(run)
         tracks = self.tracks_started
         if not ignores and (self.app.conf.task_track_started if tracks is None else tracks):
@@ -313,17 +333,3 @@ def _bound_coroutine(task: Task[Any, Any], definition: TaskDefinition) -> Callab
             task.request_stack.pop()
 
     return body
-
-
-def retry_error(
-    task: str, cause: Exception | None, *, eta: datetime | None, countdown: float | None
-) -> Exception:
-    """Return what to raise; without a time it is ``cause``, and the run's policy has the say."""
-    if countdown is None and eta is None:
-        return cause or RunError(f"task {task!r} asked for a retry")
-    delay = duration(countdown or 0, "countdown")
-    if eta is not None:
-        delay = max(timedelta(0), eta - datetime.now(eta.tzinfo))
-    error = RetryAfter(delay, f"task {task!r} asked for a retry")
-    error.__cause__ = cause
-    return error

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import Task, _state, current_app
+from celery import Task
 
 from trigger_celery import DurableTask, NonRetryableError, RetryPolicy, durable_task, step
 from trigger_celery.backoff import RetryPolicy as Policy
@@ -29,18 +29,6 @@ from trigger_celery.errors import (
 from trigger_celery.testing import MemoryStore
 
 Declare = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def forgets_tasks() -> Iterator[None]:
-    """Forget the tasks that a test declared, here and in Celery."""
-    state: Any = _state
-    before, finalizers = {task.name for task in registry}, set(state._on_app_finalizers)
-    yield
-    for name in {task.name for task in registry} - before:
-        registry.remove(name)
-        current_app.tasks.pop(name, None)
-    state._on_app_finalizers.intersection_update(finalizers)
 
 
 def declared(**options: Any) -> TaskDefinition:

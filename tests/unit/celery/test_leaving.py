@@ -10,28 +10,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from celery import _state, current_app, signals
+from celery import current_app, signals
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
 
 from trigger_celery import durable_task, sleep
-from trigger_celery.declare.definition import registry
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
 
 KIBIBYTE = 2**10
-
-
-@pytest.fixture(autouse=True)
-def forgets_tasks() -> Iterator[None]:
-    """Forget the tasks that a test declared, here and in Celery."""
-    state: Any = _state
-    before, finalizers = {task.name for task in registry}, set(state._on_app_finalizers)
-    yield
-    for name in {task.name for task in registry} - before:
-        registry.remove(name)
-        current_app.tasks.pop(name, None)
-    state._on_app_finalizers.intersection_update(finalizers)
 
 
 @pytest.fixture

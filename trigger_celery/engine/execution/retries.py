@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.declare.definition import TaskDefinition
@@ -20,6 +21,16 @@ from trigger_celery.vocabulary.records import Run
 
 FINAL = (NonRetryableError, CodecError, DeclarationError, UsageError, WaitTimeout)
 """Failures that would be the same the next time: a mistake in the code, or a recorded outcome."""
+
+_DECIDED = "trigger_decided"
+"""Attribute of a failure: the body said whether it is tried again, whatever a policy says."""
+E = TypeVar("E", bound=Exception)
+
+
+def decide(error: E, *, again: bool) -> E:
+    """Mark a failure of a body that decides itself whether the run is tried again; return it."""
+    setattr(error, _DECIDED, again)
+    return error
 
 
 def leaves(error: Exception) -> Iterator[Exception]:
@@ -68,14 +79,16 @@ def next_try(
 ) -> timedelta | datetime | None:
     """Return how long to wait, or until when, before the next attempt; None if there is none.
 
-    No decision goes beyond the number of attempts; an explicit time, duration or policy does
+    No decision goes beyond the number of attempts but that of the body itself
+    (:func:`decide`); an explicit time, duration or policy does
     go beyond what the failure's class says.
     """
     policy = decided.retry or task.retry
     attempts = (
         policy.max_attempts if decided.retry else run.spec.max_attempts or policy.max_attempts
     )
-    if decided.skip_retrying or run.attempt >= attempts:
+    said = {bool(getattr(each, _DECIDED)) for each in leaves(error) if hasattr(each, _DECIDED)}
+    if decided.skip_retrying or False in said or (not said and run.attempt >= attempts):
         return None
     if decided.retry_at is not None:
         return decided.retry_at
@@ -83,6 +96,6 @@ def next_try(
         return decided.retry_after
     if decided.retry is not None:
         return decided.retry.delay(run.attempt)
-    if not all(is_retryable(each) and task.retries(each) for each in leaves(error)):
+    if not said and not all(is_retryable(each) and task.retries(each) for each in leaves(error)):
         return None
     return retry_delay(policy, run.attempt, error)
