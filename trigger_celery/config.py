@@ -64,7 +64,7 @@ class Config:
     def from_mapping(cls, mapping: Mapping[str, object]) -> Config:
         """Build the record from upper-case settings such as ``{"MAX_CRASHES": 5}``.
 
-        Raises :exc:`UnknownOption` for a key nobody knows, with the closest name, and
+        Raises :exc:`UnknownOption` for an unknown key, with the closest name, and
         :exc:`DeclarationError` for a value of the wrong type.
         """
         defaults = cls()

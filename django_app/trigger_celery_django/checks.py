@@ -111,7 +111,8 @@ def _database() -> Found:
 
 _NOT_READ_COMMITTED = {
     "mysql": "gap locks would make workers wait for each other and deadlock",
-    "postgresql": "who waited for a lock would not see what was committed meanwhile, so durable "
+    "postgresql": "a transaction that waited for a lock would not see what was committed "
+    "meanwhile, so durable "
     "queues would start more runs than their limits allow",
 }
 
@@ -144,14 +145,14 @@ def _time_zone() -> Found:
 
 
 def _modules() -> Found:
-    """Import the modules that declare tasks and queues: the checks after this one tell of them."""
+    """Import the modules that declare tasks and queues: the checks after this one look at them."""
     try:
         discover()
     except ExceptionGroup as group:
         causes = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
         yield checks.Warning(  # an error would keep "migrate" from running
             f"Not all modules that declare tasks could be imported: {causes}.",
-            hint="Until they can be, no check tells of what they declare.",
+            hint="Until they can be, no check looks at what they declare.",
             id="trigger_celery.W006",
         )
 

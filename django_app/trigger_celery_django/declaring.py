@@ -1,4 +1,4 @@
-"""After migrations: tells the database what starts the project's tasks and what limits them.
+"""After migrations: stores what starts the project's tasks and what limits them.
 
 Otherwise an event that is sent before any worker has started would start nothing.
 """
@@ -32,10 +32,10 @@ def _declare(using: str, apps: Any = installed, **kwargs: object) -> None:
         return
     try:
         discover()
-        # The rows may be gone since this process told of them: tests flush whole databases.
+        # The rows may be gone since this process stored them: tests flush whole databases.
         engine.subscribed.clear()
         engine.scheduled.clear()
-        engine.queue_news.forget()
+        engine.stored_queues.forget()
         engine.known_queues.clear()
         sync_declared(engine)
     except Exception:  # a task that cannot be imported now must not stop a migration

@@ -8,7 +8,7 @@
     def alert(sender, news, **kwargs):
         page_somebody(news.run_id, news.error)
 
-They are sent after the commit of what they tell of, in the process that did it. They may be
+They are sent after the commit of what they announce, in the process that did it. They may be
 missed when that process dies, and may repeat: use a task's hooks for what has to be done.
 """
 
@@ -24,7 +24,7 @@ from trigger_celery.vocabulary.news import EventNews, News, QueueNews, Topic
 
 
 class TriggerSignal(Signal):
-    """A signal whose sender is the name of the task, event or durable queue that it tells of.
+    """A signal whose sender is the name of the task, event or durable queue that it is about.
 
     Receivers are called with ``sender`` and ``news``. ``connect`` and ``disconnect`` also take
     a task itself as the sender.
@@ -94,7 +94,7 @@ class DjangoListeners:
         """Whether the signal has any receiver."""
         return bool(SIGNALS[topic].receivers)
 
-    def tell(self, topic: Topic, news: News) -> None:
+    def send(self, topic: Topic, news: News) -> None:
         """Send the signal; Django logs what a receiver raises.
 
         A receiver is the project's code: it may do more than the request that caused the news.

@@ -36,7 +36,7 @@ def build_engine() -> Engine:
 
 
 def _payload_limit() -> int:
-    """Return the limit; with settings that make no sense the default, and a system check tells."""
+    """Return the limit; with settings that make no sense the default, and a system check warns."""
     try:
         return config().payload_limit
     except DeclarationError:

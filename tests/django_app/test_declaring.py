@@ -65,7 +65,7 @@ def test_a_migration_stores_limits_again_that_a_flush_has_taken() -> None:
     finally:
         queues.remove(queue.name)
         DurableQueue.objects.all().delete()
-        installed_engine().queue_news.forget()
+        installed_engine().stored_queues.forget()
 
 
 def test_a_database_without_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ def test_who_pauses_is_the_user_unless_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_to_pause_everything_needs_a_person_or_a_yes(typed: Callable[[str], None]) -> None:
     for asked in (("pause", "--all"), ("pause", "emails", "*")):
-        assert "nobody is there to confirm" in str(refused(*asked))
+        assert "there is no terminal to confirm" in str(refused(*asked))
     typed("no")
     assert "nothing was done" in str(refused("pause", "--all"))
     assert get_queue("*").paused_at is None

@@ -291,7 +291,7 @@ def test_many_runs_are_not_canceled_without_a_confirmation(
 ) -> None:
     runs = [queued(store), queued(store)]
     error = refused("cancel", "--all")
-    assert "nobody is there to confirm that 2 runs are meant" in str(error)
+    assert "there is no terminal to confirm that 2 runs are meant" in str(error)
     assert error.returncode == 1
     at_a_terminal("yes\n")
     assert str(refused("cancel", "--all")) == "not confirmed; nothing was done"

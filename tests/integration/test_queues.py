@@ -56,12 +56,12 @@ def start(place: Site, monitor: QueueMonitor) -> Iterator[Start]:
 
     own = {**django_settings.TRIGGER_CELERY, "QUEUES": declared(LIMIT), "NUDGE_INTERVAL": 60}
     with override_settings(TRIGGER_CELERY=own):
-        installed_engine().queue_news.forget()
+        installed_engine().stored_queues.forget()
         sync_declared(installed_engine())
         yield start
         for worker in started:
             worker.kill()
-    installed_engine().queue_news.forget()
+    installed_engine().stored_queues.forget()
 
 
 def declared(limit: int) -> dict[str, dict[str, int]]:

@@ -60,7 +60,7 @@ class Combined(DurableCall):
 
 
 def discard(branches: Iterable[object]) -> None:
-    """End branches that nobody is going to await: those that have not begun, and tasks."""
+    """End branches that the body is not going to await: those that have not begun, and tasks."""
     for branch in branches:
         inner = branch._inner if isinstance(branch, DurableCall) else branch
         if _is_new(inner):

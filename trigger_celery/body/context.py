@@ -198,7 +198,7 @@ def current_run() -> CurrentRun:
 
 
 def heartbeat() -> None:
-    """Tell that a long step makes progress: the lease is extended now, in this thread.
+    """Report that a long step makes progress: the lease is extended now, in this thread.
 
     The worker does so by itself in the background; call it where one C call may hold
     Python for longer than ``heartbeat_timeout``. Raises :exc:`NotInRun` outside of any run.

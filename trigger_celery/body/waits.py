@@ -28,7 +28,7 @@ D = TypeVar("D")
 class Event:
     """An event that a wait received, or that started the run.
 
-    ``payload`` is the decoded value that was sent, ``source`` says who sent it ("" for this
+    ``payload`` is the decoded value that was sent, ``source`` names its sender ("" for this
     application). A step or task may return an event as it is.
     """
 

@@ -80,7 +80,7 @@ def _request(task: Any, run_id: UUID, worker: str) -> Iterator[Any]:
 
 
 def _claimed(engine: Engine, request: Any, run: Run) -> bool:
-    """Note what only a claim tells; there is no result backend that the end is published to."""
+    """Note what only a claim knows; there is no result backend that the end is published to."""
     request.args, request.kwargs = decode_input(engine, run.spec.input)
     request.retries = run.attempt - 1
     setattr(request, RUN_ATTEMPTS, run.spec.max_attempts)

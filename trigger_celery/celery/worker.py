@@ -25,7 +25,7 @@ EXPIRES = 10
 BATCH = 500
 """Revoked ids in one message at most."""
 
-# Shared memory, made before the pool forks: the main process tells its children to drain.
+# Shared memory, made before the pool forks: the main process makes its children drain.
 _draining = RawValue(c_bool, False)
 
 is_draining: Callable[[], bool] = partial(getattr, _draining, "value")

@@ -136,7 +136,7 @@ def complete_token(
 ) -> Durable[None]:
     """Complete a token in the caller's transaction: runs that wait for it get ``value``.
 
-    The first completion wins. ``by`` names who completes it, for the record. In a task's body
+    The first completion wins. ``by`` names its author, for the record. In a task's body
     the call is a step; await it in an ``async def`` body.
 
     Raises ``TokenNotFound``, ``TokenClosed``, ``InvalidPayload`` for what its schema does not

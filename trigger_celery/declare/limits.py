@@ -79,7 +79,7 @@ def whole(value: object, what: str, *, least: int = 0, most: int | None = None) 
 def checked(given: Mapping[str, object], what: str) -> dict[str, Any]:
     """Return limits by their names in :class:`~trigger_celery.vocabulary.records.Limits`.
 
-    They are given by their names in :data:`ARGUMENTS`, None for no limit; ``what`` tells whose
+    They are given by their names in :data:`ARGUMENTS`, None for no limit; ``what`` names whose
     they are. Raises :exc:`DeclarationError`, :exc:`UnknownOption`.
     """
     found: dict[str, Any] = {}

@@ -36,29 +36,29 @@ class Purging:
 
 
 @dataclass(slots=True)
-class QueueNews:
-    """What this process told the store of durable queues, and when it tidies up there.
+class StoredQueues:
+    """What this process stored of durable queues, and when it tidies up there.
 
     ``claimed`` are the tasks whose limits were stored before their first claim; ``tidy_at``
     is a reading of the process's clock, and so is ``put_off``: since when, by line, others are
-    relied on to let in who waits.
+    relied on to let in waiting runs.
     """
 
     tasks: frozenset[str] = frozenset()
     limits: Mapping[str, Limits] = field(default_factory=dict)
-    is_told: bool = False
+    is_stored: bool = False
     claimed: set[str] = field(default_factory=set)
     tidy_at: float = 0.0
     put_off: dict[str, float] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Tell all of it again: the store may have lost it."""
-        self.is_told = False
+        """Store all of it again: the store may have lost it."""
+        self.is_stored = False
         self.claimed.clear()
 
 
 class NullDispatcher:
-    """Publishes nothing: runs start when somebody looks for them."""
+    """Publishes nothing: runs start when a worker or a sweep looks for them."""
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Do nothing; the sweep finds the run."""
@@ -76,9 +76,9 @@ class Engine:
     ``configure`` is asked each time, so settings are live. ``draining`` says whether this
     worker is shutting down and runs should be handed back at their next boundary.
     ``token_url`` returns the signed URL of a token; by default there is none to serve it.
-    ``canvas_of`` tells of a task's name and a priority what the dispatcher must know of a run,
+    ``canvas_of`` makes of a task's name and a priority what the dispatcher must know of a run,
     ``canvas_of_copy`` makes of a run's canvas that of a new one that owes its callers nothing.
-    ``listeners`` are told what has happened. ``discover`` imports the modules in which the
+    ``listeners`` get the news of what has happened. ``discover`` imports the modules in which the
     project declares its tasks; it is called when the first unknown one is looked up.
     """
 
@@ -108,27 +108,27 @@ class Engine:
 
     @cached_property
     def leases(self) -> LeaseKeeper:
-        """Who renews the leases of this process."""
+        """What renews the leases of this process."""
         return LeaseKeeper(self.store, self.clock)
 
     @cached_property
     def alarm(self) -> Alarm:
-        """Who calls back later, in this process."""
+        """What calls back later, in this process."""
         return AlarmThread(self.clock, self.store.release)
 
     @cached_property
     def subscribed(self) -> dict[str, EventTrigger | None]:
-        """By task, the event that this process told the store starts its runs."""
+        """By task, the event that starts its runs, as this process stored it."""
         return {}
 
     @cached_property
     def scheduled(self) -> list[TaskDefinition]:
-        """The tasks whose schedules this process told the store."""
+        """The tasks whose schedules this process stored."""
         return []
 
     @cached_property
     def purging(self) -> Purging:
-        """How far this process has looked for events that nobody needs any more."""
+        """How far this process has looked for events that no run needs any more."""
         return Purging()
 
     @cached_property
@@ -142,9 +142,9 @@ class Engine:
         return set()
 
     @cached_property
-    def queue_news(self) -> QueueNews:
-        """What this process told the store of durable queues."""
-        return QueueNews()
+    def stored_queues(self) -> StoredQueues:
+        """What this process stored of durable queues."""
+        return StoredQueues()
 
     @cached_property
     def known_queues(self) -> set[str]:

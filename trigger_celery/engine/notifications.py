@@ -1,6 +1,6 @@
-"""Tells listeners what has happened, where the verbs of the engine return from their commits.
+"""Sends listeners the news, where the verbs of the engine return from their commits.
 
-Each function first asks whether anybody listens: what nobody wants to hear costs nothing.
+Each function first asks whether there is a listener: news without one costs nothing.
 """
 
 from __future__ import annotations
@@ -28,60 +28,60 @@ ENDS = {
     RunState.CANCELED: Topic.RUN_CANCELED,
     RunState.EXPIRED: Topic.RUN_EXPIRED,
 }
-"""What is told of the end of a run, by how it ended."""
+"""The news of the end of a run, by how it ended."""
 
 
 def created(engine: Engine, runs: Sequence[NewRun], new: Collection[UUID]) -> None:
-    """Tell of the runs with new ids, once the caller's transaction is committed."""
+    """Send news of the runs with new ids, once the caller's transaction is committed."""
     if not engine.listeners.wants(Topic.RUN_CREATED):
         return
     for run in runs:
         if run.id in new:
             news = RunNews(run_id=run.id, task=run.task, state=RunState.QUEUED)
-            engine.store.on_commit(partial(tell, engine, Topic.RUN_CREATED, news))
+            engine.store.on_commit(partial(send, engine, Topic.RUN_CREATED, news))
 
 
 def received(engine: Engine, event: Event) -> None:
-    """Tell of an event, once the caller's transaction is committed."""
+    """Send news of an event, once the caller's transaction is committed."""
     if engine.listeners.wants(Topic.EVENT_RECEIVED):
         news = EventNews(event_id=event.id, name=event.name, source=event.source)
-        engine.store.on_commit(partial(tell, engine, Topic.EVENT_RECEIVED, news))
+        engine.store.on_commit(partial(send, engine, Topic.EVENT_RECEIVED, news))
 
 
 def of_queue(engine: Engine, topic: Topic, name: str, *, by: str, reason: str) -> None:
-    """Tell that a durable queue was paused or resumed."""
+    """Send the news that a durable queue was paused or resumed."""
     if engine.listeners.wants(topic):
         news = QueueNews(name=name, by=by, reason=reason)
-        engine.store.on_commit(partial(tell, engine, topic, news))
+        engine.store.on_commit(partial(send, engine, topic, news))
 
 
 def running(engine: Engine, topic: Topic, run: Run) -> None:
-    """Tell that the body of a claimed run begins or goes on."""
+    """Send the news that the body of a claimed run begins or goes on."""
     if engine.listeners.wants(topic):
-        tell(engine, topic, _news(run, RunState.EXECUTING))
+        send(engine, topic, _news(run, RunState.EXECUTING))
 
 
 def suspended(engine: Engine, run: Run, state: RunState, waits: Sequence[str]) -> None:
-    """Tell that a run waits; ``state`` is queued if something it waits for is over already."""
+    """Send the news that a run waits; ``state`` is queued if one of its waits is over already."""
     if engine.listeners.wants(Topic.RUN_SUSPENDED):
-        tell(engine, Topic.RUN_SUSPENDED, _news(run, state, waits=tuple(waits)))
+        send(engine, Topic.RUN_SUSPENDED, _news(run, state, waits=tuple(waits)))
 
 
 def retrying(
     engine: Engine, run: Run, state: RunState, error: str, delay: timedelta | None
 ) -> None:
-    """Tell that an attempt of a run failed and that there will be another."""
+    """Send the news that an attempt of a run failed and that there will be another."""
     if engine.listeners.wants(Topic.RUN_RETRYING):
-        tell(engine, Topic.RUN_RETRYING, _news(run, state, error=error, delay=delay))
+        send(engine, Topic.RUN_RETRYING, _news(run, state, error=error, delay=delay))
 
 
 def ended(engine: Engine, run: Run, state: RunState, *, error: str = "") -> None:
-    """Tell how a run ended that this process executed; ``error`` names what it failed with."""
+    """Send the news of a run that ended here; ``error`` names what it failed with."""
     _ended(engine, _news(run, state, error=error))
 
 
 def ended_elsewhere(engine: Engine, nudges: Sequence[Nudge]) -> None:
-    """Tell how these runs ended, which nobody executed: they are read if somebody listens."""
+    """Send the news of runs that ended unexecuted: they are read if there is a listener."""
     topics = (*ENDS.values(), Topic.RUN_DEAD_LETTERED)
     if not nudges or not any(map(engine.listeners.wants, topics)):
         return
@@ -89,7 +89,7 @@ def ended_elsewhere(engine: Engine, nudges: Sequence[Nudge]) -> None:
         try:
             run = engine.store.runs.get(nudge.run_id)
         except Exception:  # they have ended all the same
-            logger.exception("run %s: its end could not be told", nudge.run_id)
+            logger.exception("run %s: no news of its end could be sent", nudge.run_id)
             continue
         if run is not None and run.state.terminal:
             failure = None if run.error is None else from_text(run.error)
@@ -102,31 +102,31 @@ def ended_elsewhere(engine: Engine, nudges: Sequence[Nudge]) -> None:
 
 
 def step_completed(engine: Engine, run: Run, key: str, attempt: int) -> None:
-    """Tell that the outcome of a step is recorded."""
+    """Send the news that the outcome of a step is recorded."""
     if engine.listeners.wants(Topic.STEP_COMPLETED):
         news = StepNews(run_id=run.id, task=run.task, key=key, attempt=attempt)
-        tell(engine, Topic.STEP_COMPLETED, news)
+        send(engine, Topic.STEP_COMPLETED, news)
 
 
 def step_failed(engine: Engine, run: Run, key: str, attempt: int, error: Exception) -> None:
-    """Tell that an attempt of a step failed and that this is recorded."""
+    """Send the news that an attempt of a step failed and that this is recorded."""
     if engine.listeners.wants(Topic.STEP_FAILED):
         kind = type(error).__qualname__
         news = StepNews(run_id=run.id, task=run.task, key=key, attempt=attempt, error=kind)
-        tell(engine, Topic.STEP_FAILED, news)
+        send(engine, Topic.STEP_FAILED, news)
 
 
-def tell(engine: Engine, topic: Topic, news: News) -> None:
-    """Tell it now, outside of any run; what listeners raise is logged."""
+def send(engine: Engine, topic: Topic, news: News) -> None:
+    """Send it now, outside of any run; what listeners raise is logged."""
     try:
         with entered(None):
-            engine.listeners.tell(topic, news)
+            engine.listeners.send(topic, news)
     except (Exception, CancelledError):
         logger.exception("a listener to %s failed", topic)
 
 
-def _news(run: Run, state: RunState, **told: object) -> RunNews:
-    news: dict[str, object] = {"attempt": run.attempt, **told}
+def _news(run: Run, state: RunState, **details: object) -> RunNews:
+    news: dict[str, object] = {"attempt": run.attempt, **details}
     return RunNews(run_id=run.id, task=run.task, state=state, **news)  # type: ignore[arg-type]
 
 
@@ -136,4 +136,4 @@ def _ended(engine: Engine, news: RunNews) -> None:
         topics.append(Topic.RUN_DEAD_LETTERED)
     for topic in topics:
         if engine.listeners.wants(topic):
-            tell(engine, topic, news)
+            send(engine, topic, news)

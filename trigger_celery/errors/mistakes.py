@@ -10,7 +10,7 @@ class DeclarationError(TriggerError, TypeError):
 
 
 class UnknownOption(DeclarationError):
-    """An option that nobody knows; the message proposes the closest name."""
+    """An unknown option; the message proposes the closest name."""
 
 
 class DuplicateTask(DeclarationError):
@@ -82,7 +82,7 @@ class InvalidPayload(UsageError):
 
 
 class InvalidSchedule(UsageError):
-    """A schedule that never fires, or whose rule or time zone nobody knows."""
+    """A schedule that never fires, or whose rule or time zone is unknown."""
 
 
 class WaitCycle(UsageError):

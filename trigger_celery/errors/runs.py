@@ -26,7 +26,7 @@ class SuspensionSwallowed(NonRetryableError):
 
 
 class RunFailed(NonRetryableError):
-    """The stored failure of a run, told again: ``kind`` is the type name of the original."""
+    """The stored failure of a run, raised again: ``kind`` is the type name of the original."""
 
     def __init__(self, kind: str, message: str) -> None:
         # As they are given: Celery stores what an exception holds and makes it again from that.

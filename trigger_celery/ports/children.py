@@ -15,8 +15,8 @@ class Children(Protocol):
     def create(self, lease: Lease, runs: Sequence[NewRun]) -> Created:
         """Insert queued children of the leased run; return the ids that were new.
 
-        The run's history tells of them. A parent that was canceled meanwhile starts nothing:
-        whoever closes its children afterwards finds all there will ever be.
+        The run's history lists them. A parent that was canceled meanwhile starts nothing:
+        a worker that closes its children afterwards finds all there will ever be.
         """
 
     def live(self, parent_id: UUID, key: str) -> bool:
@@ -30,6 +30,6 @@ class Children(Protocol):
     ) -> Sequence[Nudge]:
         """Cancel at most ``limit`` children that are live and close with their parent.
 
-        Of one fan-out, if ``key`` names it. Returns whom to nudge: nobody once none is left.
+        Of one fan-out, if ``key`` names it. Returns the nudges: none once none is left.
         ``error`` is stored as a failure's is, and says why.
         """

@@ -17,7 +17,7 @@ class Keys(Protocol):
     """
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        """Return who holds these keys, in their order; a free one is given to who asks.
+        """Return the holders of these keys, in their order; a free one is given to the caller.
 
         No two of ``keys`` are the same. An idempotency key is free when its run is missing or
         ended in one of ``FREES``, or when its time is over; a debounce key when its run is
@@ -25,13 +25,13 @@ class Keys(Protocol):
         """
 
     def take(self, key: NewKey) -> None:
-        """Give a key that was asked for to who asks, whoever holds it."""
+        """Give a key that was asked for to the caller, whichever run holds it."""
 
     def drop(self, run_ids: Collection[UUID]) -> None:
         """Free the keys that these runs hold."""
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        """Free a key; return False if nobody held it."""
+        """Free a key; return False if no run held it."""
 
     def push_back(self, push: PushBack) -> bool:
         """Put off a run that is queued and was never started; return False for any other.

@@ -14,23 +14,23 @@ from trigger_celery.vocabulary.records.runs import Nudge
 class Managing(Protocol):
     """Holding a run, moving its start, and copying what it recorded.
 
-    ``told`` goes into the run's history: who asked, and why. Unless stated otherwise a verb
-    raises ``RunNotFound`` or ``IllegalTransition``.
+    ``details`` go into the run's history: the person that asked, and why. Unless stated otherwise a
+    verb raises ``RunNotFound`` or ``IllegalTransition``.
     """
 
-    def pause(self, run_id: UUID, told: Mapping[str, str]) -> bool:
+    def pause(self, run_id: UUID, details: Mapping[str, str]) -> bool:
         """Keep a run that has not ended from being claimed; False if it was paused already.
 
         Its waits may end meanwhile; it is then queued, and the sweep leaves it alone.
         """
 
-    def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
+    def resume(self, run_id: UUID, details: Mapping[str, str]) -> Nudge | None:
         """Let a paused run go on; None if it was not paused, or has ended."""
 
     def reschedule(
         self,
         run_id: UUID,
-        told: Mapping[str, str],
+        details: Mapping[str, str],
         *,
         delay: timedelta = timedelta(0),
         available_at: datetime | None = None,

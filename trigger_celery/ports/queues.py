@@ -1,4 +1,4 @@
-"""Durable queues: what they allow, and who is let in."""
+"""Durable queues: what they allow, and which runs are let in."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Queues(Protocol):
       line, with no ``due_at``, instead of leaving its first nudge to the caller;
     * :meth:`Runs.claim <trigger_celery.ports.Runs.claim>` takes a slot with the run, or puts
       the run in line and returns None. It never gives more slots than there are, at any
-      moment of the database: it holds the locks of the queues from before it counts. Who
-      executes without a slot is told of at :meth:`declare`. A run that only a rate refuses
+      moment of the database: it holds the locks of the queues from before it counts. A
+      run that executes without a slot is counted at :meth:`declare`. A run that only a rate refuses
       there waits for the next :meth:`admit` of its queue: that of a sweep at the latest.
 
-    A slot is held by who executes under the fence that took it, and by nobody else: any verb
+    A slot is held by the run that executes under the fence that took it, and by no other: any verb
     by which a run stops executing frees its slot in the same transaction. Locks are taken in
     the order queue (by name), run.
     """
@@ -55,7 +55,7 @@ class Queues(Protocol):
     def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
         """Let these limits stand in for declared ones, by their names in ``Limits``.
 
-        Limits that are not named stay as they are, also if somebody changes them at the same
+        Limits that are not named stay as they are, also if they change at the same
         time. Returns False if nothing changed. Raises ``QueueNotFound``.
         """
 
@@ -72,13 +72,13 @@ class Queues(Protocol):
         """Let a paused queue go on; False if it was not paused. Raises ``QueueNotFound``."""
 
     def loads(self) -> Sequence[QueueLoad]:
-        """Return how full each queue is that somebody stands in, by name.
+        """Return how full each queue with runs in it is, by name.
 
         For ``EVERYTHING`` and the queues of tasks too, where they are limited.
         """
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
-        """Return who holds slots of the queue, the longest first."""
+        """Return the holders of slots of the queue, the longest first."""
 
     def holds(self, run_id: UUID) -> bool:
         """Whether a run holds a slot."""
@@ -87,7 +87,7 @@ class Queues(Protocol):
         """Return the queues that runs stand in line for, by name."""
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-        """Promise free slots to the next ``limit`` runs in line at most, and tell them.
+        """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them.
 
         Keys take turns; within a key the run with the earliest ``line_at`` is next. A run
         that was promised a slot counts as holding it for ``nudge_interval``, and is ``due``

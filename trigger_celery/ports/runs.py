@@ -25,7 +25,7 @@ from trigger_celery.vocabulary.records import (
 
 
 class Runs(Protocol):
-    """The runs and who owns them."""
+    """The runs and the workers that own them."""
 
     def create(self, runs: Sequence[NewRun]) -> Created:
         """Insert queued runs *in the caller's transaction*; return the ids that were new."""
@@ -74,21 +74,21 @@ class Runs(Protocol):
         """
 
     def cancel(
-        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+        self, run_id: UUID, error: str, details: Mapping[str, str] | None = None
     ) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end.
 
-        ``error`` is stored as a failure's is, and says why; ``told`` goes into the history.
+        ``error`` is stored as a failure's is, and says why; ``details`` go into the history.
         """
 
-    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
+    def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
         Failures that do not hold always are forgotten, and so tried again; the history says
         which (``forgets``). Raises ``RunNotFound`` or ``IllegalTransition``.
         """
 
-    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+    def note(self, run_id: UUID, verb: str, details: Mapping[str, str]) -> None:
         """Add an entry to the history of a run that changes nothing; silent without the run."""
 
     def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:

@@ -30,7 +30,7 @@ class Waits(Protocol):
         ended meanwhile (its wait is no longer open) the run is queued instead of suspended.
         A wait that is due at once suspends all the same: the sweep ends it.
         The run is due when the first of its open waits is; but with a wait (``LOOKED_FOR``) that
-        nobody looked for yet it is due after ``look_within``, so that the sweep makes up
+        no look was taken for yet it is due after ``look_within``, so that the sweep makes up
         for a worker that dies between this commit and its look at the stored events.
         """
 
@@ -83,7 +83,7 @@ class Waits(Protocol):
     def cancel(self, lease: Lease, keys: Collection[str]) -> None:
         """End those of these waits of the leased run that are open, as canceled.
 
-        The run goes on under its lease; nobody is nudged.
+        The run goes on under its lease; no run is nudged.
         """
 
 
@@ -94,7 +94,7 @@ class Events(Protocol):
         """Store it *in the caller's transaction*; None if its id is stored already."""
 
     def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
-        """Return whom an event of this name may concern, at most ``limit`` of each.
+        """Return what an event of this name may concern, at most ``limit`` of each.
 
         Candidates are open waits with one of these hashes; shapes are all there are.
         """
@@ -106,7 +106,7 @@ class Events(Protocol):
         """Return events that are not noted as matched though received so long ago."""
 
     def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
-        """Look at so many events after a sequence number and delete what nobody needs any more.
+        """Look at so many events after a sequence number and delete what no run needs any more.
 
         That are events that were matched so long ago and ended no wait. Returns the sequence
         number to go on after; 0 once all events of that age were looked at.
@@ -117,7 +117,7 @@ class Sweeps(Protocol):
     """What time alone moves."""
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
-        """Move on at most ``limit`` runs whose ``due_at`` has come; return whom to nudge.
+        """Move on at most ``limit`` runs whose ``due_at`` has come; return those to nudge.
 
         A queued or unpublished run is only nudged, and again after at least
         ``nudge_interval`` (growing with its age); a suspended one has its due waits timed
@@ -128,7 +128,7 @@ class Sweeps(Protocol):
         """
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
-        """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge.
+        """End at most ``limit`` runs whose ``deadline_at`` has come; return those to nudge.
 
         A queued run that was never started expires. Any other times out with a dead letter,
         an executing one too: its worker has lost it. Their waits are canceled, and their ends

@@ -19,7 +19,7 @@ DEEPEST = 200
 # A tagged form is two levels of JSON, and a failure has its chain of causes inside.
 _DEEPEST_JSON = 2 * DEEPEST + 32
 
-# Far over the limit, the text is not built at all; up to here the error tells its true size.
+# Far over the limit, the text is not built at all; up to here the error has its true size.
 _HOPELESS = 8
 
 _SPACE = " \t\n\r"

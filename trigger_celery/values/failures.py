@@ -26,7 +26,7 @@ _NOWHERE = traceback.FrameSummary("", 0, "", lookup_line=False, line="")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """One exception, told in text.
+    """One exception, as text.
 
     ``kind`` and ``module`` name its class, ``cause`` is the exception that led to it,
     ``file``, ``line`` and ``function`` say where the author's code was (the innermost frame
@@ -48,7 +48,7 @@ class Failure:
 
 
 def describe(exc: BaseException, *, own_frames: Callable[[str], bool] | None = None) -> Failure:
-    """Tell ``exc`` and up to nine exceptions that led to it; never raises because of them.
+    """Put ``exc`` and up to nine exceptions that led to it into text; never raises because of them.
 
     ``own_frames`` says of a file name whether it is the author's code; by default all
     files are but those of Python, of installed packages and of this library. Messages are
@@ -128,7 +128,7 @@ def _notes(exc: BaseException) -> tuple[str, ...]:
 
 
 def _lines(exc: BaseException, stack: traceback.StackSummary, depth: int = 0) -> Iterator[str]:
-    """The traceback of ``exc`` alone, in Python's layout; its causes tell their own."""
+    """The traceback of ``exc`` alone, in Python's layout; its causes have their own."""
     if stack:
         yield "Traceback (most recent call last):\n"
         yield from stack.format()
@@ -169,7 +169,7 @@ def to_data(failure: Failure) -> dict[str, object]:
 
 
 def from_data(v: Any) -> Failure:
-    """The failure that ``to_data`` told. Raises ``DecodeError`` for any other data."""
+    """The failure of which ``to_data`` made this. Raises ``DecodeError`` for any other data."""
     try:
         return _from_data(v, CHAIN_LIMIT)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

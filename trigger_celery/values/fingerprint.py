@@ -41,8 +41,8 @@ def fingerprint(kind: str, message: str, stack: Iterable[FrameSummary]) -> str:
     numbers do not, so that an edit elsewhere in the file keeps the group together.
     """
     frames = [f"{frame.name} {os.path.basename(frame.filename)}" for frame in stack][-FRAMES:]
-    told = "\n".join([kind, normalised(message), *frames])
-    return sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    text = "\n".join([kind, normalised(message), *frames])
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def normalised(message: str) -> str:

@@ -24,7 +24,7 @@ _TYPES: dict[str, Any] = {
     "Union": Union,
     "...": ...,
 }
-# Pydantic makes a class of either, and so either is told.
+# Pydantic makes a class of either, and so either is stored.
 _UNIONS: dict[Any, str] = {UnionType: "|", Union: "Union"}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 

@@ -60,7 +60,7 @@ class Refused(Exception):
             self._close_loop()
 
     def _close_loop(self) -> None:
-        # Only the outermost turn of the cycle is told: the rest repeats it up to the depth limit.
+        # Only the outermost turn of the cycle is named: the rest repeats it up to the depth limit.
         del self.path[: self._loop]
         self._loop = len(self.path)
         self.hint = "it contains itself: store the ids of what it refers to"

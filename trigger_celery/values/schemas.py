@@ -15,7 +15,7 @@ except ImportError:  # an extra; only tokens with a schema need it
     jsonschema = None  # type: ignore[assignment]
 
 SHOWN = 200
-"""How much of what is wrong with a payload its error tells."""
+"""How much of what is wrong with a payload its error says."""
 
 
 def schema_text(schema: object) -> str:

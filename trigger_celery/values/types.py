@@ -93,19 +93,21 @@ def _load_bytes(v: str) -> bytes:
 def _load_datetime(
     v: str, zone: str | None = None, name: str | None = None, fold: int = 0
 ) -> datetime:
-    told = _read_datetime(v).replace(fold=fold)
+    moment = _read_datetime(v).replace(fold=fold)
     if zone is not None:
-        local = told.replace(tzinfo=ZoneInfo(zone))
+        local = moment.replace(tzinfo=ZoneInfo(zone))
         # Where the rules of the zone changed since, the instant is kept and its reading moves.
-        return local if local.utcoffset() == told.utcoffset() else told.astimezone(ZoneInfo(zone))
-    return told if name is None else told.replace(tzinfo=_named(told.utcoffset(), name))
+        return (
+            local if local.utcoffset() == moment.utcoffset() else moment.astimezone(ZoneInfo(zone))
+        )
+    return moment if name is None else moment.replace(tzinfo=_named(moment.utcoffset(), name))
 
 
 def _load_time(v: str, zone: str | None = None, name: str | None = None, fold: int = 0) -> time:
-    told = time.fromisoformat(v).replace(fold=fold)
+    moment = time.fromisoformat(v).replace(fold=fold)
     if zone is not None:
-        return told.replace(tzinfo=ZoneInfo(zone))
-    return told if name is None else told.replace(tzinfo=_named(told.utcoffset(), name))
+        return moment.replace(tzinfo=ZoneInfo(zone))
+    return moment if name is None else moment.replace(tzinfo=_named(moment.utcoffset(), name))
 
 
 def _named(offset: timedelta | None, name: str) -> timezone:

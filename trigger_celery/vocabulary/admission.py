@@ -42,10 +42,10 @@ def line_at(available_at: datetime, priority: int) -> datetime:
 
 
 class Room:
-    """What the limits still allow at one moment; who takes a slot leaves less for the next.
+    """What the limits still allow at one moment; a run that takes a slot leaves less to the next.
 
-    ``held`` are the runs that hold slots, or were just promised one; ``counts`` tells of
-    others, counted by queue and by key already. ``due`` tells for a queue, or a key of it,
+    ``held`` are the runs that hold slots, or were just promised one; ``counts`` are
+    others, counted by queue and by key already. ``due`` says for a queue, or a key of it,
     when its next start is due by its rate: the theoretical arrival time of the generic cell
     rate algorithm, on the database's clock. It is absent where starts are allowed as if there
     had been none.
@@ -72,7 +72,7 @@ class Room:
     def take(self, run: Standing) -> bool:
         """Give the run a slot if there is one; False changes nothing.
 
-        ``changed`` then tells whose ``due`` moved, and ``again_at`` when a rate alone that
+        ``changed`` then names those whose ``due`` moved, and ``again_at`` when a rate alone that
         refused a run allows the next.
         """
         if self.left(run) == 0:
@@ -89,7 +89,7 @@ class Room:
         return True
 
     def expect(self, run: Standing) -> None:
-        """Count a start that was promised by the rates: who holds the slot is counted already."""
+        """Count a start that was promised by the rates: its slot is counted already."""
         for who, rate in self._rates_of(run):
             self._count_start(who, rate)
 

@@ -1,7 +1,7 @@
-"""What the engine tells whoever listens: plain data about what has happened and is committed.
+"""News for listeners: plain data about what has happened and is committed.
 
-Never part of correctness. A process that dies between a commit and the telling tells nothing,
-and what a store or a worker repeats may be told twice.
+Never part of correctness. A process that dies between a commit and its news sends none, and
+listeners may get news twice of what a store or a worker repeats.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class EventNews:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueNews:
-    """A durable queue was paused or resumed: who asked for it, and why."""
+    """A durable queue was paused or resumed: the person that asked for it, and why."""
 
     name: str
     by: str = ""
@@ -91,21 +91,21 @@ News: TypeAlias = RunNews | StepNews | EventNews | QueueNews
 
 
 class Listeners(Protocol):
-    """Who wants to hear of what."""
+    """The listeners of this process, by topic."""
 
     def wants(self, topic: Topic) -> bool:
-        """Whether anybody listens: asked each time before the news is put together."""
+        """Whether there is a listener: asked each time before the news is put together."""
 
-    def tell(self, topic: Topic, news: News) -> None:
-        """Tell everybody who listens; what they raise must not come back."""
+    def send(self, topic: Topic, news: News) -> None:
+        """Call each listener; what a listener raises must not come back."""
 
 
 class NoListeners:
-    """Nobody listens."""
+    """No listener at all."""
 
     def wants(self, topic: Topic) -> bool:
         """Return False."""
         return False
 
-    def tell(self, topic: Topic, news: News) -> None:
+    def send(self, topic: Topic, news: News) -> None:
         """Do nothing."""

@@ -24,7 +24,7 @@ def confirm(command: BaseCommand, answer: str, *, to: str, meant: str) -> None:
     """
     if not sys.stdin.isatty():
         raise CommandError(
-            f"refused: nobody is there to confirm that {meant}; "
+            f"refused: there is no terminal to confirm that {meant}; "
             "add --yes, or see what would be done with --dry-run"
         )
     command.stderr.write(f"Type {answer} to {to}: ", ending="")

@@ -35,7 +35,7 @@ class Slot(models.Model):
     """The slot that a run holds, or its place in line for one.
 
     A slot counts while its run executes under ``fence``; in line ``fence`` is None, and
-    ``promised_at`` is when the run was told that there is room.
+    ``promised_at`` is when the run got the promise of a slot.
     """
 
     run = models.OneToOneField(

@@ -18,7 +18,7 @@ from trigger_celery_django.querysets import DeadLetterQuerySet, RunQuerySet
 class Run(models.Model):
     """One execution of a task with one input; its id is the Celery task id.
 
-    ``lease_length`` is zero while nobody owns the run. Failed attempts made under a fence
+    ``lease_length`` is zero while no worker owns the run. Failed attempts made under a fence
     up to ``attempts_after_fence`` belong to a life before the last retry.
     """
 

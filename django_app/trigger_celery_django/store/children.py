@@ -19,7 +19,7 @@ from trigger_celery_django.store.hot import Hot
 
 _LIVE = sorted(state for state in RunState if not state.terminal)
 _SHOWN = 10
-"""So many ids of a batch of children are told by the parent's history."""
+"""So many ids of a batch of children are listed by the parent's history."""
 
 
 class DjangoChildren:
@@ -46,8 +46,8 @@ class DjangoChildren:
         add_tags(self._alias, runs, created)
         if created:
             ids = [str(run.id) for run in runs if run.id in created]
-            told = {"key": runs[0].parent_key, "count": len(ids), "first": ids[:_SHOWN]}
-            noted(parent, "start children", **told).save(using=self._alias, force_insert=True)
+            details = {"key": runs[0].parent_key, "count": len(ids), "first": ids[:_SHOWN]}
+            noted(parent, "start children", **details).save(using=self._alias, force_insert=True)
         return created
 
     def live(self, parent_id: UUID, key: str) -> bool:

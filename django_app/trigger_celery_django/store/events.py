@@ -47,7 +47,7 @@ class DjangoEvents:
         )
 
     def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
-        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        """Return what an event of this name may concern, at most ``limit`` of each."""
         return self._hot.audience(name, hashes, limit=limit)
 
     def matched(self, sequence: int) -> None:

@@ -33,7 +33,7 @@ class DjangoKeys:
         self._alias = guard.alias
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        """Return who holds these keys, in their order; a free one is given to who asks."""
+        """Return the holders of these keys, in their order; a free one is given to the caller."""
         held: list[HeldKey] = []
         with statement_counts.paused:
             now = read_now(self._guard.connection)
@@ -42,7 +42,7 @@ class DjangoKeys:
         return held
 
     def take(self, key: NewKey) -> None:
-        """Give a key that was asked for to who asks, whoever holds it."""
+        """Give a key that was asked for to the caller, whichever run holds it."""
         with statement_counts.paused:
             held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
             held.update(**_holder(key, read_now(self._guard.connection)))
@@ -55,7 +55,7 @@ class DjangoKeys:
                 self._keys().filter(run__in=ids[start : start + _BATCH]).delete()
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        """Free a key; return False if nobody held it."""
+        """Free a key; return False if no run held it."""
         with statement_counts.paused:
             key = self._keys().filter(purpose=purpose, task=task, digest=digest)
             return bool(key.delete()[0])
@@ -99,7 +99,7 @@ class DjangoKeys:
     def _take_free(
         self, keys: Sequence[NewKey], found: Sequence[models.RunKey], now: datetime
     ) -> set[NewKey]:
-        """Give those keys to who asks whose run lets go of them."""
+        """Give the caller those keys whose run lets go of them."""
         others = [
             (key, row) for key, row in zip(keys, found, strict=True) if row.run_id != key.run_id
         ]

@@ -33,19 +33,19 @@ class DjangoManaging:
         self._guard = guard
         self._alias = guard.alias
 
-    def pause(self, run_id: UUID, told: Mapping[str, str]) -> bool:
+    def pause(self, run_id: UUID, details: Mapping[str, str]) -> bool:
         """Keep a run that has not ended from being claimed; False if it was paused already."""
 
         def change(run: models.Run, now: datetime) -> bool:
             before = run_record(run)
             after = lifecycle.pause(before, now)
             if before.paused_at is None:
-                self._save(run, after, "pause", told)
+                self._save(run, after, "pause", details)
             return before.paused_at is None
 
         return self._change(run_id, change)
 
-    def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
+    def resume(self, run_id: UUID, details: Mapping[str, str]) -> Nudge | None:
         """Let a paused run go on; None if it was not paused, or has ended."""
 
         def change(run: models.Run, now: datetime) -> Nudge | None:
@@ -53,14 +53,14 @@ class DjangoManaging:
             if before.paused_at is None or before.state.terminal:
                 return None
             after = lifecycle.resume(before, now, nudge_interval=config().nudge_interval)
-            return self._save(run, after, "resume", told)
+            return self._save(run, after, "resume", details)
 
         return self._change(run_id, change)
 
     def reschedule(
         self,
         run_id: UUID,
-        told: Mapping[str, str],
+        details: Mapping[str, str],
         *,
         delay: timedelta = timedelta(0),
         available_at: datetime | None = None,
@@ -72,7 +72,7 @@ class DjangoManaging:
             after = lifecycle.reschedule(
                 run_record(run), start, now, nudge_interval=config().nudge_interval
             )
-            return self._save(run, after, "reschedule", {"start": start.isoformat(), **told})
+            return self._save(run, after, "reschedule", {"start": start.isoformat(), **details})
 
         return self._change(run_id, change)
 
@@ -168,7 +168,7 @@ class DjangoManaging:
 
         return changes.locked(self._guard, run_id, known)
 
-    def _save(self, run: models.Run, after: Run, verb: str, told: Mapping[str, str]) -> Nudge:
+    def _save(self, run: models.Run, after: Run, verb: str, details: Mapping[str, str]) -> Nudge:
         changes.save(self._alias, run, after)
-        noted(run, verb, **told).save(using=self._alias, force_insert=True)
+        noted(run, verb, **details).save(using=self._alias, force_insert=True)
         return nudge(run)

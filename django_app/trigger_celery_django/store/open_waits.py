@@ -90,7 +90,7 @@ class DjangoOpenWaits:
         return run, wait
 
     def _reschedule(self, run: models.Run) -> None:
-        """Let the run be due with its first wait again, unless somebody has to look before."""
+        """Let the run be due with its first wait again, unless a look at its waits comes first."""
         waits = models.Wait.objects.using(self._alias).filter(run=run)
         if run.state == RunState.SUSPENDED and not waits.open().filter(looked=False).exists():
             run.due_at = portable_waits.first_due(waits)

@@ -1,4 +1,4 @@
-"""The runs and who owns them."""
+"""The runs and the workers that own them."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class DjangoRuns:
         return self._change(run_id, change)
 
     def _give_up(self, run: models.Run, now: datetime) -> Nudge | None:
-        """Let somebody else publish the end of the run; None if there is nothing to publish."""
+        """Let another process publish the end of the run; None if there is nothing to publish."""
         if not RunState(run.state).terminal or run.published_at is not None:
             return None
         after = lifecycle.hand_over_publishing(
@@ -166,7 +166,7 @@ class DjangoRuns:
         return nudge(run)
 
     def cancel(
-        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+        self, run_id: UUID, error: str, details: Mapping[str, str] | None = None
     ) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
 
@@ -175,11 +175,11 @@ class DjangoRuns:
                 return None
             changes.cancel_waits(self._alias, run.pk)
             after = lifecycle.cancel(run_record(run), now, error=error)
-            return self._save(run, after, "cancel", told)
+            return self._save(run, after, "cancel", details)
 
         return self._change(run_id, change)
 
-    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
+    def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
         Raises ``RunNotFound`` or ``IllegalTransition``.
@@ -193,7 +193,7 @@ class DjangoRuns:
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
             changes.close_letter(self._alias, run_id)
-            return self._save(run, after, "retry", {**(told or {}), **forgotten})
+            return self._save(run, after, "retry", {**(details or {}), **forgotten})
 
         queued = self._change(run_id, change)
         if queued is None:
@@ -209,11 +209,11 @@ class DjangoRuns:
         keys = tries.filter(last).order_by("position", "pk").values_list("key", flat=True)
         return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
-    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+    def note(self, run_id: UUID, verb: str, details: Mapping[str, str]) -> None:
         """Add an entry to the history of a run that changes nothing; silent without the run."""
 
         def change(run: models.Run, now: datetime) -> None:
-            noted(run, verb, **told).save(using=self._alias, force_insert=True)
+            noted(run, verb, **details).save(using=self._alias, force_insert=True)
 
         self._change(run_id, change)
 
@@ -234,8 +234,8 @@ class DjangoRuns:
         return changes.locked(self._guard, run_id, known)
 
     def _save(
-        self, run: models.Run, after: Run, verb: str, told: Mapping[str, str] | None = None
+        self, run: models.Run, after: Run, verb: str, details: Mapping[str, str] | None = None
     ) -> Nudge:
         changes.save(self._alias, run, after, "token", "attempts_after_fence")
-        noted(run, verb, **told or {}).save(using=self._alias, force_insert=True)
+        noted(run, verb, **details or {}).save(using=self._alias, force_insert=True)
         return nudge(run)

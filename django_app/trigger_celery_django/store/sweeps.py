@@ -27,14 +27,14 @@ class DjangoSweeps:
         self._alias = guard.alias
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
-        """Move on at most ``limit`` runs whose ``due_at`` has come; return whom to nudge."""
+        """Move on at most ``limit`` runs whose ``due_at`` has come; return those to nudge."""
         # Nearly always nothing is due: then one query is all, without a transaction.
         if not self._guard.statement(lambda _: self._due().exists()):
             return Due()
         return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
-        """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge."""
+        """End at most ``limit`` runs whose ``deadline_at`` has come; return those to nudge."""
         return deadlines.expire(self._guard, limit=limit)
 
     def _due(self) -> RunQuerySet[models.Run]:
@@ -74,7 +74,7 @@ class DjangoSweeps:
         return [run for run in runs if run.pk not in held]
 
     def _unlooked(self, runs: Sequence[models.Run]) -> set[UUID]:
-        """Return which of these suspended runs have event waits that nobody looked for."""
+        """Return which of these suspended runs have event waits that no look was taken for."""
         if not runs:
             return set()
         waits = models.Wait.objects.using(self._alias).open().filter(run__in=runs, looked=False)

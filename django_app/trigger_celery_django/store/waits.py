@@ -37,7 +37,7 @@ class DjangoWaits:
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take."""
         run = models.Run.objects.using(self._alias).filter(pk=run_id)
-        # Asked first: only of a constant can PostgreSQL tell how few events are so recent.
+        # Asked first: only of a constant can PostgreSQL estimate how few events are so recent.
         created_at = self._guard.read(run.values_list("created_at", flat=True).first)
         if created_at is None:
             return []

@@ -51,7 +51,7 @@ class _Tracer:
         )
 
     def _stretches(self) -> Iterator[TraceSpan]:
-        """Tell what the run was between two entries of its history: queued, paused, executing."""
+        """Say what the run was between two entries of its history: queued, paused, executing."""
         entries = self._rows.history
         paused: History | None = None
         for index, entry in enumerate(entries):
@@ -164,7 +164,7 @@ class _Tracer:
             )
 
     def _copied(self) -> Iterator[TraceSpan]:
-        """Tell of what a fork got from another run; its times are that run's."""
+        """Show what a fork got from another run; its times are that run's."""
         keys = [step.key for step in self._rows.checkpoints if not step.fence]
         keys += [wait.key for wait in self._rows.waits if wait.created_at < self._born]
         if keys:

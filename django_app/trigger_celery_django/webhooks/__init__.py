@@ -1,4 +1,4 @@
-"""Events from other systems: who sent a request is proved by a signature over its raw body."""
+"""Events from other systems: a signature over its raw body proves the sender of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the senders of webhooks sign: each scheme proves a request and tells its id and type.
+"""How the senders of webhooks sign: each scheme proves a request and reads its id and type.
 
 A scheme never parses the body before its signature is proved. Where the signature covers no
 id, the digest of the body stands in for one: a header that anybody can change must not decide
@@ -25,7 +25,7 @@ Headers = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A proved request: the sender's ``id`` of it, and its ``type`` ("" if none is told)."""
+    """A proved request: the sender's ``id`` of it, and its ``type`` ("" if it has none)."""
 
     id: str
     type: str
@@ -103,7 +103,7 @@ def _check_stamp(stamp: str) -> None:
 
 
 def _signed(message: bytes, signatures: Sequence[str], secrets: Sequence[str]) -> bool:
-    """Whether one of the secrets made one of the signatures; time does not tell which.
+    """Whether one of the secrets made one of the signatures; time does not reveal which.
 
     The message is hashed once for each secret, however many signatures a stranger sends.
     """

@@ -285,7 +285,7 @@ def test_pauses_are_told_to_who_listens(harness: Harness, task: TaskDefinition) 
         def wants(self, topic: Topic) -> bool:
             return True
 
-        def tell(self, topic: Topic, news: News) -> None:
+        def send(self, topic: Topic, news: News) -> None:
             told.append((topic, news))
 
     harness.engine.listeners = Listeners()

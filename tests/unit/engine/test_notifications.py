@@ -44,7 +44,7 @@ class Recorder:
     def wants(self, topic: Topic) -> bool:
         return topic in self.topics
 
-    def tell(self, topic: Topic, news: News) -> None:
+    def send(self, topic: Topic, news: News) -> None:
         self.told.append((topic, news))
 
     @property
@@ -304,8 +304,8 @@ def test_a_listener_that_raises_disturbs_nothing(
     harness: Harness, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     class Broken(Recorder):
-        def tell(self, topic: Topic, news: News) -> None:
-            super().tell(topic, news)
+        def send(self, topic: Topic, news: News) -> None:
+            super().send(topic, news)
             raise error
 
     recorder = harness.engine.listeners = Broken()
@@ -336,7 +336,7 @@ def test_a_listener_is_outside_of_the_run_that_it_is_told_of(harness: Harness) -
     raised: list[Topic] = []
 
     class Curious(Recorder):
-        def tell(self, topic: Topic, news: News) -> None:
+        def send(self, topic: Topic, news: News) -> None:
             try:
                 current_run()
             except NotInRun:

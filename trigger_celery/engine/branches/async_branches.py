@@ -40,7 +40,7 @@ class Crew:
         if branches:
             segment.leaving.loop.calls.add(owner)
         self.tasks = [asyncio.create_task(self._run(branch)) for branch in branches]
-        for task in self.tasks:  # nobody may be left to look at its error
+        for task in self.tasks:  # no branch may be left to look at its error
             task.add_done_callback(_error)
 
     async def _run(self, branch: Any) -> object:

@@ -109,9 +109,9 @@ def _recorded(race: Race) -> Routine[tuple[int, object]]:
     outcome = race.slot.outcome
     assert outcome is not None
     assert outcome.value is not None
-    told: Any = race.segment.decode(outcome.value)
-    yield from _close(race, told)
-    return told["winner"], told["value"]
+    recorded: Any = race.segment.decode(outcome.value)
+    yield from _close(race, recorded)
+    return recorded["winner"], recorded["value"]
 
 
 def _won(
@@ -129,19 +129,19 @@ def _won(
     if race.slot.before:
         yield Io(partial(race.segment.keep, race.slot.before))
     winner = {"winner": index, "value": value, "canceled": waits, "let_go": fans}
-    told = yield Io(partial(race.record, race.slot.key, winner))
-    yield from _close(race, told)
-    return told["winner"], told["value"]
+    recorded = yield Io(partial(race.record, race.slot.key, winner))
+    yield from _close(race, recorded)
+    return recorded["winner"], recorded["value"]
 
 
-def _close(race: Race, told: Any) -> Routine[None]:
+def _close(race: Race, recorded: Any) -> Routine[None]:
     """Cancel what the other branches wait for, as far as that is not done."""
     segment = race.segment
-    outcomes = [segment.replay.recorded(key) for key in told["canceled"]]
+    outcomes = [segment.replay.recorded(key) for key in recorded["canceled"]]
     keys = [each.key for each in outcomes if each and each.wait is WaitState.WAITING]
     if keys:
         yield Io(partial(segment.held.write, segment.patient.waits.cancel, keys))
-    for key in told["let_go"]:
+    for key in recorded["let_go"]:
         mark = step_keys.let_go(key)
         if segment.replay.recorded(mark) is None:
             while (yield Io(partial(close, segment.engine, segment.run.id, key=key))) == BATCH:

@@ -1,4 +1,4 @@
-"""Calls back later in this process: one thread for all who wait for a moment to come."""
+"""Calls back later in this process: one thread for all callers that wait for a moment to come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK_UP = 60.0
 
 
 class Alarm(Protocol):
-    """Who calls back later. Nothing depends on it: whoever dies before forgets the call."""
+    """Calls back later. Nothing depends on it: a process that dies before forgets the call."""
 
     def set(self, key: str, pause: timedelta, callback: Callable[[], object]) -> None:
         """Call back after ``pause``, once: ``key`` has one call, which the last one replaces.

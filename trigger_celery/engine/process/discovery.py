@@ -23,7 +23,7 @@ class Discovery:
         self._is_over = False
 
     def once(self, discover: Callable[[], None]) -> None:
-        """Call ``discover`` if nobody did so far; a thread that comes meanwhile waits.
+        """Call ``discover`` if no thread did so far; one that comes meanwhile waits.
 
         What it raises is logged, and it is not called again: tasks stay unknown then.
         """

@@ -1,7 +1,8 @@
 """Lets waiting runs of durable queues in: whenever there may be room, and once a sweep.
 
-A run in line was not nudged. Who creates runs, and who leaves a slot, commits first and then
-asks the store whom to nudge; what gets lost in between is made up for by the next sweep.
+A run in line was not nudged. A caller that creates runs, and a worker that leaves a slot, commits
+first and then asks the store which runs to nudge; what gets lost in between is made up for by the
+next sweep.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ REPEATS = 2
 """After so many repeats in vain it is left to others: the first may come too early, as a run
 that was let in counts from its start."""
 PUT_OFF = timedelta(seconds=0.25)
-"""So long others are relied on to let in who waits, after a segment that took no longer."""
+"""So long others are relied on to let in waiting runs, after a segment that took no longer."""
 TIDIED = 500
 TIDY_PAUSE = 60.0
 """Seconds from one tidying of a process to its next."""
 
 
 def admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
-    """Nudge who is next in line for a queue, as far as there is room; return how many.
+    """Nudge the runs next in line for a queue, as far as there is room; return how many.
 
     Where a rate alone stands in the way, this is done again as soon as it allows a start.
-    ``woken`` counts the repeats since one found somebody. What fails is logged: the sweep makes
+    ``woken`` counts the repeats since one found a run. What fails is logged: the sweep makes
     up for it.
     """
     admitted = 0
-    with _made_up_for(f"queue {queue!r}: who waits could not be let in"):
+    with _made_up_for(f"queue {queue!r}: runs in line could not be let in"):
         admitted = _admit(engine, queue, woken=woken)
     return admitted
 
@@ -64,7 +65,7 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
     now = engine.clock.monotonic()
     if claimed.followed and now - since < PUT_OFF.total_seconds():
         line = line_of(claimed.run.spec.queue, claimed.run.task)
-        engine.queue_news.put_off.setdefault(line, now)
+        engine.stored_queues.put_off.setdefault(line, now)
         engine.alarm.set(f"after {line}", PUT_OFF, partial(_catch_up, engine, claimed))
     else:
         _admit_after(engine, claimed)
@@ -73,7 +74,7 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
 def _catch_up(engine: Engine, claimed: Claimed) -> None:
     """Let others in after this run now, unless this process did since it put that off."""
     line = line_of(claimed.run.spec.queue, claimed.run.task)
-    since = engine.queue_news.put_off.get(line)
+    since = engine.stored_queues.put_off.get(line)
     if since is None:
         return
     pause = PUT_OFF - timedelta(seconds=engine.clock.monotonic() - since)
@@ -88,18 +89,18 @@ def _admit_after(engine: Engine, claimed: Claimed) -> None:
     if all(name == line for name in claimed.limited):
         admit(engine, line)
         return
-    with _made_up_for(f"run {claimed.run.id}: who waits for its slot could not be let in"):
+    with _made_up_for(f"run {claimed.run.id}: runs that wait for its slot could not be let in"):
         _admit_around(engine, line, engine.store.queues.lines())
 
 
 def freed(engine: Engine, run_id: UUID) -> None:
     """Let others in after a run was stopped from outside: its worker need not know yet.
 
-    Costs nothing where no queue is declared, and one question where nobody waits.
+    Costs nothing where no queue is declared, and one question where no run waits.
     """
     if not are_declared(engine):
         return
-    with _made_up_for(f"run {run_id}: who waits for its slot could not be let in"):
+    with _made_up_for(f"run {run_id}: runs that wait for its slot could not be let in"):
         lines = engine.store.queues.lines()
         run = engine.store.runs.get(run_id) if lines else None
         if run is not None:
@@ -115,7 +116,7 @@ def are_declared(engine: Engine) -> bool:
 
 
 def admit_waiting(engine: Engine) -> int:
-    """Let in who waits in any line; return how many. Makes up for whoever died before it."""
+    """Let in the runs of all lines; return how many. Makes up for a process that died before it."""
     admitted = 0
     for line in engine.store.queues.lines():
         try:
@@ -123,20 +124,20 @@ def admit_waiting(engine: Engine) -> int:
         except StoreUnavailable:
             raise
         except Exception:  # one bad queue must not hold up the others
-            logger.exception("queue %r: who waits could not be let in", line)
+            logger.exception("queue %r: runs in line could not be let in", line)
     return admitted
 
 
 def tidy_queues(engine: Engine) -> None:
     """Delete what means nothing any more of slots and rates, a bounded piece at a time."""
-    news, now = engine.queue_news, engine.clock.monotonic()
+    news, now = engine.stored_queues, engine.clock.monotonic()
     if now >= news.tidy_at and engine.store.queues.tidy(limit=TIDIED) < TIDIED:
         news.tidy_at = now + TIDY_PAUSE
 
 
 def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
     config, admitted = engine.config, 0
-    engine.queue_news.put_off.pop(queue, None)
+    engine.stored_queues.put_off.pop(queue, None)
     verb = partial(
         engine.store.queues.admit,
         queue,
@@ -150,7 +151,7 @@ def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
         if not found.more:
             break
     woken = 0 if admitted else woken
-    # Of many processes that look again at one moment, one finds somebody: it goes on.
+    # Of many processes that look again at one moment, one finds a run: it goes on.
     if found.again_in is not None and woken < REPEATS:
         again = partial(admit, engine, queue, woken=woken + 1)
         engine.alarm.set(f"queue {queue}", found.again_in, again)
@@ -158,7 +159,7 @@ def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
 
 
 def _admit_around(engine: Engine, own: str, lines: Collection[str]) -> None:
-    """Let in who waits for a slot of the deployment or of a task, and who waits in this line.
+    """Let in runs that wait for a slot of the deployment or of a task, and those of this line.
 
     The lines take turns: the one after this begins. One that was found has taken the slot.
     """

@@ -1,4 +1,4 @@
-"""Tells the store the limits of durable queues that code and settings declare."""
+"""Stores the limits of durable queues that code and settings declare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("trigger_celery.queues")
 
 def remember_limits(engine: Engine, definition: TaskDefinition) -> None:
     """See to it that limits are stored before this process claims its first run of a task."""
-    claimed = engine.queue_news.claimed
+    claimed = engine.stored_queues.claimed
     if definition.name not in claimed:
         if are_declared(engine):
             engine.persist(partial(sync_limits, engine))
@@ -27,24 +27,24 @@ def remember_limits(engine: Engine, definition: TaskDefinition) -> None:
 def sync_limits(engine: Engine) -> int:
     """Store the limits of queues that code and settings declare, and take away those of before.
 
-    Who waits is let in if something changed. Limits of tasks and queues that are unknown here
+    Runs in line are let in if something changed. Limits of tasks and queues that are unknown here
     stay: another process declares them.
     """
-    news, config, tasks = engine.queue_news, engine.config, list(engine.tasks)
+    news, config, tasks = engine.stored_queues, engine.config, list(engine.tasks)
     names = frozenset(task.name for task in tasks)
     try:
         limits = declared_queues(config, tasks)
-        if news.is_told and (news.tasks, news.limits) == (names, limits):
+        if news.is_stored and (news.tasks, news.limits) == (names, limits):
             return 0
         stored = {queue.name: queue.declared for queue in engine.store.queues.all()}
         found = declared_queues(config, tasks, stored=stored)
-    except DeclarationError:  # the limits of before hold; a system check tells too
+    except DeclarationError:  # the limits of before hold; a system check says so too
         logger.exception("the limits of durable queues could not be read")
         return 0
     found = {**dict.fromkeys(news.limits.keys() - found.keys(), NO_LIMITS), **found}
     changes = {name: each for name, each in found.items() if stored.get(name) != each}
     changed = engine.store.queues.declare(changes) if changes else 0
-    news.tasks, news.limits, news.is_told = names, limits, True
+    news.tasks, news.limits, news.is_stored = names, limits, True
     if changed:
         admit_waiting(engine)
     return changed

@@ -32,7 +32,7 @@ def ended(engine: Engine, run: Run, state: RunState) -> None:
 
 
 def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
-    """End the wait if none of its children has still to end; return whom to nudge."""
+    """End the wait if none of its children has still to end; return the nudge."""
     if engine.patient.children.live(wait.run_id, step_keys.awaited_fan_out(wait.key)):
         return ()
     return engine.patient.waits.conclude([wait.wait_id], WaitState.COMPLETED)
@@ -43,7 +43,7 @@ def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
         return
     waits = engine.patient.waits
     # A parent of many fan-outs has as many open waits, of which all are read only for the one
-    # that waits for these children once more: its key cannot be told from here.
+    # that waits for these children once more: its key is not known here.
     found = waits.open(parent_id, key=key)
     found = found or waits.open(parent_id)
     over = [

@@ -40,7 +40,7 @@ def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> Non
 def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
     """Let those of the runs begin that were created and may, once the transaction commits.
 
-    Who stands in line is let in if there is room; the others are nudged.
+    Runs in line are let in if there is room; the others are nudged.
     """
     nudges = [
         Nudge(run_id=run.id, task=run.task, canvas=run.canvas)

@@ -94,7 +94,7 @@ def push_back(store: Store, run_id: UUID, run: NewRun, options: TriggerOptions) 
 
 
 def take(store: Store, key: NewKey | None) -> None:
-    """Give the key to who asks for it, whoever held it."""
+    """Give the key to the caller, whichever run held it."""
     assert key is not None, "only the holder of a key is pushed back"
     store.keys.take(key)
 

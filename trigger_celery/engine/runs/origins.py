@@ -15,23 +15,23 @@ def encode_origin(codec: Codec, origin: Origin | None) -> str:
     """Return the text of an origin, "" for a plain call. What is empty of a person is left out."""
     if origin is None:
         return ""
-    told = {each.name: getattr(origin, each.name) for each in fields(origin)}
+    data = {each.name: getattr(origin, each.name) for each in fields(origin)}
     if isinstance(origin, FromPerson):
-        told = {name: text for name, text in told.items() if text}
+        data = {name: text for name, text in data.items() if text}
     elif isinstance(origin, FromSchedule):
-        told["upcoming"] = list(origin.upcoming)
-    return codec.encode(told, what="the origin of a run")
+        data["upcoming"] = list(origin.upcoming)
+    return codec.encode(data, what="the origin of a run")
 
 
 def decode_origin(codec: Codec, text: str) -> Origin | None:
     """Return what started a run; None for a plain call, and for what a later version wrote."""
-    told: Any = codec.decode(text) if text else None
-    if not isinstance(told, dict):
+    data: Any = codec.decode(text) if text else None
+    if not isinstance(data, dict):
         return None
     try:
-        if "schedule" in told:
-            return FromSchedule(**{**told, "upcoming": tuple(told["upcoming"])})
-        return FromEvent(**told) if "event" in told else FromPerson(**told)
+        if "schedule" in data:
+            return FromSchedule(**{**data, "upcoming": tuple(data["upcoming"])})
+        return FromEvent(**data) if "event" in data else FromPerson(**data)
     except TypeError:
         return None
 

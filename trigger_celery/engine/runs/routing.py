@@ -29,7 +29,7 @@ def placed(
 
     ``options`` are those of the trigger over those of the task; they win, then the task,
     then the queue. Without ``args`` the run gets no key but that of its trigger. Raises
-    :exc:`QueueNotFound` for a queue that nobody declared, and what
+    :exc:`QueueNotFound` for a queue that is not declared, and what
     :func:`~trigger_celery.declare.task_queue.key_for` raises.
     """
     queue = None if options.queue is None else _queue(engine, definition, str(options.queue))
@@ -47,7 +47,7 @@ def placed(
 def key_of_event(engine: Engine, definition: TaskDefinition, text: str) -> str:
     """Return the concurrency key of a run that an event starts; ``text`` is the run's input.
 
-    A key that cannot be told is logged: the event must not be lost for it, nor hold up the
+    A key that cannot be computed is logged: the event must not be lost for it, nor hold up the
     other tasks that it starts.
     """
     rule = definition.queueing.rule(definition.queueing.queue)
@@ -86,7 +86,7 @@ def _queue(engine: Engine, definition: TaskDefinition, name: str) -> Queue | Non
 
 
 def _is_known(engine: Engine, name: str) -> bool:
-    """Whether settings know the queue, or code of another process told the store of it."""
+    """Whether settings know the queue, or code of another process stored it."""
     if name in engine.config.queues or name in engine.known_queues:
         return True
     if engine.store.queues.get(name) is None:

@@ -24,11 +24,11 @@ from trigger_celery.vocabulary.records import NewKey, NewRun, Origin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A run that somebody asks for.
+    """A run that a caller asks for.
 
     A run that exists under ``id`` already is left alone. ``canvas`` is what the dispatcher
     must know of the run; None leaves that to the engine. ``origin`` is what asks for it.
-    ``keyless`` says that the arguments tell no concurrency key.
+    ``keyless`` says that the arguments give no concurrency key.
     """
 
     definition: TaskDefinition

@@ -79,7 +79,7 @@ def fire(engine: Engine, schedule: Schedule) -> None:
 def _cancel_before(engine: Engine, schedule: Schedule) -> UUID | None:
     """Cancel the run before if the schedule wants that now; return its id.
 
-    Before the other is started: who dies in between cancels or starts again.
+    Before the other is started: after a crash in between, the next firing does both again.
     """
     if schedule.overlap is not Overlap.CANCEL or schedule.paused_at is not None:
         return None

@@ -33,12 +33,12 @@ POLL = 0.005
 
 
 class BodyLoop:
-    """Runs an async body in a loop of its own and knows who is in a durable call.
+    """Runs an async body in a loop of its own and knows which tasks are in a durable call.
 
     ``calls`` are the tasks that are, and those that a branch of theirs is about to wake;
     ``draining`` of these only wait for branches before they raise. ``changed`` is set whenever
-    there are fewer. ``is_over`` says that the main line has ended, and only branches that nobody
-    waits for are left.
+    there are fewer. ``is_over`` says that the main line has ended, and only branches that it
+    does not wait for are left.
     """
 
     def __init__(self, branches: Branches) -> None:

@@ -66,7 +66,7 @@ class Branches:
     def begin(self, in_step: Callable[[], bool]) -> None:
         """Make the running asyncio task the main line, and name what it starts from now on.
 
-        Tasks that a step starts are its own affair: ``in_step`` tells.
+        Tasks that a step starts are its own affair: ``in_step`` says so.
         """
         self._in_step = in_step
         self._is_async = True

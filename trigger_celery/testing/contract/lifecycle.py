@@ -42,7 +42,7 @@ from trigger_celery.vocabulary.records import Lease, NewRun, PushBack, Run, RunS
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-TOLD = {"by": "ann"}
+AUDIT = {"by": "ann"}
 Expected = Callable[[Run, datetime], Run]
 
 
@@ -381,9 +381,9 @@ class PersonLifecycleContract:
         store.runs.create([delayed])
         waiting = suspended(store, sleeping())
         for run_id in (queued(store), delayed.id, started(store).run_id, waiting):
-            pause = partial(store.managing.pause, run_id, TOLD)
+            pause = partial(store.managing.pause, run_id, AUDIT)
             becomes(store, run_id, pause, lifecycle.pause)
-            becomes(store, run_id, partial(store.managing.resume, run_id, TOLD), resume)
+            becomes(store, run_id, partial(store.managing.resume, run_id, AUDIT), resume)
 
     def test_a_run_is_rescheduled_as_the_lifecycle_says(self, store: Store) -> None:
         new = replace(new_run(delay=LONG), ttl=MINUTE, priority=5)
@@ -392,9 +392,9 @@ class PersonLifecycleContract:
         def expected(run: Run, now: datetime) -> Run:
             return lifecycle.reschedule(run, now + MINUTE, now, nudge_interval=NUDGE_INTERVAL)
 
-        reschedule = partial(store.managing.reschedule, new.id, TOLD, delay=MINUTE)
+        reschedule = partial(store.managing.reschedule, new.id, AUDIT, delay=MINUTE)
         becomes(store, new.id, reschedule, expected)
-        store.managing.pause(new.id, TOLD)
+        store.managing.pause(new.id, AUDIT)
         run, _ = becomes(store, new.id, reschedule, expected)
         assert run.due_at is None
 

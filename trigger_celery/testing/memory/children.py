@@ -27,7 +27,7 @@ class MemoryChildren:
             created = self._runs.create(runs)
             if created:
                 ids = [str(run.id) for run in runs if run.id in created]
-                self._core.tell(
+                self._core.note(
                     parent,
                     "start children",
                     key=runs[0].parent_key,

@@ -52,7 +52,7 @@ class MemoryEvents:
         return pending or any(_mark(row.event) == mark for row in self._rows())
 
     def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
-        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        """Return what an event of this name may concern, at most ``limit`` of each."""
         with self._core.lock:
             return Audience(
                 shapes=self._waits.shapes(name),

@@ -1,4 +1,4 @@
-"""What the in-memory store tells of the lives of runs."""
+"""The history of runs in the in-memory store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trigger_celery.vocabulary.records import HistoryEntry
 
 
 class MemoryHistory:
-    """The verbs of :class:`trigger_celery.ports.Runs` that tell what has happened."""
+    """The verbs of :class:`trigger_celery.ports.Runs` that say what has happened."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -21,12 +21,12 @@ class MemoryHistory:
         with self._core.lock:
             return tuple(self._core.tables.history.get(run_id, ()))
 
-    def note(self, run_id: UUID, verb: str, told: Mapping[str, str]) -> None:
+    def note(self, run_id: UUID, verb: str, details: Mapping[str, str]) -> None:
         """Add an entry to the history of a run that changes nothing; silent without the run."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is not None:
-                self._core.tell(row.run, verb, **told)
+                self._core.note(row.run, verb, **details)
 
     def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:
         """Return what was noted under the verb since the run ended, oldest first."""

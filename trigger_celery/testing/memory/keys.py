@@ -47,12 +47,12 @@ class MemoryKeys:
         self._unlocked = Condition(core.lock)
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        """Return who holds these keys, in their order; a free one is given to who asks."""
+        """Return the holders of these keys, in their order; a free one is given to the caller."""
         with self._core.lock:
             return [self._hold(key) for key in keys]
 
     def take(self, key: NewKey) -> None:
-        """Give a key that was asked for to who asks, whoever holds it."""
+        """Give a key that was asked for to the caller, whichever run holds it."""
         with self._core.lock:
             self._lock((key.purpose, key.task, key.digest)).row = self._row(key)
 
@@ -65,7 +65,7 @@ class MemoryKeys:
                     self._lock(place).row = None
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        """Free a key; return False if nobody held it."""
+        """Free a key; return False if no run held it."""
         place = (purpose, task, digest)
         with self._core.lock:
             lock = self._lock(place)

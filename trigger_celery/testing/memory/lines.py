@@ -23,7 +23,7 @@ class Place:
 
 
 Kind: TypeAlias = tuple[str, bool]
-"""What limits tell apart among runs of one key: the task, and whether it is a first start."""
+"""What limits distinguish among runs of one key: the task, and whether it is a first start."""
 Look: TypeAlias = Callable[[UUID], "tuple[Run | None, bool]"]
 """Returns a run that waits for a slot, None if it does not, and whether it may start now."""
 

@@ -22,16 +22,16 @@ class MemoryManaging:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def pause(self, run_id: UUID, told: Mapping[str, str]) -> bool:
+    def pause(self, run_id: UUID, details: Mapping[str, str]) -> bool:
         """Keep a run that has not ended from being claimed; False if it was paused already."""
         with self._core.transactions.own():
             run = self._found(run_id)
             after = lifecycle.pause(run, self._core.now())
             if run.paused_at is None:
-                self._change(after, "pause", told)
+                self._change(after, "pause", details)
             return run.paused_at is None
 
-    def resume(self, run_id: UUID, told: Mapping[str, str]) -> Nudge | None:
+    def resume(self, run_id: UUID, details: Mapping[str, str]) -> Nudge | None:
         """Let a paused run go on; None if it was not paused, or has ended."""
         with self._core.transactions.own():
             run = self._found(run_id)
@@ -39,12 +39,12 @@ class MemoryManaging:
                 return None
             now, patience = self._core.now(), self._core.nudge_interval
             after = lifecycle.resume(run, now, nudge_interval=patience)
-            return self._change(after, "resume", told)
+            return self._change(after, "resume", details)
 
     def reschedule(
         self,
         run_id: UUID,
-        told: Mapping[str, str],
+        details: Mapping[str, str],
         *,
         delay: timedelta = timedelta(0),
         available_at: datetime | None = None,
@@ -55,7 +55,7 @@ class MemoryManaging:
             start = available_at or now + delay
             patience = self._core.nudge_interval
             after = lifecycle.reschedule(run, start, now, nudge_interval=patience)
-            return self._change(after, "reschedule", {"start": start.isoformat(), **told})
+            return self._change(after, "reschedule", {"start": start.isoformat(), **details})
 
     def places(self, run_id: UUID) -> Sequence[Place]:
         """Return the steps and waits of a run, in no order; none for an unknown one."""
@@ -130,7 +130,7 @@ class MemoryManaging:
             raise RunNotFound(f"no run has the id {run_id}")
         return row.run
 
-    def _change(self, run: Run, verb: str, told: Mapping[str, str]) -> Nudge:
+    def _change(self, run: Run, verb: str, details: Mapping[str, str]) -> Nudge:
         self._core.change(run)
-        self._core.tell(run, verb, **told)
+        self._core.note(run, verb, **details)
         return nudge(run)

@@ -52,7 +52,7 @@ class MemoryOpenWaits:
             self._core.tables.waits[wait_id] = replace(row, state=state, value=value)
             run = self._core.tables.runs[row.run_id].run
             verb = "complete wait" if state is WaitState.COMPLETED else "skip wait"
-            self._core.tell(run, verb, key=row.wait.key, by=by)
+            self._core.note(run, verb, key=row.wait.key, by=by)
             if run.state is not RunState.SUSPENDED:
                 return None
             return self._core.queue(run, "wake", key=row.wait.key)
@@ -74,7 +74,7 @@ class MemoryOpenWaits:
                 run = replace(run, due_at=self._core.first_due(run.id))
                 self._core.tables.runs[run.id] = replace(found, run=run)
             until = due_at.isoformat()
-            self._core.tell(run, "extend wait", key=row.wait.key, until=until, by=by)
+            self._core.note(run, "extend wait", key=row.wait.key, until=until, by=by)
             return self._shown(self._core.tables.waits[wait_id])
 
     def _open(self, wait_id: int) -> WaitRow:

@@ -89,12 +89,12 @@ class MemoryQueues:
             )
 
     def loads(self) -> Sequence[QueueLoad]:
-        """Return how full each queue is that somebody stands in, by name."""
+        """Return how full each queue with runs in it is, by name."""
         with self._core.lock:
             return [self._load(name) for name in sorted(self._stood_in())]
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
-        """Return who holds slots of the queue, the longest first."""
+        """Return the holders of slots of the queue, the longest first."""
         with self._core.lock:
             slots = self._core.tables.slots
             holders = [
@@ -121,7 +121,7 @@ class MemoryQueues:
             return [name for name in self._core.lines.names() if self._slots.is_stood_in(name)]
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-        """Promise free slots to the next ``limit`` runs in line at most, and tell them."""
+        """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them."""
         with self._core.transactions.own():
             room = self._room(queue)
             nudges: list[Nudge] = []
@@ -148,7 +148,7 @@ class MemoryQueues:
             return len(stale) + len(idle)
 
     def _room(self, queue: str) -> Room:
-        """Return the room for the runs of a line; who was promised a slot before has it."""
+        """Return the room for the runs of a line; a run that was promised a slot before has it."""
         gates = self._slots.gates(_asks(queue, task) for task in self._core.lines.tasks(queue))
         room = self._slots.room(gates, map(standing, self._slots.executing()))
         for run in self._slots.promised():
@@ -157,7 +157,7 @@ class MemoryQueues:
         return room
 
     def _turns(self, queue: str, room: Room, last_key: str) -> Iterator[Run]:
-        """Yield who is next while there is room: keys take turns, each its run of earliest place.
+        """Yield the next runs while there is room: keys take turns, each its run of earliest place.
 
         Each run has to be promised its slot before the next is asked for.
         """
@@ -212,7 +212,7 @@ class MemoryQueues:
                 rates[name, key] = min(due, self._core.now() + new.interval * new.burst)
 
     def _count_executing(self, name: str) -> None:
-        """Give slots to the runs that execute without one: nobody counted them so far."""
+        """Give slots to the runs that execute without one: no limit counted them so far."""
         tables = self._core.tables
         executing = [row.run for row in tables.runs.values() if row.run.state is RunState.EXECUTING]
         for run in _of(name, executing):

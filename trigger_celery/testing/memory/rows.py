@@ -55,7 +55,7 @@ class FailureRow:
 class WaitRow:
     """A wait, its deadline and its outcome.
 
-    ``looked`` is false while nobody looked whether it was over before it began; ``value`` is
+    ``looked`` is false while no look was taken whether it was over before it began; ``value`` is
     what whoever completed it gave.
     """
 
@@ -93,7 +93,7 @@ class SlotRow:
     """The slot that a run holds, or its place in line for one.
 
     A slot counts while its run executes under ``fence``; in line ``fence`` is None, and
-    ``promised_at`` is when the run was told that there is room.
+    ``promised_at`` is when the run got the promise of a slot.
     """
 
     run_id: UUID

@@ -1,4 +1,4 @@
-"""The runs of the in-memory store, and who owns them."""
+"""The runs of the in-memory store, and the workers that own them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MemoryRuns(MemoryHistory):
         def write() -> None:
             if run.id not in self._core.tables.runs:
                 self._core.tables.runs[run.id] = RunRow(run=run)
-                self._core.tell(run, "trigger")
+                self._core.note(run, "trigger")
                 if waits:
                     self._slots.put_in_line(run)
 
@@ -153,7 +153,7 @@ class MemoryRuns(MemoryHistory):
     def end(self, lease: Lease, ending: Ending) -> None:
         """End the run: state, output or error, dead letter, history; open waits are canceled."""
         with self._core.transactions.own():
-            if self._core.told(lease, ending.token) is not None:
+            if self._core.repeated(lease, ending.token) is not None:
                 return
             run = self._core.held(lease).run
             self._core.finish(
@@ -178,9 +178,9 @@ class MemoryRuns(MemoryHistory):
     def hand_back(self, lease: Lease, token: str) -> Nudge:
         """Queue the run again at once, without a penalty: the worker is shutting down."""
         with self._core.transactions.own():
-            told = self._core.told(lease, token)
-            if told is not None:
-                return nudge(told.run)
+            written = self._core.repeated(lease, token)
+            if written is not None:
+                return nudge(written.run)
             return self._core.queue(self._core.held(lease).run, "hand back", token=token)
 
     def recover(self, run_id: UUID, worker: str) -> Nudge | None:
@@ -198,7 +198,7 @@ class MemoryRuns(MemoryHistory):
             return nudge(self._core.change(after))
 
     def cancel(
-        self, run_id: UUID, error: str, told: Mapping[str, str] | None = None
+        self, run_id: UUID, error: str, details: Mapping[str, str] | None = None
     ) -> Nudge | None:
         """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
         with self._core.transactions.own():
@@ -206,9 +206,9 @@ class MemoryRuns(MemoryHistory):
             if row is None or row.run.state.terminal:
                 return None
             run = lifecycle.cancel(row.run, self._core.now(), error=error)
-            return self._core.finish(run, "cancel", **told or {})
+            return self._core.finish(run, "cancel", **details or {})
 
-    def retry(self, run_id: UUID, told: Mapping[str, str] | None = None) -> Nudge:
+    def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
         """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
 
         Raises ``RunNotFound`` or ``IllegalTransition``.
@@ -219,9 +219,9 @@ class MemoryRuns(MemoryHistory):
                 raise RunNotFound(f"no run has the id {run_id}")
             now, patience = self._core.now(), self._core.nudge_interval
             run = lifecycle.retry(row.run, now, nudge_interval=patience)
-            told = {**(told or {}), **self._forgotten(row.run)}
+            details = {**(details or {}), **self._forgotten(row.run)}
             self._forget_the_end(run_id)
-            return nudge(self._core.move(run, "retry", **told))
+            return nudge(self._core.move(run, "retry", **details))
 
     def _forgotten(self, run: Run) -> dict[str, str]:
         """Return which steps a retry tries again, for the history."""

@@ -1,4 +1,4 @@
-"""The slots of the in-memory store: which limits a run meets, who holds a slot, who waits."""
+"""The slots of the in-memory store: the limits that a run meets, its holders, the runs in line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Slots:
         return (run for run, slot in self._taken() if self.is_held(run, slot))
 
     def promised(self) -> Iterator[Run]:
-        """Return the runs in line that were told of a slot, not too long ago."""
+        """Return the runs in line that were promised a slot, not too long ago."""
         oldest = self._core.now() - self._core.nudge_interval
         return (
             run
@@ -105,7 +105,7 @@ class Slots:
         return any(lines.first(queue, key, look) for key in lines.keys(queue))
 
     def queued(self) -> Iterator[tuple[Run, datetime]]:
-        """Return the runs in line, told of a slot or not, with since when."""
+        """Return the runs in line, promised a slot or not, with since when."""
         return (
             (run, slot.since)
             for run, slot in self._rows()

@@ -20,7 +20,7 @@ class MemorySweeps:
         self._core = core
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
-        """Move on at most ``limit`` runs whose ``due_at`` has come; return whom to nudge."""
+        """Move on at most ``limit`` runs whose ``due_at`` has come; return those to nudge."""
         with self._core.transactions.own():
             now = self._core.now()
             found = [
@@ -54,7 +54,7 @@ class MemorySweeps:
         return True
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
-        """End at most ``limit`` runs whose ``deadline_at`` has come; return whom to nudge."""
+        """End at most ``limit`` runs whose ``deadline_at`` has come; return those to nudge."""
         with self._core.transactions.own():
             now = self._core.now()
             found = [
@@ -68,8 +68,8 @@ class MemorySweeps:
     def _expire(self, run: Run, now: datetime) -> Nudge:
         end = overdue(run)
         after = lifecycle.force_end(run, end, now, nudge_interval=self._core.nudge_interval)
-        told = {"worker": run.worker} if run.worker else {}
-        return self._core.finish(after, end.verb, fingerprint=end.fingerprint, **told)
+        details = {"worker": run.worker} if run.worker else {}
+        return self._core.finish(after, end.verb, fingerprint=end.fingerprint, **details)
 
     def _is_unlooked(self, run: Run) -> bool:
         if run.state is not RunState.SUSPENDED:

@@ -54,7 +54,7 @@ class Core:
             raise LeaseLost(f"run {lease.run_id} is no longer executing under fence {lease.fence}")
         return row
 
-    def told(self, lease: Lease, token: str) -> RunRow | None:
+    def repeated(self, lease: Lease, token: str) -> RunRow | None:
         """Return the run if the last write of this lease bears this token: a repeat."""
         row = self.tables.runs.get(lease.run_id)
         if row is None or row.token != token or row.run.fence != lease.fence:
@@ -62,16 +62,16 @@ class Core:
         return row
 
     def move(self, run: Run, verb: str, *, token: str | None = None, **data: object) -> Run:
-        """Store the changed run and tell its history; raises ``IllegalTransition``."""
+        """Store the changed run and note it in its history; raises ``IllegalTransition``."""
         row = self.tables.runs[run.id]
         if run.state is not row.run.state:
             check_transition(row.run.state, run.state)
         token = row.token if token is None else token
         self.tables.runs[run.id] = replace(row, run=run, token=token, claimed=None)
-        self.tell(run, verb, **data)
+        self.note(run, verb, **data)
         return run
 
-    def tell(self, run: Run, verb: str, **data: object) -> None:
+    def note(self, run: Run, verb: str, **data: object) -> None:
         """Append to the run's history."""
         entries = self.tables.history.setdefault(run.id, [])
         entries.append(
@@ -102,10 +102,10 @@ class Core:
         after, ended = lifecycle.crash(
             run, self.now(), nudge_interval=self.nudge_interval, give_up=crashed
         )
-        told: dict[str, Any] = {"worker": run.worker, "crashes": after.crashes}
+        details: dict[str, Any] = {"worker": run.worker, "crashes": after.crashes}
         if ended is None:
-            return nudge(self.move(after, "recover", **told))
-        return self.finish(after, ended.verb, fingerprint=ended.fingerprint, **told)
+            return nudge(self.move(after, "recover", **details))
+        return self.finish(after, ended.verb, fingerprint=ended.fingerprint, **details)
 
     def finish(
         self,
@@ -148,8 +148,8 @@ class Core:
         row = FailureRow(run_id=run_id, failed=failed)
         mark = (failed.key, failed.run_attempt, failed.number)
         for other in self.tables.failures:
-            told = (other.failed.key, other.failed.run_attempt, other.failed.number)
-            if other.run_id == run_id and other.counted and told == mark:
+            made = (other.failed.key, other.failed.run_attempt, other.failed.number)
+            if other.run_id == run_id and other.counted and made == mark:
                 return
         self.tables.failures.append(row)
 

@@ -109,6 +109,6 @@ class MemoryTokens:
         self._core.transactions.write(write)
 
     def _check_open(self, token_id: UUID) -> None:
-        """Refuse a commit that came second: here nobody waited for the first."""
+        """Refuse a commit that came second: here no caller waited for the first."""
         if self._rows[token_id].state is not TokenState.WAITING:
             raise TokenClosed(f"token {token_id} was closed by another transaction")

@@ -47,7 +47,7 @@ class Pending:
         self.ends += inner.ends
 
     def end(self, *, committed: bool) -> None:
-        """Tell those who locked something how it ended, the last one first."""
+        """Call those that locked something with how it ended, the last one first."""
         while self.ends:
             self.ends.pop()(committed)
 

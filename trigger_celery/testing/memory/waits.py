@@ -32,9 +32,9 @@ class MemoryWaits:
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
         """Add the waits and suspend the run; return its new state."""
         with self._core.transactions.own():
-            told = self._core.told(lease, suspend.token)
-            if told is not None:
-                return told.run.state
+            written = self._core.repeated(lease, suspend.token)
+            if written is not None:
+                return written.run.state
             run = self._core.held(lease).run
             if suspend.failed is not None:
                 self._core.add_failure(run.id, suspend.failed)

@@ -1,4 +1,4 @@
-"""Whom an event may concern."""
+"""Which waits and tasks an event may concern."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trigger_celery.vocabulary.records.waits import Candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Whom an event of one name may concern.
+    """Which waits and tasks an event of one name may concern.
 
     ``shapes`` are the distinct ``paths`` texts of all waits ever made on the name, so that
-    whoever asked can tell whether it asked for all hashes. ``subscriptions`` (by task) and
+    the caller can see whether it asked for all hashes. ``subscriptions`` (by task) and
     ``candidates`` (by id) are the first of theirs.
     """
 

@@ -25,7 +25,7 @@ class NewKey:
     """A key that a new run asks for.
 
     Keys may be long: ``digest`` is compared, ``key`` is kept for people. ``ttl`` is how long
-    the key is held at most, None for ever. ``input_digest`` tells what the run was started with.
+    the key is held at most, None for ever. ``input_digest`` is that of the run's input.
     """
 
     purpose: KeyPurpose

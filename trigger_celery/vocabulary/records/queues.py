@@ -1,4 +1,4 @@
-"""Records of durable queues: what they allow, who stands in line, who holds a slot."""
+"""Records of durable queues: what they allow, which runs stand in line and which hold a slot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def line_of(queue: str, task: str) -> str:
 
 def in_line_of(run: Run) -> str:
     """Return the queue that a run stands in line for until it is let in, or ""."""
-    # Who waits for a time is due then, and so is who was nudged; who is paused is neither.
+    # A run that waits for a time is due then, a nudged one is due too; a paused one is neither.
     waits = run.state is RunState.QUEUED and run.due_at is None and run.paused_at is None
     return line_of(run.spec.queue, run.task) if waits else ""
 
@@ -108,9 +108,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLoad:
-    """How full a queue is: runs that hold its slots, runs in line, and who waits longest.
+    """How full a queue is: runs that hold its slots, runs in line, and the longest wait.
 
-    A run that was told of a slot waits until it has taken it.
+    A run that was promised a slot waits until it has taken it.
     """
 
     name: str
@@ -121,7 +121,7 @@ class QueueLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """Whom to nudge because there is room now, and when to look again for rates' sake.
+    """Which runs to nudge because there is room now, and when to look again for rates' sake.
 
     ``more`` says that there may be room for others: the limit of the call was reached.
     """
@@ -132,9 +132,9 @@ class Admitted:
 
 
 class Created(frozenset[UUID]):
-    """The ids of runs that were new; ``lines`` tells the queues of those that stand in line.
+    """The ids of runs that were new; ``lines`` names the queues of those that stand in line.
 
-    Runs in line are not to be nudged: who admits them does that.
+    Runs in line are not to be nudged: their admission does that.
     """
 
     lines: Mapping[UUID, str] = MappingProxyType({})

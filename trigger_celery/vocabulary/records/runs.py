@@ -125,10 +125,10 @@ class Claimed:
 
     ``replayed`` says that there may be outcomes to load: false on the first segment.
     ``now`` is the database's time of the claim. ``limited`` names the limited queues, of
-    those that :func:`~trigger_celery.vocabulary.admission.gates_of` tells, in which it took a slot:
+    those of :func:`~trigger_celery.vocabulary.admission.gates_of`, in which it took a slot:
     others may wait for it there. It is empty for a run that needed none. A store may say that
     it is ``followed``: so many others were promised slots just now that an end of theirs is
-    soon enough to let in who waits for this slot too.
+    soon enough to let in the runs that wait for this slot too.
     """
 
     run: Run
@@ -142,7 +142,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nudge:
-    """A hint that a run may be claimed now; ``canvas`` tells where to publish it."""
+    """A hint that a run may be claimed now; ``canvas`` says where to publish it."""
 
     run_id: UUID
     task: str
@@ -151,7 +151,7 @@ class Nudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a run ends. ``publish`` is false when nobody waits for callbacks or a result."""
+    """How a run ends. ``publish`` is false when no callback and no caller waits for it."""
 
     state: RunState
     token: str
@@ -165,7 +165,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """What one pass of the sweep found: whom to nudge, and whose waits to look events up for.
+    """What one pass of the sweep found: runs to nudge, and runs whose waits need a look-back.
 
     ``unlooked`` holds the leases (run and fence) of suspended runs; ``failed`` those of the
     nudges whose runs it ended, because they lost too many workers.

@@ -57,7 +57,7 @@ class Schedule:
 class ScheduleChange:
     """What a schedule becomes, and the runs that are created with it.
 
-    ``lines`` tells, of a change that was made, the queues of those runs that stand in line,
+    ``lines`` names, of a change that was made, the queues of those runs that stand in line,
     as :class:`~trigger_celery.vocabulary.records.Created` does.
     """
 

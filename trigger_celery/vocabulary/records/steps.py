@@ -22,7 +22,7 @@ class StepKind(StrEnum):
 
 
 LOOKED_FOR = frozenset({StepKind.EVENT, StepKind.TOKEN, StepKind.CHILDREN})
-"""Kinds of waits that may be over when the run suspends: somebody has to look, once."""
+"""Kinds of waits that may be over when the run suspends: its worker or the sweep looks, once."""
 
 
 class Holds(StrEnum):

@@ -28,7 +28,7 @@ class NewToken:
 class StoredToken:
     """A token as it was stored at ``read_at``; ``value`` is codec text once it is completed.
 
-    ``closed_by`` names who completed or canceled it.
+    ``closed_by`` names the person or system that completed or canceled it.
     """
 
     id: UUID

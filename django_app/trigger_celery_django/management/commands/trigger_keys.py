@@ -23,7 +23,7 @@ class Command(BaseCommand):
         """Declare the verbs and their options."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = verbs.add_parser("create", help="make a key and print it, this once")
-        create.add_argument("name", help="what or whom the key is for")
+        create.add_argument("name", help="the person or system that the key is for")
         create.add_argument(
             "--permission",
             action="append",

@@ -1,6 +1,6 @@
 """Which database errors mean "try again" and which "the database is away".
 
-Told by codes of the driver and never by messages: a message may quote a payload.
+Known by codes of the driver and never by messages: a message may quote a payload.
 """
 
 from __future__ import annotations

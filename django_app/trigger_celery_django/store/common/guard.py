@@ -1,4 +1,4 @@
-"""How every verb reaches the database: in a transaction of its own, with errors told apart."""
+"""How every verb reaches the database: in a transaction of its own, with errors sorted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Guard:
     """Runs the verbs of a store on one database alias.
 
     Errors of the connection, of lock waits and the like become ``StoreUnavailable``; they
-    are told apart here, where only statements of this library run, so that an equal error
+    are sorted here, where only statements of this library run, so that an equal error
     of a step's body stays what it is. All other errors pass.
     """
 
@@ -133,7 +133,7 @@ class Guard:
                 if fault is None:
                     raise
                 drop_if_lost(connection)
-                # Inside somebody's transaction all of it has to be repeated, not this verb.
+                # Inside a caller's transaction all of it has to be repeated, not this verb.
                 if fault is Fault.AWAY or not left or connection.in_atomic_block:
                     raise StoreUnavailable(
                         f"the database {self.alias!r} did not do what was asked: {error}"
@@ -165,7 +165,7 @@ def may_block() -> bool:
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether code other than a Django test case holds a transaction open."""
+    """Return whether code other than a Django test case holds a transaction open."""
     if connection.in_atomic_block:
         blocks = connection.atomic_blocks
         return not blocks or not all(getattr(block, "_from_testcase", False) for block in blocks)

@@ -1,4 +1,4 @@
-"""Whom an event may concern, read with the ORM: a statement for each kind."""
+"""Which waits and tasks an event may concern, read with the ORM: a statement for each kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trigger_celery_django.store.common.guard import Guard
 
 
 def audience(guard: Guard, name: str, hashes: Sequence[int], limit: int) -> Audience:
-    """Return whom an event of this name may concern, at most ``limit`` of each."""
+    """Return what an event of this name may concern, at most ``limit`` of each."""
     return Audience(
         shapes=shapes(guard, name),
         subscriptions=subscriptions(guard, name, after="", limit=limit),

@@ -37,12 +37,12 @@ def claim(guard: Guard, asked: Claim) -> Claimed | None:
     if not names:
         return claimed
     # Not in the same transaction: its snapshot may be older than the locks that come now, and
-    # it may hold what others wait for who have these locks.
+    # it may hold what the holders of these locks wait for.
     return guard.transaction(lambda: _claim_slot(guard.alias, asked, names))
 
 
 def _claim(alias: str, asked: Claim) -> tuple[Claimed | None, Sequence[str]]:
-    """Claim the run, or tell the names of the queues that may limit it."""
+    """Claim the run, or return the names of the queues that may limit it."""
     verb = _own(alias, asked)
     slot = models.Slot.objects.using(alias).filter(run=OuterRef("pk"), fence=OuterRef("fence"))
     found = _run(alias, asked).annotate(holds=Exists(slot), limited=_limited(alias, asked)).first()

@@ -44,7 +44,7 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
     ]
     rows = [models.Run(**run_columns(run), token=token) for run in runs_as_created]
     insert(alias, rows, ignore_conflicts=True)
-    # Not every database tells which rows it inserted: they are those with our token.
+    # Not every database returns which rows it inserted: they are those with our token.
     mine = models.Run.objects.using(alias).filter(pk__in=[run.id for run in runs], token=token)
     created = set(mine.values_list("pk", flat=True))
     insert(alias, [noted(row, "trigger") for row in rows if row.pk in created])

@@ -139,7 +139,7 @@ class PortableHot:
         return waits.suspend(self._alias, lease, suspend, look_within)
 
     def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
-        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        """Return what an event of this name may concern, at most ``limit`` of each."""
         return portable_audience.audience(self._guard, name, hashes, limit)
 
     def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:

@@ -64,11 +64,11 @@ WITH free AS MATERIALIZED (
 )
 SELECT {UNHURRIED}
 """
-"""Whoever ended or paused a run meanwhile has said when it is due. A run whose row somebody has
-locked, which a caller's transaction may for long, is only told and keeps its place in line:
-whoever waits for it here would hold up the queue.
+"""What ended or paused a run meanwhile has said when it is due. A run whose row is locked,
+which a caller's transaction may do for long, is only nudged and keeps its place in line:
+an admission that waits for it here would hold up the queue.
 
-The disk is not waited for: if the server crashes, those who were told stand in line still.
+The disk is not waited for: if the server crashes, the nudged runs stand in line still.
 Slots are found by their runs: ``fence IS NULL`` would lead to the index of the line.
 """
 
@@ -87,13 +87,13 @@ class PostgresAdmissionRows(AdmissionRows):
         return gates
 
     def waiting(self, last_key: str) -> SubLines:
-        """Return the keys and tasks of who stands in line, those after the last key first."""
+        """Return the keys and tasks of the runs in line, those after the last key first."""
         parameters = lines.of_sub_lines(self.queue, last_key, WINDOW)
         # A plan that was kept from when the table was small would read all of it.
         return self._rows(lines.SUB_LINES, parameters, prepare=True)  # type: ignore[return-value]
 
     def counts(self, gates: Collection[str], promised_after: datetime) -> Mapping[KeyOf, int]:
-        """Count who holds slots of these queues, by queue and key."""
+        """Count the holders of slots of these queues, by queue and key."""
         asked = {
             "everything": EVERYTHING in gates,
             "queues": list(gates),
@@ -109,7 +109,7 @@ class PostgresAdmissionRows(AdmissionRows):
         return [models.Run(**dict(zip(_PLACE, row, strict=True))) for row in rows]
 
     def promise(self, chosen: Sequence[UUID], now: datetime, until: datetime) -> None:
-        """Note that these runs were told of a slot, and are to be told again at ``until``."""
+        """Note that these runs were promised a slot, and are to be nudged again at ``until``."""
         with self.connection.wrap_database_errors:
             execute(self.connection, PROMISE, {"ids": list(chosen), "now": now, "until": until})
 

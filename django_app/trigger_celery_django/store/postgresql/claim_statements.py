@@ -2,7 +2,7 @@
 
 A run without limits is claimed in one round trip, and one that was promised a slot in one as
 well. Of others the queues are locked first, and the next statement, whose snapshot is younger,
-tells who holds slots.
+counts the holders of slots.
 """
 
 from __future__ import annotations
@@ -151,11 +151,11 @@ SELECT asked.line, asked.key, asked.starts, clock_timestamp(),
 FROM asked LEFT JOIN held ON true
 GROUP BY asked.line, asked.own, asked.key, asked.starts
 """
-"""Tells of a run that can be claimed what it needs, how many hold slots of its queues, how many
+"""Returns of a run that can be claimed what it needs, how many hold slots of its queues, how many
 were promised one of its line just now, and how many slots mean nothing any more. Slots are found
 by their index and runs by their keys: a plan of when the tables were small would read all of
-them. A run whose row somebody has locked, which a caller's transaction may for long, is left to
-its next nudge: whoever waits for it here would hold up the queue."""
+them. A run whose row is locked, which a caller's transaction may do for long, is left to
+its next nudge: a claim that waits for it here would hold up the queue."""
 
 _PUT = f"""
     INSERT INTO {SLOT} (run_id, queue, key, task, line_at, fence)"""
@@ -198,9 +198,9 @@ FROM owned, terms
 """
 """Claims a run that was promised a slot, where no rate has to be counted; under the locks too.
 
-Who counts slots counts the promise already, so nothing is counted here: it becomes a slot. It
-is read after the locks, and who changes limits takes promises back. The time is that after
-the locks, since all rows of the queues are read before an aggregate of them is told. A run
+Counts of slots have the promise already, so nothing is counted here: it becomes a slot. It
+is read after the locks, and a change of limits takes promises back. The time is that after
+the locks, since all rows of the queues are read before an aggregate of them is returned. A run
 that left the line since, as by a cancellation, and was queued again became available then.
 """
 

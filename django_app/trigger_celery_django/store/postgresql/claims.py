@@ -32,7 +32,7 @@ from trigger_celery_django.store.queues.limits import gate
 STALE = 100
 """So many slots that mean nothing any more are deleted at a time."""
 FRESH = timedelta(seconds=1)
-"""Who was promised a slot no longer ago is about to be claimed."""
+"""A run that was promised a slot no longer ago is about to be claimed."""
 _STATE = RUN_COLUMNS.index("state")
 
 
@@ -159,7 +159,7 @@ def _parameters_of_slots(claim: Claim) -> dict[str, object]:
 
 
 def _room(claim: Claim, locked: Iterable[Row], look: Row) -> tuple[Standing, Room]:
-    """Return who asks, and what the limits allow."""
+    """Return the run that asks, and what the limits allow."""
     line, key, starts, now, key_due, everything, of_task, of_line, of_key, *_ = look
     assert isinstance(now, datetime)
     # Without a key what is said of it is overwritten by what is said of the queue.

@@ -1,4 +1,4 @@
-"""The PostgreSQL statements of an event: storing it, finding whom it concerns, and waking them.
+"""The PostgreSQL statements of an event: storing it, finding what it concerns, and waking them.
 
 What is written after the event itself does not wait for the disk: if the server crashes before
 it is there, so is nothing that was written later, and the event counts as not matched. Then
@@ -47,7 +47,7 @@ FROM {SHAPE} WHERE name = %s
 
 @cache
 def audience(hashes: int, limit: int) -> str:
-    """Return the statement that finds whom an event may concern: rows for :func:`audience_of`.
+    """Return the statement that finds what an event may concern: rows for :func:`audience_of`.
 
     It takes the event's name twice, and if there are so many hashes these and the name again.
     Each hash is one bounded index scan. Limit and number are written out: of an array, or of

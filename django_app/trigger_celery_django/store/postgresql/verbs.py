@@ -147,7 +147,7 @@ class PostgresHot:
         self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
 
     def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
-        """Return whom an event of this name may concern, at most ``limit`` of each."""
+        """Return what an event of this name may concern, at most ``limit`` of each."""
         asked = sorted(set(hashes))
         parameters = (name, name, *asked, name) if asked else (name, name)
         statement = event_statements.audience(len(asked), limit)

@@ -1,4 +1,4 @@
-"""Lets in who stands in line: promises free slots, under the locks of the queues."""
+"""Lets in runs that stand in line: promises free slots, under the locks of the queues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trigger_celery_django.store.queues.turns import Turns
 
 
 def admit(guard: Guard, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-    """Promise free slots to the next ``limit`` runs in line at most, and tell them."""
+    """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them."""
     admission = _Admission(admission_rows(guard, queue), queue, nudge_interval)
     return guard.transaction(lambda: admission.admit(limit))
 
@@ -40,7 +40,7 @@ class _Admission:
         if any(gates[name].paused_at for name in (EVERYTHING, self._queue) if name in gates):
             return Admitted()
         last_key = gates[self._queue].last_key if self._queue in gates else ""
-        # Not before the locks: they are how those are seen who joined while a run was leaving.
+        # Not before the locks: they show the runs that joined while another was leaving.
         waiting = self._rows.waiting(last_key)
         if not waiting:
             return Admitted()
@@ -60,7 +60,7 @@ class _Admission:
         if chosen:
             turn = chosen[-1].concurrency_key
         elif is_part:
-            # Nobody of this part of the line got in: the next call looks at the next part.
+            # No run of this part of the line got in: the next call looks at the next part.
             turn = waiting[-1][0]
         if turn != last_key:
             self._rows.save_turn(turn)

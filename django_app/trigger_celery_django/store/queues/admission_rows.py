@@ -26,7 +26,7 @@ SubLines = Sequence[tuple[str, str]]
 
 
 class AdmissionRows:
-    """The rows of one line and of the queues that may limit who stands in it."""
+    """The rows of one line and of the queues that may limit its runs."""
 
     def __init__(self, guard: Guard, queue: str) -> None:
         self.alias, self.connection = guard.alias, guard.connection
@@ -44,16 +44,16 @@ class AdmissionRows:
         That of the line even if it has no limits, so that there is one admission at a time.
         """
         rows = models.DurableQueue.objects.using(self.alias).filter(self._gates)
-        # The time is that before the locks, which makes those careful who waited for them.
+        # The time is that before the locks, which makes admissions careful that waited for them.
         locked = rows.select_for_update().order_by("name").annotate(read_at=DatabaseNow())
         return {row.name: row for row in locked}
 
     def waiting(self, last_key: str) -> SubLines:
-        """Return the keys and tasks of who stands in line, those after the last key first."""
+        """Return the keys and tasks of the runs in line, those after the last key first."""
         return lines.sub_lines(self.connection, self.queue, last_key, WINDOW)
 
     def counts(self, gates: Collection[str], promised_after: datetime) -> Mapping[KeyOf, int]:
-        """Count who holds slots of these queues, by queue and key."""
+        """Count the holders of slots of these queues, by queue and key."""
         return slots.counts_of(self.alias, gates, promised_after)
 
     def places(self, wanted: Sequence[tuple[str, str, int]]) -> Sequence[models.Run]:
@@ -61,9 +61,9 @@ class AdmissionRows:
         return lines.places(self.connection, self.queue, wanted)
 
     def promise(self, chosen: Sequence[UUID], now: datetime, until: datetime) -> None:
-        """Note that these runs were told of a slot, and are to be told again at ``until``.
+        """Note that these runs were promised a slot, and are to be nudged again at ``until``.
 
-        A run whose row somebody has locked is only told, and keeps its place in line.
+        A run whose row another transaction has locked is only nudged, and keeps its place in line.
         """
         # Whoever ended or paused a run meanwhile has said when it is due.
         waiting = self._free(chosen).filter(state=RunState.QUEUED, paused_at=None)
@@ -74,8 +74,8 @@ class AdmissionRows:
     def remove(self, gone: Collection[UUID], now: datetime) -> int:
         """Take runs that still cannot start out of the line; return how many.
 
-        Their next claim puts them there again, and who goes on later has a nudge coming: those
-        that were resumed, or put off. One that did, and joined again, has nothing but its place.
+        Their next claim puts them there again, and a run that goes on later has a nudge coming: one
+        that was resumed, or put off. One that did, and joined again, has nothing but its place.
         """
         still = [run.pk for run in self._free(gone) if not may_start(run, now)]
         return self._places(still).delete()[0] if still else 0
@@ -86,7 +86,7 @@ class AdmissionRows:
         upsert(self.alias, [row], unique=("name",), over=("last_key",))
 
     def _free(self, run_ids: Collection[UUID]) -> QuerySet[models.Run]:
-        """Lock those of the runs that nobody else has locked.
+        """Lock those of the runs that no other transaction has locked.
 
         A caller's transaction may lock one for long: to wait for it would hold up the queue.
         """

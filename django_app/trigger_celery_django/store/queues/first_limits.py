@@ -24,7 +24,7 @@ def count_executing(alias: str, names: Collection[str]) -> None:
     this commits.
     """
     slot = models.Slot.objects.using(alias).filter(run=OuterRef("pk"), fence=OuterRef("fence"))
-    # Who executes has a lease that ends: an index knows those who have anything to come.
+    # A run that executes has a lease that ends: an index knows those that have anything to come.
     executing = models.Run.objects.using(alias).filter(
         meets(names), ~Exists(slot), state=RunState.EXECUTING, due_at__isnull=False
     )
@@ -38,7 +38,7 @@ def _locked(alias: str, run_ids: Sequence[UUID]) -> list[models.Run]:
     runs = models.Run.objects.using(alias).filter(state=RunState.EXECUTING).only(*_COLUMNS)
     skips = connections[alias].features.has_select_for_update_skip_locked
     free = list(runs.filter(pk__in=run_ids).select_for_update(skip_locked=skips).order_by("pk"))
-    # What somebody has locked is waited for, one by one: a small table might be read as a whole.
+    # Rows that are locked are waited for, one by one: a small table might be read as a whole.
     rest = sorted(set(run_ids) - {run.pk for run in free})
     waited_for = (runs.filter(pk=run_id).select_for_update().first() for run_id in rest)
     return [*free, *(run for run in waited_for if run is not None)]

@@ -27,13 +27,13 @@ def stored(row: models.DurableQueue) -> StoredQueue:
 
 
 def gate_of(row: models.DurableQueue) -> Gate:
-    """Return what a row says to who wants to start."""
+    """Return what a row allows runs that are to start."""
     return gate(row.name, row.declared, row.overrides, row.paused_at is not None)
 
 
 @lru_cache(maxsize=1000)
 def gate(name: str, declared: str, overrides: str, paused: bool) -> Gate:
-    """Return what the columns of a row say to who wants to start; remembered as they are."""
+    """Return what the columns of a row allow runs that are to start; remembered as they are."""
     limits = Limits(**limits_of(declared) | limits_of(overrides))  # type: ignore[arg-type]
     return Gate(name=name, limits=limits, paused=paused)
 

@@ -1,4 +1,4 @@
-"""How full durable queues are, and who fills them: for people to look at."""
+"""How full durable queues are, and which runs fill them: for people to look at."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from trigger_celery_django.store.queues.slots import HELD, held
 
 
 def loads(alias: str) -> Sequence[QueueLoad]:
-    """Return how full each queue is that somebody stands in, by name; three statements."""
+    """Return how full each queue with runs in it is, by name; three statements."""
     slots = models.Slot.objects.using(alias).order_by().values_list("queue", "task")
-    waiting = slots.filter(fence=None, run__state=RunState.QUEUED)  # told of room or not
+    waiting = slots.filter(fence=None, run__state=RunState.QUEUED)  # promised a slot or not
     limited = models.DurableQueue.objects.using(alias).filter(limited=True)
     wide = set(limited.values_list("name", flat=True))
     found: dict[str, QueueLoad] = {}
@@ -34,7 +34,7 @@ def loads(alias: str) -> Sequence[QueueLoad]:
 
 
 def holders(alias: str, name: str, limit: int) -> Sequence[Holder]:
-    """Return who holds slots of the queue, the longest first; one statement."""
+    """Return the holders of slots of the queue, the longest first; one statement."""
     claims = models.History.objects.using(alias).filter(
         run=OuterRef("run"), fence=OuterRef("fence"), verb="claim"
     )

@@ -1,4 +1,4 @@
-"""What claims and admissions share: the locked limits, who holds slots, who stands in line."""
+"""What claims and admissions share: the locked limits, holders of slots, runs in line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIVEN = (Q(fence__isnull=False) | Q(promised_at__isnull=False)) & (
     Q(fence__isnull=False) | Q(fence=None, promised_at__isnull=False)
 )
 """Of a slot: it is not a place in line. SQLite knows its partial index by the first half, and
-MariaDB reads what the second tells of its whole one."""
+MariaDB reads what the second says of its whole one."""
 _TAKEN = ("queue", "key", "task", "line_at", "fence", "promised_at")
 
 
@@ -112,7 +112,7 @@ def take_slot(alias: str, run: models.Run) -> None:
 
 
 def stand_in_line(alias: str, run: models.Run) -> None:
-    """Put a queued run in line, where nothing nudges it but who admits it; two statements."""
+    """Put a queued run in line, where nothing but its admission nudges it; two statements."""
     _put(alias, slot_of(run, fence=None))
     models.Run.objects.using(alias).filter(pk=run.pk).update(due_at=None)
 
@@ -165,7 +165,7 @@ def delete(slots: QuerySet[models.Slot], limit: int) -> int:
 def counts_of(
     alias: str, gates: Collection[str], promised_after: datetime, *, without: UUID | None = None
 ) -> Mapping[KeyOf, int]:
-    """Count who holds slots of these queues, by queue and key; one statement.
+    """Count the holders of slots of these queues, by queue and key; one statement.
 
     The run ``without`` does not count: it may hold a promise that it is about to use.
     """

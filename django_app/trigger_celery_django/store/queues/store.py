@@ -1,4 +1,4 @@
-"""Durable queues: what they allow, how full they are, and who is let in."""
+"""Durable queues: what they allow, how full they are, and which runs are let in."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ class DjangoQueues:
         return self._change_known(name, change)
 
     def loads(self) -> Sequence[QueueLoad]:
-        """Return how full each queue is that somebody stands in, by name."""
+        """Return how full each queue with runs in it is, by name."""
         return self._guard.read(lambda: loads.loads(self._alias))
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
-        """Return who holds slots of the queue, the longest first."""
+        """Return the holders of slots of the queue, the longest first."""
         return self._guard.read(lambda: loads.holders(self._alias, name, limit))
 
     def holds(self, run_id: UUID) -> bool:
@@ -124,7 +124,7 @@ class DjangoQueues:
         return sorted(self._guard.statement(lines.lines))
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-        """Promise free slots to the next ``limit`` runs in line at most, and tell them."""
+        """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them."""
         if not next(self._admissions) % _ADMISSIONS:
             # Otherwise each claim would read the slots of all that ended since the last tidying.
             self._tidying.clear_held(limit=_CLEARED)

@@ -1,4 +1,4 @@
-"""Who in line is next: keys take turns, and within a key the earliest place is first."""
+"""Which run in line is next: keys take turns, and within a key the earliest place is first."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PAST_RATES = 100
 
 @dataclass(slots=True)
 class _SubLine:
-    """Who stands in line with one key and one task: the runs that were read and are still to go.
+    """The line of one key and one task: the runs that were read and are still to go.
 
-    ``depth`` is how many were asked for so far; ``refused`` tells whether it was runs that are
+    ``depth`` is how many were asked for so far; ``refused`` says whether it was runs that are
     started, or those that were before, or both, that got no slot.
     """
 
@@ -48,7 +48,7 @@ class Turns:
     """One pass along a line, under the locks of its queues.
 
     ``gone`` are runs that cannot start, and need their places no more. ``cut_short`` says that
-    the pass ended before it was known that nobody else gets a slot.
+    the pass ended before it was known that no other run gets a slot.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Turns:
         self._seen: set[UUID] = set()
         self._lines: dict[str, list[_SubLine]] = {}
         for key, task in sub_lines:
-            # The id is nobody's: any run of this key and task asks for the same.
+            # The id belongs to no run: any run of this key and task asks for the same.
             asks = Standing(run_id=UUID(int=0), queue=queue, key=key, task=task, starts=False)
             if room.left(asks) != 0:
                 self._lines.setdefault(key, []).append(_SubLine(asks))
         self._turn = deque(self._lines)
 
     def take(self, limit: int) -> Iterator[models.Run]:
-        """Return who is next, ``limit`` runs at most; each has its slot in the room."""
+        """Return the next runs, at most ``limit``; each has its slot in the room."""
         self._wanted = limit
         while self._turn and self._wanted and not self.cut_short:
             run = self._first(self._turn[0])
@@ -152,8 +152,8 @@ class Turns:
 
 def may_start(run: models.Run, now: datetime) -> bool:
     """Whether a run in line would start if it got a slot."""
-    # Nobody joins a line too early, though it may be after ``now`` was read; who puts a run off
-    # says when it is due.
+    # No run joins a line too early, though it may be after ``now`` was read; what puts a run
+    # off says when it is due.
     available = run.due_at is None or run.available_at <= now
     alive = run.deadline_at is None or run.deadline_at > now
     return run.state == RunState.QUEUED and run.paused_at is None and available and alive

@@ -1,4 +1,4 @@
-"""Who stands in line, read by steps along an index: the cost does not grow with the line."""
+"""The runs in line, read by steps along an index: the cost does not grow with the line."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SELECT key, task FROM (
     UNION ALL SELECT 2 AS lap, step, key, task FROM before WHERE key <= %s
 ) AS both_laps ORDER BY lap, step LIMIT %s
 """
-# Those where somebody holds a slot but nobody waits are among them: few, and found empty.
+# Those where a run holds a slot but none waits are among them: few, and found empty.
 _SUB_LINES_MYSQL = f"""
 SELECT `key`, task FROM (
     SELECT 1 AS lap, `key`, task FROM {_SLOT}
@@ -116,7 +116,7 @@ SELECT place.* FROM unnest(%s::text[], %s::text[]) AS wanted(key, task) CROSS JO
 
 
 def lines(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the queues that somebody stands in line for; one statement."""
+    """Return the queues that runs stand in line for; one statement."""
     statement = _LINES_MYSQL if connection.vendor == "mysql" else _LINES
     return [queue for (queue,) in _rows(connection, statement, [])]
 
@@ -124,7 +124,7 @@ def lines(connection: BaseDatabaseWrapper) -> list[str]:
 def sub_lines(
     connection: BaseDatabaseWrapper, queue: str, last_key: str, limit: int
 ) -> list[tuple[str, str]]:
-    """Return the keys and tasks of who stands in line for a queue; one statement.
+    """Return the keys and tasks of the runs in line for a queue; one statement.
 
     The keys after the one whose turn it was last come first, and then those from the start.
     """

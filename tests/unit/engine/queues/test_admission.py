@@ -250,7 +250,7 @@ def test_an_interrupt_is_not_masked_by_an_admission_that_fails(
     monkeypatch.setattr(harness.memory.queues, "admit", fail)
     with pytest.raises(KeyboardInterrupt):
         harness.execute(run_id)
-    assert "queue 'emails': who waits could not be let in, the sweep will" in caplog.text
+    assert "queue 'emails': runs in line could not be let in, the sweep will" in caplog.text
 
 
 def test_a_database_that_is_away_costs_the_outcome_nothing(
@@ -716,7 +716,7 @@ def test_one_bad_line_holds_up_no_other_in_a_sweep(
     monkeypatch.setattr(harness.memory.queues, "admit", _fails_for({"emails"}, harness))
     harness.sweep()
     assert nudged(harness) == runs[1:]
-    assert "queue 'emails': who waits could not be let in" in caplog.text
+    assert "queue 'emails': runs in line could not be let in" in caplog.text
 
 
 def _fails_for(names: set[str], harness: Harness) -> Callable[..., Any]:
