@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -17,6 +18,7 @@ from typing import (
 )
 
 from celery import current_app, shared_task
+from celery.utils.functional import head_from_fun
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.celery.options import (
@@ -129,7 +131,10 @@ def _register(
     attributes: dict[str, Any],
 ) -> Any:
     """Make the function a Celery task with what is left of its options, and these attributes."""
-    passed = {**passed_on(options), **attributes}
+    # Celery calls an errback with several parameters inline, in the worker of the failed run,
+    # unless its head is a partial: then it is started, as any task.
+    head: Any = staticmethod(partial(head_from_fun(fn, bound=definition.bound)))
+    passed = {**passed_on(options), **attributes, "__header__": head}
     if "track_started" in passed:
         passed["tracks_started"] = passed.pop("track_started")
     base = passed.pop("base", DurableTask)

@@ -17,7 +17,7 @@ from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import published
 from trigger_celery.engine.segment.outcome import Finished, Left, stored_error
-from trigger_celery.errors import RunError
+from trigger_celery.errors import RunError, StoreUnavailable
 from trigger_celery.vocabulary.states import RunState
 
 logger = logging.getLogger("trigger_celery.task")
@@ -67,6 +67,17 @@ PAUSES = (0.0, 0.2, 1.0)
 """Seconds before each further try to store a result in the worker; after them the sweep helps."""
 
 
+_OUTAGES = frozenset({"OperationalError", "InterfaceError", "ConnectionError", "TimeoutError"})
+"""Names of the classes by which libraries of brokers, result backends and databases say it."""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether something is away now, and the same call may succeed later."""
+    if isinstance(error, (OSError, StoreUnavailable)):
+        return True
+    return any(kind.__name__ in _OUTAGES for kind in type(error).__mro__)
+
+
 class EndPublisher:
     """Stands in for a result backend while Celery's tracer publishes the end of one run.
 
@@ -110,13 +121,34 @@ class EndPublisher:
         call_errbacks: bool = True,
         state: str = FAILURE,
     ) -> None:
-        """Store a failure; the errbacks go out after that, so the sweep may repeat all of it."""
+        """Store a failure; the errbacks go out after that, so the sweep may repeat all of it.
+
+        An errback that cannot be called is logged: it could not be the next time either.
+        """
         try:
             self._backend.mark_as_failure(
-                task_id, exc, traceback, request, store_result, call_errbacks, state
+                task_id, exc, traceback, request, store_result, False, state
             )
+            if call_errbacks and request and request.errbacks:
+                self._call_errbacks(request, exc, traceback)
         except Exception as error:
             self._give_up(task_id, error)
+
+    def _call_errbacks(self, request: Any, exc: BaseException, traceback: Any) -> None:
+        """Call each by itself: Celery calls none after one that raises."""
+        errbacks = request.errbacks
+        try:
+            for errback in errbacks:
+                request.errbacks = [errback]
+                try:
+                    self._backend._call_task_errbacks(request, exc, traceback)
+                except Exception as error:
+                    if is_passing(error):
+                        raise
+                    name = errback.get("task")
+                    logger.exception("errback %s of run %s cannot be called", name, request.id)
+        finally:
+            request.errbacks = errbacks
 
     def _store(self, task_id: str, result: Any, state: str, request: Any) -> None:
         for pause in PAUSES:

@@ -1,4 +1,4 @@
-"""Celery's tracer for durable tasks: a run that is left costs no description of an exception.
+"""Celery's tracer for durable tasks: what it notes of a run that is left or has failed.
 
 A worker leaves a run, suspended or not its own, by ``raise Ignore``: the only way out of
 Celery's tracer that stores no result, fires no callback and shows no success. For each one the
@@ -9,13 +9,17 @@ tracer is given an exception with one frame, which is small, and builds one desc
 
 from __future__ import annotations
 
+import logging
 import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-from celery import states
+from billiard.einfo import ExceptionInfo
+from celery import signals, states
 from celery.app import trace
 from celery.app.trace import TraceInfo
+
+logger = logging.getLogger("trigger_celery.task")
 
 
 def _frame() -> FrameType:
@@ -38,6 +42,31 @@ class LeavingInfo(TraceInfo):
 
     def handle_ignore(self, task: Any, req: Any, **kwargs: Any) -> None:
         """Log nothing: what became of the run is logged where it is known."""
+
+    def handle_failure(
+        self, task: Any, req: Any, store_errors: bool = True, call_errbacks: bool = True
+    ) -> Any:
+        """Publish the failure; an ``on_failure`` of the task that raises takes nothing of it back.
+
+        Celery would publish the end again, as a failure of that handler.
+        """
+        error = self.retval
+        try:
+            return super().handle_failure(task, req, store_errors, call_errbacks)
+        except Exception:
+            logger.exception("on_failure of task %s raised after run %s failed", task.name, req.id)
+        info = ExceptionInfo((type(error), error, error.__traceback__))
+        signals.task_failure.send(
+            sender=task,
+            task_id=req.id,
+            exception=error,
+            args=req.args,
+            kwargs=req.kwargs,
+            traceback=error.__traceback__,
+            einfo=info,
+        )
+        self._log_error(task, req, info)  # type: ignore[attr-defined]  # not in the stubs
+        return info
 
 
 def durable_tracer(task: Any) -> Any:
