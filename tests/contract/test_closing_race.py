@@ -11,7 +11,7 @@ from django.db import connections
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs import children, consequences
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing.contract.tools import TASK, claim, started
@@ -78,7 +78,7 @@ def test_each_child_ends_once_and_none_is_spared_while_all_race(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(children, "BATCH", 7)
+    monkeypatch.setattr(consequences, "BATCH", 7)
     family = Family(alias_of(database))
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(2 * SIDES) as pool:
         ends = [
