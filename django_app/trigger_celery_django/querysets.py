@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
@@ -49,14 +48,6 @@ class WaitQuerySet(QuerySet[T]):
     def open(self) -> WaitQuerySet[T]:
         """Waits without an outcome."""
         return self.filter(state=WaitState.WAITING)
-
-
-class EventQuerySet(QuerySet[T]):
-    """Events."""
-
-    def since(self, moment: datetime) -> EventQuerySet[T]:
-        """Events that were received, or committed, at that time or later."""
-        return self.filter(Q(matched_at=None) | Q(matched_at__gte=moment))
 
 
 class DeadLetterQuerySet(QuerySet[T]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -55,6 +56,8 @@ BUDGETS = {
     "note a match": (1, 1, 1),
     "find candidates": (1, 1, 1),
     "find an audience": (1, 3, 3),
+    "find what is ahead": (1, 1, 1),
+    "find unseen events": (1, 1, 1),
     "resolve and note a match": (1, 8, 8),
 }
 NAMES = ("postgres", "mariadb", "sqlite")
@@ -157,7 +160,15 @@ _OF_A_STORE: dict[str, Callable[[DjangoStore], Verb]] = {
     "add an event": lambda store: lambda: emitted(store),
     "note a match": _note_a_match,
     "find candidates": lambda store: lambda: wait_ids(store),
-    "find an audience": lambda store: lambda: store.events.audience("approved", [1, 2], limit=9),
+    "find an audience": lambda store: (
+        lambda: store.events.audience("approved", [1, 2], before=9, limit=9)
+    ),
+    "find what is ahead": lambda store: (
+        lambda: store.events.ahead("approved", before=9, after=0, limit=9)
+    ),
+    "find unseen events": lambda store: partial(
+        store.waits.unseen_events, queued(store), "approved", after=0, limit=9
+    ),
     "resolve and note a match": _resolve(1, matched=True),
 }
 _OF_A_LEASE: dict[str, Callable[[DjangoStore, Lease], object]] = {

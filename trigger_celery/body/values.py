@@ -17,8 +17,12 @@ from trigger_celery.vocabulary.records import StepKind
 
 @primitive
 def now() -> DurableDatetime:
-    """Return the aware current time; in a run every replay gets the same one."""
-    return _recorded("now", lambda: datetime.now(UTC))
+    """Return the aware current time; in a run the database's, and every replay gets the same one.
+
+    So ``sleep_until(now() + timedelta(hours=1))`` is right where the worker's clock is wrong.
+    """
+    session = current_session()
+    return _recorded("now", _of_this_process if session is None else session.now)
 
 
 @primitive
@@ -31,6 +35,10 @@ def uuid4() -> DurableUUID:
 def random() -> DurableFloat:
     """Return a random ``float`` of [0, 1); in a run every replay gets the same one."""
     return _recorded("random", _random.random)
+
+
+def _of_this_process() -> datetime:
+    return datetime.now(UTC)
 
 
 def _recorded(name: str, fn: Callable[[], object]) -> Durable[Any]:

@@ -15,7 +15,7 @@ from trigger_celery.body.steps import line_of, primitive
 from trigger_celery.errors import NestedStep, WaitTimeout
 from trigger_celery.values import register
 from trigger_celery.values.filters import Filter
-from trigger_celery.vocabulary.checks import duration, instant, valid_name
+from trigger_celery.vocabulary.checks import duration, end_of_wait, valid_name
 from trigger_celery.vocabulary.records import Event as StoredEvent
 from trigger_celery.vocabulary.records import NewWait, Outcome, StepKind
 from trigger_celery.vocabulary.states import WaitState
@@ -76,16 +76,15 @@ def sleep(length: timedelta | float, *, key: str | None = None) -> Durable[None]
 def sleep_until(when: datetime, *, key: str | None = None) -> Durable[None]:
     """Suspend the run until an aware ``datetime``; see :func:`sleep`.
 
-    A time that passed while the run was under way is over at once; one from before the
-    run existed is a mistake and raises :exc:`InvalidTime`, as a naive one does.
+    A time that has passed is over at once, however long ago it was. Raises
+    :exc:`InvalidTime` for a naive one and for one after the year 8999.
     """
     session = session_for("sleep_until()")
-    instant(when, "sleep_until's time")
+    end = end_of_wait(when, "sleep_until's time")
     source = line_of(sys._getframe(1))
 
     def build(at: str, position: int) -> NewWait:
-        instant(when, "sleep_until's time", not_before=session.describe().created_at)
-        return NewWait(key=at, kind=StepKind.SLEEP, position=position, until=when, source=source)
+        return NewWait(key=at, kind=StepKind.SLEEP, position=position, until=end, source=source)
 
     return session.wait(
         WaitCall(name="sleep_until", kind=StepKind.SLEEP, build=build, conclude=_nothing, key=key)
@@ -137,8 +136,8 @@ def wait_for_event(
 
     ``filter`` maps key paths of the payload to conditions, all of which must hold: a scalar
     (equal and of the same type), a list of scalars, operators as ``{"$gte": 10}``. Events
-    count from the run's start, so one that came before the wait is not missed; each event is
-    taken by a run once, of several stored ones the oldest first.
+    count from when the run was triggered, so one that came before the wait is not missed; each
+    event is taken by a run once, of several stored ones the one that was sent first.
     Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for
     ever) returns ``default`` if one is given, else raises :exc:`WaitTimeout`.
 

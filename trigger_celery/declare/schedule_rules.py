@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,6 +16,35 @@ from trigger_celery.vocabulary.checks import LONGEST
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORTEST = timedelta(seconds=1)
 ZONE_LENGTH = 64
+
+
+NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+"""What cron takes in the place of five fields."""
+
+
+def _item(value: str, *others: str) -> re.Pattern[str]:
+    plain = rf"(?:\*|{value}-{value})(?:/(?P<step>[0-9]{{1,2}}))?"
+    return re.compile("|".join([plain, value, *others]), re.ASCII)
+
+
+# CronSim reads more: seconds, a step after one value, which cron ignores, and a step after L,
+# which it ignores itself.
+FIELDS = (
+    ("minute", _item("[0-9]{1,2}"), 59),
+    ("hour", _item("[0-9]{1,2}"), 23),
+    ("day of month", _item("[0-9]{1,2}", "LW?"), 31),
+    ("month", _item("(?:[0-9]{1,2}|[A-Z]{3})"), 12),
+    ("day of week", _item("(?:[0-7]|[A-Z]{3})", "[0-7]L", "(?:[0-7]|[A-Z]{3})#[1-5]"), 7),
+)
+"""The fields of an expression: its name, what may stand between commas, and the widest step."""
 
 
 class Rule(Protocol):
@@ -108,11 +138,29 @@ def _interval(value: timedelta) -> timedelta:
 
 
 def _expression(value: str) -> str:
+    """Return the five fields, each of which can be read and means what it says."""
     if not isinstance(value, str) or len(value) > 255:
         raise InvalidSchedule(
             f"expected a cron expression to be text of at most 255 characters, got: {value!r}"
         )
-    return " ".join(value.split())
+    given = NICKNAMES.get(value.strip(), value)
+    # In capitals some letters of other scripts would become the name of a day.
+    fields = (given.upper() if given.isascii() else given).split()
+    if len(fields) != len(FIELDS):
+        known = ", ".join(NICKNAMES)
+        raise InvalidSchedule(
+            f"expected a cron expression of five fields (minute, hour, day of month, month, day "
+            f"of week) or one of {known}, got: {value!r}"
+        )
+    for field, (name, item, most) in zip(fields, FIELDS, strict=True):
+        for part in field.split(","):
+            found = item.fullmatch(part)
+            if found is None or int(found["step"] or 1) > most:
+                raise InvalidSchedule(
+                    f"expected the {name} of a cron expression to be values, ranges (1-5), * and "
+                    f"steps of a range or * (*/5) up to {most}, got: {part!r} in {value!r}"
+                )
+    return " ".join(fields)
 
 
 def _matches(expression: str, moment: datetime) -> Iterator[datetime]:

@@ -44,8 +44,8 @@ class Waits(Protocol):
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take.
 
-        These are the ones after sequence number ``after`` that were received, or committed,
-        since the run was created and did not yet end one of its waits.
+        These are the ones after sequence number ``after`` and above the run's ``event_cut``
+        that did not yet end one of its waits.
         """
 
     def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
@@ -67,7 +67,8 @@ class Waits(Protocol):
     ) -> Sequence[Nudge]:
         """Let the event end those of the waits that are open; queue their suspended runs.
 
-        A run takes one event once, and of several of its waits the first by id gets it.
+        A run takes one event once, and of several of its waits the first by id gets it; one
+        whose ``event_cut`` is not below ``sequence`` does not take it at all.
         ``matched`` notes with it what :meth:`Events.matched` does. It may be written without
         waiting for the disk: if it is lost, so is every later write, and the sweep matches again.
         """
@@ -93,10 +94,17 @@ class Events(Protocol):
     def add(self, event: NewEvent) -> Event | None:
         """Store it *in the caller's transaction*; None if its id is stored already."""
 
-    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+    def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each.
 
-        Candidates are open waits with one of these hashes; shapes are all there are.
+        Candidates are open waits with one of these hashes; shapes are all there are. ``before``
+        is the event's sequence: the audience is crowded if earlier ones are not matched yet.
+        """
+
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+        """Return events of this name that are not noted as matched, by sequence.
+
+        Only those whose sequence is over ``after`` and under ``before``.
         """
 
     def matched(self, sequence: int) -> None:

@@ -32,11 +32,10 @@ def duration(value: timedelta | float, what: str) -> timedelta:
     return value
 
 
-def instant(value: datetime, what: str, *, not_before: datetime | None = None) -> datetime:
+def instant(value: datetime, what: str) -> datetime:
     """Return an aware ``datetime``.
 
-    Raises :exc:`InvalidTime` if it is naive, earlier than ``not_before``, or not between the
-    years 1900 and 9000.
+    Raises :exc:`InvalidTime` if it is naive, or not between the years 1900 and 9000.
     """
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
         raise InvalidTime(
@@ -47,12 +46,16 @@ def instant(value: datetime, what: str, *, not_before: datetime | None = None) -
         raise InvalidTime(
             f"expected {what} to lie between the years 1900 and 9000, got: {value.isoformat()}"
         )
-    if not_before is not None and value < not_before:
-        raise InvalidTime(
-            f"expected {what} to be a time to come, got: {value.isoformat()}, which was before "
-            f"the run existed ({not_before.isoformat()})"
-        )
     return value
+
+
+def end_of_wait(value: datetime, what: str) -> datetime:
+    """Return an aware ``datetime`` to wait for; any before 1900 is as long over as 1900 is.
+
+    Raises :exc:`InvalidTime` if it is naive, or from the year 9000 on.
+    """
+    aware = isinstance(value, datetime) and value.utcoffset() is not None
+    return EARLIEST if aware and value < EARLIEST else instant(value, what)
 
 
 LIMIT = 200

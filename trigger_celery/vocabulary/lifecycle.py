@@ -32,8 +32,15 @@ class ForcedEnd:
     fingerprint: str
 
 
-def create(new: NewRun, now: datetime, *, nudge_interval: timedelta, limited: bool = False) -> Run:
-    """Return the run as it is queued first.
+def create(
+    new: NewRun,
+    now: datetime,
+    *,
+    nudge_interval: timedelta,
+    last_event: int = 0,
+    limited: bool = False,
+) -> Run:
+    """Return the run as it is queued first; ``last_event`` is the highest sequence in sight.
 
     If its queues are ``limited`` and it may start now, an admission gives it its first nudge:
     the sweep has nothing to look at.
@@ -42,6 +49,7 @@ def create(new: NewRun, now: datetime, *, nudge_interval: timedelta, limited: bo
     waits = limited and available_at <= now
     return Run(
         spec=RunSpec(**{name: getattr(new, name) for name in _SPEC}),
+        event_cut=last_event if new.event_cut is None else new.event_cut,
         created_at=now,
         available_at=available_at,
         line_at=line_at(available_at, new.priority),

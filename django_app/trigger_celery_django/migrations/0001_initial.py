@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
                 ("max_crashes", models.PositiveIntegerField(default=3)),
                 ("fence", models.BigIntegerField(default=0)),
                 ("attempts_after_fence", models.BigIntegerField(default=0)),
+                ("event_cut", models.BigIntegerField(default=0)),
                 ("worker", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
                 ("token", models.CharField(blank=True, max_length=32)),
                 ("lease_length", models.DurationField(default=datetime.timedelta(0))),
@@ -234,10 +235,9 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(fields=["name", "sequence"], name="trigger_event_order"),
-                    models.Index(fields=["name", "matched_at"], name="trigger_event_recent"),
                     trigger_celery_django.fields.PartialIndex(
                         condition=models.Q(("matched_at", None)),
-                        fields=["matched_at", "received_at"],
+                        fields=["matched_at", "name", "sequence"],
                         name="trigger_event_unmatched",
                     ),
                 ],

@@ -19,7 +19,8 @@ class Run(models.Model):
     """One execution of a task with one input; its id is the Celery task id.
 
     ``lease_length`` is zero while no worker owns the run. Failed attempts made under a fence
-    up to ``attempts_after_fence`` belong to a life before the last retry.
+    up to ``attempts_after_fence`` belong to a life before the last retry. Events up to the
+    sequence ``event_cut`` do not count for it.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -35,6 +36,7 @@ class Run(models.Model):
     max_crashes = models.PositiveIntegerField(default=3)
     fence = models.BigIntegerField(default=0)
     attempts_after_fence = models.BigIntegerField(default=0)
+    event_cut = models.BigIntegerField(default=0)
     worker = IdentityField(max_length=NAME_LENGTH, blank=True)
     token = models.CharField(max_length=32, blank=True)
     lease_length = models.DurationField(default=timedelta(0))

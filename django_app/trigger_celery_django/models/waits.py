@@ -10,7 +10,7 @@ from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, choices
 from trigger_celery_django.models.runs import Run
-from trigger_celery_django.querysets import EventQuerySet, WaitQuerySet
+from trigger_celery_django.querysets import WaitQuerySet
 
 
 class Event(models.Model):
@@ -24,19 +24,18 @@ class Event(models.Model):
     received_at = models.DateTimeField()
     matched_at = models.DateTimeField(null=True)
 
-    objects = EventQuerySet.as_manager()
-
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["source", "event_id"], name="trigger_event_id"),
         ]
         indexes = [
-            # A look-back reads by sequence when much came since the run began ...
+            # A look-back reads what came since the run began, in its order.
             models.Index(fields=["name", "sequence"], name="trigger_event_order"),
-            # ... and by time when little did, however many events lie before.
-            models.Index(fields=["name", "matched_at"], name="trigger_event_recent"),
+            # The sweep asks for all that are still to be matched, a sender for those of a name
+            # that come before its own. Of two indexes PostgreSQL would choose by how many
+            # there were a while ago.
             PartialIndex(
-                fields=["matched_at", "received_at"],
+                fields=["matched_at", "name", "sequence"],
                 name="trigger_event_unmatched",
                 condition=Q(matched_at=None),
             ),

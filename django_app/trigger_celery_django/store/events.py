@@ -46,9 +46,17 @@ class DjangoEvents:
             source=event.source,
         )
 
-    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+    def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each."""
-        return self._hot.audience(name, hashes, limit=limit)
+        return self._hot.audience(name, hashes, before=before, limit=limit)
+
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+        """Return events of this name that are not noted as matched, by sequence."""
+        events = models.Event.objects.using(self._alias).filter(
+            name=name, matched_at=None, sequence__gt=after, sequence__lt=before
+        )
+        rows = self._guard.read(lambda: list(events.order_by("sequence")[:limit]))
+        return [event_record(row) for row in rows]
 
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from django.db.models import Subquery
+
 from trigger_celery.vocabulary.records import LOOKED_FOR, Candidate, Event, Lease, Nudge, Suspend
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
@@ -36,15 +38,11 @@ class DjangoWaits:
 
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
         """Return stored events of this name, by sequence, that this run may still take."""
-        run = models.Run.objects.using(self._alias).filter(pk=run_id)
-        # Asked first: only of a constant can PostgreSQL estimate how few events are so recent.
-        created_at = self._guard.read(run.values_list("created_at", flat=True).first)
-        if created_at is None:
-            return []
+        cut = models.Run.objects.using(self._alias).filter(pk=run_id).values("event_cut")
         events = (
             models.Event.objects.using(self._alias)
             .filter(name=name, sequence__gt=after)
-            .since(created_at)
+            .filter(sequence__gt=Subquery(cut))
             # What is older may be purged while it is looked at.
             .filter(received_at__gt=DatabaseNow() - config().event_retention)
             .exclude(wait__run=run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -78,9 +79,32 @@ def test_sleep_until_a_time_that_passed_meanwhile_is_over_at_once(harness: Harne
 
 
 @pytest.mark.parametrize(
+    "when",
+    [
+        START - timedelta(microseconds=1),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1899, 12, 31, tzinfo=UTC),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo")),
+    ],
+)
+def test_sleep_until_a_time_before_the_run_is_over_at_once(
+    harness: Harness, when: datetime
+) -> None:
+    def body() -> str:
+        sleep_until(when)
+        return "done"
+
+    run_id = harness.trigger(harness.task(body))
+    harness.run_until_idle(NOW)
+    assert harness.result(run_id) == "done"
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
-        (lambda: sleep_until(START - timedelta(seconds=1)), "before the run existed"),
+        (lambda: sleep_until(datetime(9000, 1, 1, tzinfo=UTC)), "between the years"),
         (lambda: sleep_until(datetime(2031, 1, 1)), "an aware datetime"),
         (lambda: sleep(-1), "to be zero or more"),
         (lambda: sleep(float("nan")), "at most a hundred years"),

@@ -145,7 +145,34 @@ def test_times_end_where_a_rule_ends() -> None:
         ("0 0 31 4,6,9,11 *", "fires some day"),
         ("0 9 * *", "five fields"),
         ("61 * * * *", "Bad minute"),
-        ("@daily", "five fields"),
+        ("0 9 * * 1-5 *", "five fields"),  # seconds first, to the library
+        ("0 0 9 * * 1-5 *", "five fields"),
+        ("@reboot", "five fields"),
+        ("@Daily", "five fields"),
+        ("@daily 0", "five fields"),
+        ("@daily 0 0 0 0", "minute"),
+        ("5/15 * * * *", "minute"),  # cron ignores this step
+        ("*/90 * * * *", "minute"),  # would be each hour
+        ("*/0 * * * *", "minute"),
+        ("0 1-5/24 * * *", "hour"),
+        ("0 0 L/2 * *", "day of month"),
+        ("0 0 LW/2 * *", "day of month"),
+        ("0 0 15W * *", "day of month"),
+        ("0 0 L-3 * *", "day of month"),
+        ("0 0 ? * 1", "day of month"),
+        ("0 0 * 1/2 *", "month"),
+        ("0 0 * * 5#6", "day of week"),
+        ("0 0 * * 5#0", "day of week"),
+        ("0 0 * * MON#1/2", "day of week"),
+        ("0 0 * * 1-5#2", "day of week"),
+        ("0 0 * * L", "day of week"),
+        ("0 0 * * MONL", "day of week"),
+        ("0 0 * * 8", "day of week"),
+        ("0 0 * * FRI-SUN", "day-of-week"),
+        ("0 0 * * \N{LATIN SMALL LETTER LONG S}un", "day of week"),
+        ("\N{ARABIC-INDIC DIGIT FIVE} 0 * * *", "minute"),
+        ("0 0 ,1 * *", "day of month"),
+        ("0 0 * * *,", "day of week"),
         ("", "either cron or every"),
         ("0 0 * * *" + " " * 250 + ",", "at most 255"),
     ],
@@ -153,6 +180,45 @@ def test_times_end_where_a_rule_ends() -> None:
 def test_a_cron_that_never_fires_or_cannot_be_read_is_refused(expression: str, says: str) -> None:
     with pytest.raises(InvalidSchedule, match=says):
         cron(expression)
+
+
+@pytest.mark.parametrize(
+    ("nickname", "fields"),
+    [
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+        ("@monthly", "0 0 1 * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        ("@hourly", "0 * * * *"),
+    ],
+)
+def test_a_nickname_fires_as_its_five_fields_do(nickname: str, fields: str) -> None:
+    start = datetime(2026, 10, 24, 22, 30, tzinfo=UTC)
+    found = rule(cron=nickname, timezone=PARIS)
+    assert upcoming(found, start, 4) == upcoming(rule(cron=fields, timezone=PARIS), start, 4)
+    assert cron(f" {nickname} ").cron == nickname
+
+
+@pytest.mark.parametrize(
+    ("expression", "start", "days"),
+    [
+        ("0 0 L * *", "2026-02-01", ["2026-02-28", "2026-03-31"]),
+        ("0 0 LW * *", "2026-05-01", ["2026-05-29", "2026-06-30"]),
+        ("0 0 15,L * *", "2026-02-01", ["2026-02-15", "2026-02-28"]),
+        ("0 0 * * 5L", "2026-02-01", ["2026-02-27", "2026-03-27"]),
+        ("0 0 * * mon#2", "2026-02-01", ["2026-02-09", "2026-03-09"]),
+        ("0 0 * * 1#1,1#3", "2026-02-01", ["2026-02-02", "2026-02-16"]),
+        ("0 0 * * 7", "2026-02-02", ["2026-02-08", "2026-02-15"]),
+        ("0 0 1-31/10 jan-feb *", "2026-01-05", ["2026-01-11", "2026-01-21"]),
+    ],
+)
+def test_days_from_the_end_of_a_month_and_of_certain_weeks(
+    expression: str, start: str, days: list[str]
+) -> None:
+    found = local_times(expression, PARIS, f"{start}T12:00", len(days))
+    assert [each[:10] for each in found] == days
 
 
 def test_a_cron_that_never_fires_though_it_reads_well_is_refused() -> None:

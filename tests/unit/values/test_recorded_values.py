@@ -12,7 +12,7 @@ import pytest
 from trigger_celery.body.context import heartbeat, require_session
 from trigger_celery.body.steps import step
 from trigger_celery.body.values import now, random, uuid4
-from trigger_celery.body.waits import sleep
+from trigger_celery.body.waits import sleep, sleep_until
 from trigger_celery.client.events import send_event
 from trigger_celery.client.installed import install_engine
 from trigger_celery.errors import InvalidName, NotInRun, RunFailed, UsageError
@@ -41,6 +41,36 @@ def test_values_are_the_same_on_each_replay(harness: Harness) -> None:
     assert seen[0][1] != seen[0][4]
     assert list(harness.steps(run_id)) == ["now", "uuid4", "random", "now#2", "uuid4#2"]
     assert [type(value) for value in seen[0][:3]] == [datetime, UUID, float]
+
+
+def test_now_is_the_time_of_the_database(harness: Harness) -> None:
+    def body() -> list[datetime]:
+        begun = now()
+        sleep(timedelta(days=30))
+        sleep_until(now() + timedelta(seconds=1))
+        return [begun, now()]
+
+    run_id = harness.trigger(harness.task(body))
+    harness.run_until_idle()
+    passed = timedelta(days=30, seconds=1)
+    started_at = harness.run(run_id).started_at
+    assert started_at is not None
+    assert harness.result(run_id) == [started_at, started_at + passed]
+
+
+def test_now_moves_on_within_a_segment_and_inside_of_a_step(harness: Harness) -> None:
+    @step
+    def work() -> datetime:
+        harness.advance(timedelta(seconds=5))
+        return now()
+
+    def body() -> list[datetime]:
+        return [now(), work(), now()]
+
+    run_id = harness.trigger(harness.task(body))
+    harness.run_until_idle()
+    first, inside, last = harness.result(run_id)
+    assert (inside - first, last - first) == (timedelta(seconds=5), timedelta(seconds=5))
 
 
 def test_values_are_plain_outside_of_a_body(harness: Harness) -> None:

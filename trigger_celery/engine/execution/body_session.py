@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property, partial
 from types import CoroutineType
 from typing import Any, cast
@@ -62,6 +63,10 @@ class BodySession:
     def heartbeat(self) -> None:
         """Extend the lease now."""
         self._segment.heartbeat()
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        return self._segment.now()
 
     def child_id(self, task: str) -> uuid.UUID:
         """Return the id of the next run of ``task`` that this body starts: the same on replay."""

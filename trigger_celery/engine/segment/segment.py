@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 from trigger_celery.engine.core import Engine
@@ -44,6 +45,11 @@ class Segment:
     def meter(self) -> Meter:
         """Return a running meter."""
         return Meter(self.store, self.engine.clock, self._anchor)
+
+    def now(self) -> datetime:
+        """Return the database's time: that of the claim, and what has passed here since."""
+        at, monotonic = self._anchor
+        return at + timedelta(seconds=self.engine.clock.monotonic() - monotonic)
 
     def may_go_on(self, what: str) -> bool:
         """Whether the run goes on at the boundary ``what``; else it is to be handed back.

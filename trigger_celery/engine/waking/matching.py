@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from uuid import UUID
 
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.waking import subscriptions
-from trigger_celery.engine.waking.subscriptions import start_runs, started_id
+from trigger_celery.engine.waking.subscriptions import start_runs
 from trigger_celery.errors import DecodeError
 from trigger_celery.ports import Waits
 from trigger_celery.values.filters import matches, payload_hashes
@@ -36,41 +35,83 @@ def match_event(engine: Engine, event: Event) -> int:
     is created once, and a wait has one outcome.
     """
     payload = engine.codec.decode(event.payload)
-    audience, hashes = _audience(engine, event.name, payload)
-    started, moved = start_runs(engine, event, payload, audience.subscriptions)
+    audience, hashes = _audience(engine, event, payload)
+    moved = start_runs(engine, event, payload, audience.subscriptions)
+    crowded = audience.crowded
     for batch, last in _batches(engine, event.name, audience.candidates, hashes):
-        # The waits of runs that the event has started are not its own.
-        chosen = [
-            each.wait_id
-            for each in batch
-            if each.run_id not in started and matches(each.filter, payload, engine.codec)
-        ]
+        chosen = [each for each in batch if matches(each.filter, payload, engine.codec)]
         if chosen:
-            nudges = engine.patient.waits.resolve(event.sequence, chosen, matched=last)
-            engine.dispatcher.nudge(nudges)
-            moved += len(nudges)
+            moved += _wake(engine, event, chosen, crowded=crowded, last=last)
         elif last:
             engine.patient.events.matched(event.sequence)
+        crowded = True  # of the batches that follow nobody asked
     return moved
 
 
-def _audience(engine: Engine, name: str, payload: object) -> tuple[Audience, list[int]]:
+def _wake(
+    engine: Engine, event: Event, chosen: Sequence[Candidate], *, crowded: bool, last: bool
+) -> int:
+    """Give each of the waits the first stored event it matches, at the latest this one.
+
+    A wait whose run has looked for it already was compared with all events before, but for
+    those that are still to be matched; another one's stored events are looked at here.
+    """
+    unlooked = {each.run_id for each in chosen if not each.looked}
+    moved = 0
+    for wait in chosen:
+        if wait.run_id in unlooked:
+            moved += _nudged(engine, first_match(engine, wait))
+    waits = [each for each in chosen if each.run_id not in unlooked]
+    if waits and crowded:
+        moved += _wake_by_earlier(engine, event, waits)
+    ids = [each.wait_id for each in waits]
+    if ids or last:
+        moved += _nudged(engine, engine.patient.waits.resolve(event.sequence, ids, matched=last))
+    return moved
+
+
+def _wake_by_earlier(engine: Engine, event: Event, waits: Sequence[Candidate]) -> int:
+    """Give the waits the earlier events that they match, whose senders are late or died."""
+    moved, after = 0, 0
+    while True:
+        events = engine.patient.events.ahead(
+            event.name, before=event.sequence, after=after, limit=BATCH
+        )
+        for earlier, payload in _readable(engine, events):
+            ids = [each.wait_id for each in waits if matches(each.filter, payload, engine.codec)]
+            if ids:
+                moved += _nudged(engine, engine.patient.waits.resolve(earlier.sequence, ids))
+        if len(events) < BATCH:
+            return moved
+        after = events[-1].sequence
+
+
+def _nudged(engine: Engine, nudges: Sequence[Nudge]) -> int:
+    engine.dispatcher.nudge(nudges)
+    return len(nudges)
+
+
+def _audience(engine: Engine, event: Event, payload: object) -> tuple[Audience, list[int]]:
     """Return whom the event may concern, and the hashes of all waits that it may end.
 
     One question answers all as long as this process knows the shapes of the waits on this
-    name. It is told what they are, and asks for the waits again if there are others: a wait
-    of a shape that is newer still was made after the event, and its own worker looks.
+    name. The answer says what they are, and the process asks for the waits again if there are
+    others: a wait of a shape that is newer still was made after the event, and its own worker
+    looks.
     """
+    name = event.name
     known = engine.shapes.get(name, ())
     hashes = _hashes(engine, name, known, payload)
-    audience = engine.patient.events.audience(name, hashes[:PROBES], limit=BATCH)
+    audience = engine.patient.events.audience(
+        name, hashes[:PROBES], before=event.sequence, limit=BATCH
+    )
     if set(audience.shapes) != set(known):
         if len(engine.shapes) >= NAMES:
             engine.shapes.clear()
         engine.shapes[name] = tuple(audience.shapes)
         hashes = _hashes(engine, name, audience.shapes, payload)
         candidates = _candidates(engine, name, hashes[:PROBES], after=0) if hashes else ()
-        audience = replace(audience, candidates=candidates)
+        audience = replace(audience, candidates=candidates, crowded=True)
     return audience, hashes
 
 
@@ -119,8 +160,8 @@ def first_match(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     after = 0
     while True:
         events = waits.unseen_events(wait.run_id, wait.name, after=after, limit=BATCH)
-        for event in events:
-            if _may_end(engine, wait, event) and not _started(engine, wait.run_id, event):
+        for event, payload in _readable(engine, events):
+            if matches(wait.filter, payload, engine.codec):
                 nudges = waits.resolve(event.sequence, [wait.wait_id])
                 if nudges or not _is_open(waits, wait):
                     return nudges
@@ -129,20 +170,15 @@ def first_match(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
         after = events[-1].sequence
 
 
-def _may_end(engine: Engine, wait: Candidate, event: Event) -> bool:
-    """Whether the event matches; one that this process cannot read must not hold up the run."""
-    try:
-        payload = engine.codec.decode(event.payload)
-    except DecodeError:  # its text may quote the payload
-        logger.error("the payload of event %s cannot be read by this process", event.id)
-        return False
-    return matches(wait.filter, payload, engine.codec)
-
-
-def _started(engine: Engine, run_id: UUID, event: Event) -> bool:
-    """Whether the event has started the run, which has it already."""
-    run = engine.patient.runs.get(run_id)
-    return run is not None and started_id(run.task, event) == run_id
+def _readable(engine: Engine, events: Iterable[Event]) -> Iterator[tuple[Event, object]]:
+    """Yield the events with their payloads; one that cannot be read must not hold up a run."""
+    for event in events:
+        try:
+            payload = engine.codec.decode(event.payload)
+        except DecodeError:  # its text may quote the payload
+            logger.error("the payload of event %s cannot be read by this process", event.id)
+            continue
+        yield event, payload
 
 
 def _is_open(waits: Waits, wait: Candidate) -> bool:

@@ -60,23 +60,19 @@ def started_id(task: str, event: Event) -> UUID:
     return uuid5(_NAMESPACE, identity_text([task, event.source, event.id]))
 
 
-def start_runs(
-    engine: Engine, event: Event, payload: object, batch: Sequence[Subscription]
-) -> tuple[set[UUID], int]:
+def start_runs(engine: Engine, event: Event, payload: object, batch: Sequence[Subscription]) -> int:
     """Start a run of each task whose subscription the event passes, in batches.
 
-    ``batch`` are the first ``BATCH`` subscriptions to the event's name. Returns the ids of all
-    runs of this event, and how many of them are new. Safe to repeat.
+    ``batch`` are the first ``BATCH`` subscriptions to the event's name. Returns how many of the
+    runs are new. Safe to repeat.
     """
-    ids: set[UUID] = set()
     new = 0
     while True:
         passed = [each.task for each in batch if matches(each.filter, payload, engine.codec)]
         if passed:
             new += _start(engine, event, passed)
-            ids.update(started_id(task, event) for task in passed)
         if len(batch) < BATCH:
-            return ids, new
+            return new
         after = batch[-1].task
         batch = engine.patient.subscriptions.of(event.name, after=after, limit=BATCH)
 
@@ -111,6 +107,7 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
             canvas=engine.canvas_of(task, None),
             max_crashes=engine.config.max_crashes,
             origin=encode_origin(engine.codec, origin),
+            event_cut=event.sequence,
         )
     request = Request(
         definition=definition,
@@ -121,8 +118,16 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
     )
     run = new_run(engine, request)
     key = key_of_event(engine, definition, text)
-    # The run that sends the event is not its parent: the event is what it began with.
-    return replace(run, input=text, concurrency_key=key, parent_id=None, closes_with_parent=False)
+    return replace(
+        run,
+        input=text,
+        concurrency_key=key,
+        # Sending the event is what created the run, however late this is made up for.
+        event_cut=event.sequence,
+        # The run that sends the event is not its parent: the event is what it began with.
+        parent_id=None,
+        closes_with_parent=False,
+    )
 
 
 def _input(engine: Engine, event: Event) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from trigger_celery.ports import Store
@@ -13,12 +14,16 @@ from trigger_celery.testing.contract.tools import (
     emitted,
     event_wait,
     got,
+    new_run,
     outcomes,
     queued,
     raises,
     ran,
     sleeping,
+    started,
+    suspend,
     suspended,
+    suspension,
     swept,
     wait_ids,
 )
@@ -78,7 +83,7 @@ class EventContract:
 
 
 class LookBackContract:
-    """A run may take events from its creation on, whenever they were committed."""
+    """A run may take the events above its cut, whenever they were committed."""
 
     def test_a_run_sees_the_events_of_a_name_by_sequence(self, store: Store) -> None:
         run_id = queued(store)
@@ -90,28 +95,52 @@ class LookBackContract:
         assert list(see(run_id, "approved", after=0, limit=2)) == events[:2]
         assert list(see(run_id, "approved", after=events[0].sequence, limit=9)) == events[1:]
 
-    def test_an_event_that_was_matched_before_the_run_began_is_past(
-        self, store: Store, advance: Advance
-    ) -> None:
-        store.events.matched(emitted(store).sequence)
-        advance(timedelta(seconds=1))
-        run_id = queued(store)
-        assert not store.waits.unseen_events(run_id, "approved", after=0, limit=9)
+    def test_an_event_counts_if_its_sequence_is_above_the_runs_cut(self, store: Store) -> None:
+        early = emitted(store)  # nobody matched it: its sender may have died
+        run_id = suspended(store, event_wait())
+        assert got(store, run_id).event_cut == early.sequence
+        late = emitted(store)
+        assert list(store.waits.unseen_events(run_id, "approved", after=0, limit=9)) == [late]
+        assert list(store.waits.resolve(early.sequence, wait_ids(store))) == []
+        assert outcomes(store, run_id).recorded["approval"].wait is WaitState.WAITING
+        assert ran(store.waits.resolve(late.sequence, wait_ids(store))) == [run_id]
 
-    def test_an_event_of_a_transaction_that_committed_after_the_run_began_is_seen(
-        self, store: Store, advance: Advance
+    def test_of_one_transaction_what_is_sent_after_the_trigger_counts(
+        self, store: Store, begin: Begin
     ) -> None:
-        early = emitted(store)
-        advance(timedelta(seconds=1))
+        with begin():
+            emitted(store)
+            with begin():
+                emitted(store)
+                run_id = queued(store)
+                late = emitted(store)
+        assert list(store.waits.unseen_events(run_id, "approved", after=0, limit=9)) == [late]
+
+    def test_an_event_that_was_rolled_back_is_no_cut(self, store: Store, begin: Begin) -> None:
+        first = emitted(store)
+        with raises(ZeroDivisionError), begin():
+            emitted(store)
+            raise ZeroDivisionError
+        assert got(store, queued(store)).event_cut == first.sequence
+
+    def test_the_cut_of_a_run_may_be_given(self, store: Store) -> None:
+        first, second = emitted(store), emitted(store)
+        new = replace(new_run(), event_cut=first.sequence)
+        store.runs.create([new, other := new_run()])
+        assert got(store, new.id).event_cut == first.sequence
+        assert got(store, other.id).event_cut == second.sequence
+        assert list(store.waits.unseen_events(new.id, "approved", after=0, limit=9)) == [second]
+
+    def test_no_clock_says_whether_an_event_counts(self, store: Store, advance: Advance) -> None:
+        past = emitted(store)
         run_id = queued(store)
-        assert [e.id for e in store.waits.unseen_events(run_id, "approved", after=0, limit=9)] == [
-            early.id
-        ]
+        store.events.matched(past.sequence)
         advance(timedelta(seconds=1))
-        store.events.matched(early.sequence)
-        assert [e.id for e in store.waits.unseen_events(run_id, "approved", after=0, limit=9)] == [
-            early.id
-        ]
+        event = emitted(store)
+        advance(timedelta(seconds=1))
+        store.events.matched(event.sequence)
+        [found] = store.waits.unseen_events(run_id, "approved", after=0, limit=9)
+        assert found.id == event.id
 
     def test_an_event_that_ended_a_wait_of_the_run_is_not_seen_again(self, store: Store) -> None:
         run_id = suspended(store, event_wait())
@@ -143,23 +172,52 @@ class MatchContract:
         assert list(find("approved", [low, high], after=0, limit=9)) == [found[1]]
 
     def test_the_audience_of_an_event_is_all_that_it_may_start_or_wake(self, store: Store) -> None:
-        empty = store.events.audience("approved", [], limit=9)
+        empty = store.events.audience("approved", [], before=9, limit=9)
         assert [list(empty.shapes), list(empty.subscriptions), list(empty.candidates)] == [[]] * 3
         for number in (3, 1, 2):
             suspended(store, event_wait(match_hash=number, paths=f'["p{number}"]'))
         suspended(store, event_wait(name="other", paths='["x"]'))
         wanted = [Subscription(task=task, name="approved", filter=AWKWARD) for task in "ab"]
         store.subscriptions.sync([*wanted, Subscription(task="c", name="other", filter="{}")], [])
-        found = store.events.audience("approved", [1, 3, 3, 7], limit=9)
+        found = store.events.audience("approved", [1, 3, 3, 7], before=9, limit=9)
         assert sorted(found.shapes) == ['["p1"]', '["p2"]', '["p3"]']
         assert list(found.subscriptions) == wanted
         find = store.waits.candidates
         assert list(found.candidates) == list(find("approved", [1, 3], after=0, limit=9))
         assert len(found.candidates) == 2
-        first = store.events.audience("approved", [1, 3], limit=1)
+        first = store.events.audience("approved", [1, 3], before=9, limit=1)
         assert list(first.candidates) == list(found.candidates)[:1]
         assert list(first.subscriptions) == wanted[:1]
         assert sorted(first.shapes) == sorted(found.shapes)
+
+    def test_a_crowd_is_the_earlier_events_of_the_name_that_are_to_be_matched(
+        self, store: Store
+    ) -> None:
+        suspended(store, event_wait())
+        first, other, second = emitted(store), emitted(store, "other"), emitted(store)
+        third = emitted(store)
+        ahead, audience = store.events.ahead, store.events.audience
+        last = third.sequence
+        assert list(ahead("approved", before=last, after=0, limit=9)) == [first, second]
+        assert list(ahead("approved", before=last, after=0, limit=1)) == [first]
+        assert list(ahead("approved", before=last, after=first.sequence, limit=9)) == [second]
+        assert audience("approved", [7], before=last, limit=9).crowded
+        for event in (first, second):
+            store.events.matched(event.sequence)
+        assert list(ahead("approved", before=last, after=0, limit=9)) == []
+        assert list(ahead("other", before=last, after=0, limit=9)) == [other]
+
+    def test_a_candidate_says_whether_its_run_has_looked(self, store: Store) -> None:
+        lease = started(store)
+        suspend(store, lease, suspension(event_wait()))
+        find = store.waits.candidates
+        assert [each.looked for each in find("approved", [7], after=0, limit=9)] == [False]
+        [found] = store.events.audience("approved", [7], before=1, limit=9).candidates
+        assert not found.looked
+        assert not any(each.looked for each in store.waits.open(lease.run_id))
+        store.waits.looked(lease.run_id, fence=lease.fence)
+        [found] = store.events.audience("approved", [7], before=1, limit=9).candidates
+        assert found.looked
 
     def test_an_event_is_noted_as_matched_with_the_last_waits_that_it_ends(
         self, store: Store

@@ -51,14 +51,27 @@ class MemoryEvents:
         pending = any(mark in block.events for block in self._core.transactions.open)
         return pending or any(_mark(row.event) == mark for row in self._rows())
 
-    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+    def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each."""
         with self._core.lock:
             return Audience(
                 shapes=self._waits.shapes(name),
                 subscriptions=self._subscriptions.of(name, after="", limit=limit),
                 candidates=self._waits.candidates(name, hashes, after=0, limit=limit),
+                crowded=bool(self.ahead(name, before=before, after=0, limit=1)),
             )
+
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+        """Return events of this name that are not noted as matched, by sequence."""
+        with self._core.lock:
+            found = [
+                row.event
+                for row in self._rows()
+                if row.matched_at is None
+                and row.event.name == name
+                and after < row.event.sequence < before
+            ]
+            return tuple(found[:limit])
 
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""

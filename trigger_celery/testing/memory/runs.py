@@ -49,6 +49,7 @@ class MemoryRuns(MemoryHistory):
                         new,
                         self._core.now(),
                         nudge_interval=self._core.nudge_interval,
+                        last_event=self._core.last_event(),
                         limited=self._slots.is_limited(new),
                     )
                     fresh.add(run.id)

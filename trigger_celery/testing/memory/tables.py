@@ -46,6 +46,13 @@ class Core:
         """Return the time of this database."""
         return self.clock.now
 
+    def last_event(self) -> int:
+        """Return the highest sequence of the events that this thread's transaction sees."""
+        pending = (
+            event.sequence for block in self.transactions.open for event in block.events.values()
+        )
+        return max([*self.tables.events, *pending], default=0)
+
     def held(self, lease: Lease) -> RunRow:
         """Return the run executing under this lease, or raise :exc:`LeaseLost`."""
         row = self.tables.runs.get(lease.run_id)

@@ -98,9 +98,9 @@ class MemoryWaits:
         if found is None:
             return
         taken = {row.event for row in self._core.waits_of(run_id)}
+        after = max(after, found.run.event_cut)
         for sequence, row in sorted(self._core.tables.events.items()):
-            past = row.matched_at is not None and row.matched_at < found.run.created_at
-            if row.event.name == name and sequence > after and sequence not in taken and not past:
+            if row.event.name == name and sequence > after and sequence not in taken:
                 yield row.event
 
     def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
@@ -142,11 +142,12 @@ class MemoryWaits:
                 row = self._core.tables.waits.get(wait_id)
                 if row is None or row.state is not WaitState.WAITING:
                     continue
-                if sequence in {other.event for other in self._core.waits_of(row.run_id)}:
+                run = self._core.tables.runs[row.run_id].run
+                taken = {other.event for other in self._core.waits_of(row.run_id)}
+                if sequence in taken or sequence <= run.event_cut:
                     continue
                 ended = replace(row, state=WaitState.EVENT, event=sequence)
                 self._core.tables.waits[wait_id] = ended
-                run = self._core.tables.runs[row.run_id].run
                 if run.state is RunState.SUSPENDED:
                     nudges.append(self._core.queue(run, "wake", key=row.wait.key))
             if matched:
@@ -187,4 +188,5 @@ def _candidate(row: WaitRow) -> Candidate:
         filter=row.wait.filter,
         kind=row.wait.kind,
         token_id=row.wait.token_id,
+        looked=row.looked,
     )

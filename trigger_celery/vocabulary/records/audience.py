@@ -15,9 +15,11 @@ class Audience:
 
     ``shapes`` are the distinct ``paths`` texts of all waits ever made on the name, so that
     the caller can see whether it asked for all hashes. ``subscriptions`` (by task) and
-    ``candidates`` (by id) are the first of theirs.
+    ``candidates`` (by id) are the first of theirs. ``crowded`` is false if no earlier event of
+    the name was still to be matched when the candidates were read; otherwise there may be some.
     """
 
     shapes: Sequence[str]
     subscriptions: Sequence[Subscription]
     candidates: Sequence[Candidate]
+    crowded: bool

@@ -46,12 +46,14 @@ class NewRun(RunSpec):
     """A run to be created: what it is, and when it may start.
 
     ``delay`` counts from the database's now, unless ``available_at`` names a time. ``ttl``
-    counts from when the run may start and ends with its first start.
+    counts from when the run may start and ends with its first start. ``event_cut`` is the
+    highest sequence of the events that do not count for it, unless the store is to find it.
     """
 
     delay: timedelta = timedelta(0)
     available_at: datetime | None = None
     ttl: timedelta | None = None
+    event_cut: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,8 @@ class Run:
     ``due_at`` is when the sweep must look at it, or None. ``deadline_at`` is when it expires
     (before its first start) or times out (after it). ``paused_at`` is set while a person
     keeps it from going on. ``line_at`` is its place in line for a slot: when it first may
-    start, earlier by its priority in seconds.
+    start, earlier by its priority in seconds. An event counts for it if its sequence is above
+    ``event_cut``.
     """
 
     spec: RunSpec
@@ -72,6 +75,7 @@ class Run:
     attempt: int = 1
     crashes: int = 0
     fence: int = 0
+    event_cut: int = 0
     worker: str = ""
     created_at: datetime
     available_at: datetime

@@ -75,7 +75,10 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An open wait that may be over by now; of an event wait the filter decides."""
+    """An open wait that may be over by now; of an event wait the filter decides.
+
+    ``looked`` is false until the events stored before it were compared with it.
+    """
 
     wait_id: int
     run_id: UUID
@@ -84,6 +87,7 @@ class Candidate:
     filter: str
     kind: StepKind = StepKind.EVENT
     token_id: UUID | None = None
+    looked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,13 @@ from trigger_celery_django.store.common.guard import Guard
 
 def audience(guard: Guard, name: str, hashes: Sequence[int], limit: int) -> Audience:
     """Return what an event of this name may concern, at most ``limit`` of each."""
+    found = candidates(guard, name, hashes, after=0, limit=limit)
     return Audience(
         shapes=shapes(guard, name),
         subscriptions=subscriptions(guard, name, after="", limit=limit),
-        candidates=candidates(guard, name, hashes, after=0, limit=limit),
+        candidates=found,
+        # Not asked here: the engine asks for what is ahead once a candidate wants the event.
+        crowded=bool(found),
     )
 
 
@@ -51,7 +54,8 @@ def candidates(
 
 def read(guard: Guard, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:
     """Return these waits."""
-    rows = waits.values_list("pk", "run", "key", "name", "filter", "kind", "token")
+    rows = waits.values_list("pk", "run", "key", "name", "filter", "kind", "token", "looked")
+    found = guard.read(lambda: list(rows))
     return [
         Candidate(
             wait_id=wait_id,
@@ -61,6 +65,7 @@ def read(guard: Guard, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:
             filter=text,
             kind=StepKind(kind),
             token_id=token_id,
+            looked=looked,
         )
-        for wait_id, run_id, key, name, text, kind, token_id in guard.read(lambda: list(rows))
+        for wait_id, run_id, key, name, text, kind, token_id, looked in found
     ]

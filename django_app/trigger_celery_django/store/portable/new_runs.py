@@ -21,6 +21,7 @@ from trigger_celery_django.store.common.times import aware, clock_sql
 from trigger_celery_django.store.queues import slots
 
 _QUEUE = models.DurableQueue._meta.db_table
+_EVENT = models.Event._meta.db_table
 
 
 def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
@@ -30,7 +31,7 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
     alias, token = guard.alias, new_token()
     news = {run.id: run for run in runs}
     gates = {run.id: gates_of(_standing(run)) for run in news.values()}
-    now, limited = _now_and_limited(
+    now, last_event, limited = _surroundings(
         guard.connection, {name for at in gates.values() for name in at}
     )
     runs_as_created = [
@@ -38,6 +39,7 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
             run,
             now,
             nudge_interval=config().nudge_interval,
+            last_event=last_event,
             limited=not limited.isdisjoint(gates[run.id]),
         )
         for run in news.values()
@@ -55,20 +57,25 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
     return Created(created).standing(lines) if lines else Created(created)
 
 
-def _now_and_limited(
+def _surroundings(
     connection: BaseDatabaseWrapper, names: Collection[str]
-) -> tuple[datetime, set[str]]:
-    """Return the time, and which of these queues are limited, in one statement."""
+) -> tuple[datetime, int, set[str]]:
+    """Return the time, the last event's sequence and which of these queues are limited.
+
+    In one statement, before the insert: one that read the events would lock them on MariaDB.
+    """
     clock, parameters = clock_sql(connection)
     marks = ", ".join(["%s"] * len(names))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {clock}, gate.name FROM (SELECT 1 AS one) AS always "
+            f"SELECT {clock}, (SELECT MAX(sequence) FROM {_EVENT}), gate.name "
+            "FROM (SELECT 1 AS one) AS always "
             f"LEFT JOIN {_QUEUE} AS gate ON gate.limited AND gate.name IN ({marks})",
             [*parameters, *names],
         )
         rows = cursor.fetchall()
-    return aware(rows[0][0]), {name for _, name in rows if name is not None}
+    now, last_event, _ = rows[0]
+    return aware(now), last_event or 0, {name for *_, name in rows if name is not None}
 
 
 def _standing(run: NewRun) -> Standing:

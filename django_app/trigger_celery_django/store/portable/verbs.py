@@ -138,7 +138,7 @@ class PortableHot:
             add_failure(self._alias, lease, suspend.failed)
         return waits.suspend(self._alias, lease, suspend, look_within)
 
-    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+    def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each."""
         return portable_audience.audience(self._guard, name, hashes, limit)
 

@@ -77,7 +77,8 @@ def resolve(
     alias: str, run_ids: Sequence[UUID], sequence: int, wait_ids: Sequence[int]
 ) -> Sequence[Nudge]:
     """Let the event end those of the waits that are open; queue their suspended runs."""
-    runs = _locked(alias, run_ids)
+    locked = _locked(alias, run_ids)
+    runs = {pk: run for pk, run in locked.items() if run.event_cut < sequence}
     waits = models.Wait.objects.using(alias)
     taken = set(waits.filter(run__in=runs, event=sequence).values_list("run", flat=True))
     first: dict[UUID, models.Wait] = {}

@@ -13,9 +13,8 @@ from typing import Any
 
 from trigger_celery.vocabulary.records import Audience, Candidate, StepKind, Subscription
 from trigger_celery_django import models
-from trigger_celery_django.store.postgresql.runs import NOTE, RUN, SHAPE, WAIT
+from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SHAPE, WAIT
 
-EVENT = models.Event._meta.db_table
 SUBSCRIPTION = models.Subscription._meta.db_table
 TAKEN = "trigger_wait_event"
 """The constraint that gives an event to one wait of a run."""
@@ -40,7 +39,7 @@ RETURNING {_UNHURRIED}
 
 
 _SHAPES = f"""
-SELECT 'shape', paths, NULL, NULL, NULL::bigint, NULL::uuid, NULL::uuid
+SELECT 'shape', paths, NULL, NULL, NULL::bigint, NULL::uuid, NULL::uuid, NULL::bool
 FROM {SHAPE} WHERE name = %s
 """
 
@@ -49,13 +48,14 @@ FROM {SHAPE} WHERE name = %s
 def audience(hashes: int, limit: int) -> str:
     """Return the statement that finds what an event may concern: rows for :func:`audience_of`.
 
-    It takes the event's name twice, and if there are so many hashes these and the name again.
+    It takes the event's name three times, its sequence, and if there are so many hashes these
+    and the name again.
     Each hash is one bounded index scan. Limit and number are written out: of an array, or of
     a limit, that it does not see, the server expects more, and plans anew each time.
     """
     waits = f"""
     UNION ALL (
-        SELECT 'wait', w.key, w.filter, w.kind, w.id, w.run_id, w.token_id
+        SELECT 'wait', w.key, w.filter, w.kind, w.id, w.run_id, w.token_id, w.looked
         FROM (VALUES {", ".join(["(%s::bigint)"] * hashes)}) AS asked(hash), LATERAL (
             SELECT * FROM {WAIT}
             WHERE match_hash = asked.hash AND name = %s AND state = 'waiting'
@@ -67,8 +67,12 @@ def audience(hashes: int, limit: int) -> str:
     return f"""
     {_SHAPES}
     UNION ALL (
-        SELECT 'subscription', task, filter, NULL, NULL, NULL, NULL
+        SELECT 'subscription', task, filter, NULL, NULL, NULL, NULL, NULL
         FROM {SUBSCRIPTION} WHERE name = %s ORDER BY task LIMIT {limit}
+    )
+    UNION ALL (
+        SELECT 'crowd', NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM {EVENT} WHERE name = %s AND matched_at IS NULL AND sequence < %s LIMIT 1
     )
     {waits if hashes else ""}
     """
@@ -79,11 +83,14 @@ def audience_of(name: str, rows: Iterable[tuple[Any, ...]]) -> Audience:
     shapes: list[str] = []
     subscriptions: list[Subscription] = []
     candidates: list[Candidate] = []
-    for what, first, text, kind, wait_id, run_id, token_id in rows:
+    crowded = False
+    for what, first, text, kind, wait_id, run_id, token_id, looked in rows:
         if what == "shape":
             shapes.append(first)
         elif what == "subscription":
             subscriptions.append(Subscription(task=first, name=name, filter=text))
+        elif what == "crowd":
+            crowded = True
         else:
             candidates.append(
                 Candidate(
@@ -94,11 +101,14 @@ def audience_of(name: str, rows: Iterable[tuple[Any, ...]]) -> Audience:
                     filter=text,
                     kind=StepKind(kind),
                     token_id=token_id,
+                    looked=looked,
                 )
             )
     subscriptions.sort(key=lambda each: each.task)
     candidates.sort(key=lambda each: each.wait_id)
-    return Audience(shapes=shapes, subscriptions=subscriptions, candidates=candidates)
+    return Audience(
+        shapes=shapes, subscriptions=subscriptions, candidates=candidates, crowded=crowded
+    )
 
 
 _RESOLVE = f"""
@@ -109,8 +119,10 @@ WITH asked AS MATERIALIZED (
     WHERE wait.state = 'waiting' ORDER BY wait.run_id
 ), locked AS MATERIALIZED (
     SELECT asked.id, run.state, run.fence FROM asked, LATERAL (
-        SELECT state, fence FROM {RUN} WHERE id = asked.run_id OFFSET 0 FOR NO KEY UPDATE
+        SELECT state, fence, event_cut FROM {RUN} WHERE id = asked.run_id OFFSET 0
+        FOR NO KEY UPDATE
     ) AS run
+    WHERE run.event_cut < %(event)s
 ), chosen AS MATERIALIZED (
     SELECT DISTINCT ON (wait.run_id) wait.id, wait.run_id, wait.key, locked.state, locked.fence
     FROM locked, LATERAL (

@@ -17,12 +17,12 @@ from trigger_celery.vocabulary.records import NewRun, Run
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.run_columns import SPEC_COLUMNS
 from trigger_celery_django.store.common.tags import tags_text
-from trigger_celery_django.store.postgresql.runs import NOTE, RUN, SLOT, limited, line_of
+from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SLOT, limited, line_of
 
 _TYPES: dict[object, str] = {
     UUID: "uuid",
     str: "text",
-    int: "int",
+    int: "bigint",
     bool: "bool",
     timedelta: "interval",
     datetime: "timestamptz",
@@ -56,6 +56,7 @@ _COMPUTED = {
             WHEN EXISTS (SELECT 1 FROM {limited("given", "given.task")}) THEN NULL
             ELSE now + %(nudge_interval)s::interval END""",
     "deadline_at": "greatest(available, now) + ttl",
+    "event_cut": f"coalesce(event_cut, (SELECT max(sequence) FROM {EVENT}), 0)",
 }
 _INSERTED = {**dict.fromkeys(SPEC_COLUMNS), **_FRESH, **_COMPUTED}
 

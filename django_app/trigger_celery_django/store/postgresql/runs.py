@@ -15,6 +15,7 @@ from trigger_celery_django.store.common.run_columns import RUN_COLUMNS
 
 RUN = models.Run._meta.db_table
 HISTORY = models.History._meta.db_table
+EVENT = models.Event._meta.db_table
 CHECKPOINT = models.Checkpoint._meta.db_table
 FAILED = models.FailedAttempt._meta.db_table
 WAIT = models.Wait._meta.db_table

@@ -146,10 +146,10 @@ class PostgresHot:
         """Note that stored events were compared with all open waits of the run."""
         self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
 
-    def audience(self, name: str, hashes: Sequence[int], *, limit: int) -> Audience:
+    def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each."""
         asked = sorted(set(hashes))
-        parameters = (name, name, *asked, name) if asked else (name, name)
+        parameters = (name, name, name, before, *(asked and (*asked, name)))
         statement = event_statements.audience(len(asked), limit)
         return audience_of(name, self._all(statement, parameters))
 
