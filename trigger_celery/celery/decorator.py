@@ -22,17 +22,16 @@ from celery.utils.functional import head_from_fun
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.celery.options import (
-    DEFAULTS,
     RETRIES,
     TaskOptions,
     check_options,
     for_definition,
     passed_on,
+    run_defaults,
 )
 from trigger_celery.celery.retrying import said_of_retries
 from trigger_celery.celery.task import DurableTask
 from trigger_celery.declare.definition import TaskDefinition, define, registry
-from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -100,9 +99,9 @@ def durable_task(
     silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
     ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``schedule`` (``cron()``,
     ``every()``) starts runs, as each event ``on_event`` does that passes ``filter``. A trigger's
-    options, as ``ttl``, hold for every run. ``queue`` (a ``Queue``), ``concurrency_limit``,
-    ``rate_limit`` (a ``RateLimit``) and ``concurrency_key`` limit them. Celery's options keep
-    their meaning, but for acknowledgement: also a ``queue`` and a ``rate_limit`` that are texts.
+    options, as ``ttl`` (``expires``), hold for every run. ``queue`` (a ``Queue``),
+    ``concurrency_limit``, ``rate_limit`` (a ``RateLimit``) and ``concurrency_key`` limit them.
+    Celery's options keep their meaning, but for acknowledgement; a text ``queue`` is Celery's.
 
     Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
     """
@@ -151,17 +150,11 @@ def _said(options: dict[str, Any]) -> dict[str, Any]:
     """Return what the options, Celery's and ours, say of the definition."""
     return {
         **for_definition(options),
-        "defaults": _defaults(options),
+        "defaults": run_defaults(options),
         "bound": bool(options.get("bind")),
         "retry_for": _classes(options, "autoretry_for"),
         "no_retry_for": _classes(options, "dont_autoretry_for"),
     }
-
-
-def _defaults(options: dict[str, Any]) -> TriggerOptions:
-    """Return what holds for each run of the task unless its trigger says otherwise."""
-    given = {name: options[name] for name in DEFAULTS if name in options}
-    return TriggerOptions(**given)
 
 
 def _name(fn: object) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypedDict, cast
+
+from celery.schedules import crontab
 
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.celery.canvas import of_message
+from trigger_celery.celery.crontabs import as_schedules
+from trigger_celery.client.installed import database_time
 from trigger_celery.config import suggest
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.limits import RateLimit
@@ -15,7 +19,7 @@ from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.declare.queue import KeyRule, Queue
 from trigger_celery.declare.schedule import Timetable
 from trigger_celery.declare.task_queue import QUEUEING
-from trigger_celery.errors import DeclarationError, UnknownOption
+from trigger_celery.errors import DeclarationError, InvalidOption, InvalidTime, UnknownOption
 from trigger_celery.vocabulary.checks import duration, instant
 
 
@@ -55,7 +59,6 @@ class OverruledOptions(TypedDict, total=False):
     acks_on_timeout: bool
     reject_on_worker_lost: bool
     typing: bool
-    expires: float | datetime
 
 
 class RetryOptions(TypedDict, total=False):
@@ -83,15 +86,16 @@ class OwnOptions(TypedDict, total=False):
 class StartOptions(TypedDict, total=False):
     """What starts runs of the task beside calls."""
 
-    schedule: Timetable | Sequence[Timetable]
+    schedule: Timetable | crontab | Sequence[Timetable | crontab]
     on_event: str | None
     filter: Mapping[str, object] | None
 
 
 class RunOptions(TypedDict, total=False):
-    """What a trigger may say of a run, said for all runs of the task."""
+    """What a trigger may say of a run, said for all runs of the task; ``expires`` is ``ttl``."""
 
-    ttl: timedelta | float | None
+    ttl: timedelta | float | datetime | None
+    expires: timedelta | float | datetime | None
     max_duration: timedelta | float | None
     tags: Sequence[str]
     priority: int | None
@@ -143,7 +147,7 @@ CELERYS_TOO = {"queue": Queue, "rate_limit": RateLimit}
 def check_options(task: str, options: Mapping[str, Any], retry: RetryPolicy | None) -> None:
     """Raise :exc:`UnknownOption` for a name that no option has, with the closest one.
 
-    Raises :exc:`DeclarationError` for retries that are declared twice.
+    Raises :exc:`DeclarationError` for retries and expiries that are declared twice.
     """
     known = dict.fromkeys(("bind", *TaskOptions.__annotations__))
     for option in options:
@@ -151,6 +155,10 @@ def check_options(task: str, options: Mapping[str, Any], retry: RetryPolicy | No
             raise UnknownOption(
                 f"task {task!r}: durable_task has no option {option!r}{suggest(option, known)}"
             )
+    if options.get("ttl") is not None and options.get("expires") is not None:
+        raise DeclarationError(
+            f"task {task!r} has both ttl= and expires=: they say the same thing, leave one out"
+        )
     both = sorted(RETRIES & options.keys() - {"autoretry_for", "dont_autoretry_for"})
     if retry is not None and both:
         raise DeclarationError(
@@ -158,10 +166,21 @@ def check_options(task: str, options: Mapping[str, Any], retry: RetryPolicy | No
         )
 
 
+def run_defaults(options: Mapping[str, Any]) -> TriggerOptions:
+    """Return what holds for each run of the task unless its trigger says otherwise."""
+    given = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
+    if "expires" in given:
+        given["ttl"] = given.pop("expires")
+    return TriggerOptions(**given)
+
+
 def for_definition(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the definition reads: what starts it, its hooks and its queue."""
     known = (*STARTING, *HOOKS, *_of_queues(options))
-    return {name: options[name] for name in known if name in options}
+    said = {name: options[name] for name in known if name in options}
+    if "schedule" in said:
+        said["schedule"] = as_schedules(said["schedule"])
+    return said
 
 
 def _of_queues(options: Mapping[str, Any]) -> list[str]:
@@ -203,11 +222,16 @@ def take_ours(
 ) -> TriggerOptions:
     """Remove our options from those of a call and return them with when the run may start.
 
-    A priority stays, as that of the messages.
+    A priority stays, as that of the messages. ``expires`` becomes the ``ttl``.
 
     Raises :exc:`InvalidOption`, :exc:`InvalidTime`, :exc:`InvalidName`.
     """
     ours = {name: options.pop(name) for name in OURS if name in options}
+    expires = options.pop("expires", None)
+    if expires is not None:
+        if ours.get("ttl") is not None:
+            raise InvalidOption("expected ttl or expires, got both: they say the same thing")
+        ours["ttl"] = expiry(expires, delayed=eta is not None or bool(countdown))
     if isinstance(options.get("queue"), Queue):
         ours["queue"] = options.pop("queue")
     if eta is not None:
@@ -218,3 +242,24 @@ def take_ours(
     if taken.priority is not None:
         options["priority"] = of_message(taken.priority)
     return taken
+
+
+def expiry(expires: object, *, delayed: bool = False) -> timedelta | datetime:
+    """Return the ``ttl`` that Celery's ``expires`` of a call is.
+
+    Seconds count from the call, so for a run that is ``delayed`` they name a time. A text is a
+    time as messages write it, in UTC unless it says otherwise. Raises :exc:`InvalidTime` for a
+    naive time and for no time.
+    """
+    if isinstance(expires, str):
+        try:
+            expires = datetime.fromisoformat(expires)
+            expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+        except ValueError:
+            raise InvalidTime(
+                f"expected expires to be seconds or an aware datetime, got: {expires!r}"
+            ) from None
+    if isinstance(expires, datetime):
+        return instant(expires, "expires")
+    length = duration(cast("timedelta | float", expires), "expires")
+    return database_time() + length if delayed or not length else length

@@ -21,7 +21,7 @@ from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_session
 from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
-from trigger_celery.celery.options import take_ours
+from trigger_celery.celery.options import expiry, take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import EXECUTED, EndPublisher
 from trigger_celery.celery.retrying import (
@@ -35,7 +35,7 @@ from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
-from trigger_celery.declare.options import NO_OPTIONS
+from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
@@ -106,9 +106,9 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         """Create a run in the caller's transaction; return the ``AsyncResult`` of its id.
 
         Takes what Celery's own takes, and trigger options but for ``delay``; ``queue`` as text is
-        the broker's. ``countdown`` (seconds) and ``eta`` (aware) say when the run may start.
-        Raises ``TypeError`` for arguments the task does not take, the codec's errors and, before
-        anything is written, ``UsageError`` for options that a durable run cannot honour.
+        the broker's. ``countdown`` (seconds) and ``eta`` (aware) say when the run may start,
+        ``expires`` (seconds from now, or aware) until when. Before anything is written, raises
+        ``TypeError`` for wrong arguments, the codec's errors, ``UsageError`` for options.
         """
         if not isinstance(args or (), (list, tuple)):
             raise TypeError(f"expected args of task {self.name!r} to be a list, got: {args!r}")
@@ -298,8 +298,10 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
     def _adopt(self, engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Create the run of a message that was published without one, by name."""
         saved = canvas.from_request(self.request)
+        expires = self.request.expires
+        options = NO_OPTIONS if expires is None else TriggerOptions(ttl=expiry(expires))
         create = partial(trigger, engine, self.durable, tuple(args), kwargs, canvas=saved)
-        engine.persist(partial(create, id=run_id))
+        engine.persist(partial(create, id=run_id, options=options))
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ class OptionValues(TypedDict, total=False):
     """What :class:`~trigger_celery.TriggerOptions` takes, to be given by name."""
 
     delay: timedelta | float | datetime | None
-    ttl: timedelta | float | None
+    ttl: timedelta | float | datetime | None
     idempotency_key: str | Sequence[str] | None
     idempotency_scope: Scope | None
     idempotency_ttl: timedelta | float | None

@@ -70,7 +70,8 @@ class TriggerOptions:
 
     =====================  ======================================================================
     ``delay``              when it may start: so long from now, or an aware ``datetime``
-    ``ttl``                it expires if it did not start so long after it might have
+    ``ttl``                it expires if it did not start so long after it might have, or until
+                           an aware ``datetime``
     ``idempotency_key``    text, or several: a second call with it gives the run of the first
     ``idempotency_scope``  where the key counts: ``"run"`` (default inside a run), ``"attempt"``
                            or ``"global"`` (default outside)
@@ -92,7 +93,7 @@ class TriggerOptions:
     """
 
     delay: timedelta | float | datetime | None = None
-    ttl: timedelta | float | None = None
+    ttl: timedelta | float | datetime | None = None
     idempotency_key: str | Sequence[str] | None = None
     idempotency_scope: Scope | None = None
     idempotency_ttl: timedelta | float | None = None
@@ -112,7 +113,10 @@ class TriggerOptions:
             settle(self, "delay", duration(self.delay, "delay"))
         elif self.delay is not None:
             instant(self.delay, "delay")
-        settle(self, "ttl", _positive(self.ttl, "ttl"))
+        if isinstance(self.ttl, datetime):
+            instant(self.ttl, "ttl")
+        else:
+            settle(self, "ttl", _positive(self.ttl, "ttl"))
         settle(self, "max_duration", _positive(self.max_duration, "max_duration"))
         settle(self, "tags", _tags(self.tags))
         _check_key(self)

@@ -54,8 +54,14 @@ def create(
         available_at=available_at,
         line_at=line_at(available_at, new.priority),
         due_at=None if waits else first_nudge(available_at, now, nudge_interval),
-        deadline_at=None if new.ttl is None else max(available_at, now) + new.ttl,
+        deadline_at=_first_deadline(new, available_at, now),
     )
+
+
+def _first_deadline(new: NewRun, available_at: datetime, now: datetime) -> datetime | None:
+    if new.expires_at is not None or new.ttl is None:
+        return new.expires_at
+    return max(available_at, now) + new.ttl
 
 
 def first_nudge(available_at: datetime, now: datetime, nudge_interval: timedelta) -> datetime:

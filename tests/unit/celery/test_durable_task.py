@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import Task
@@ -21,12 +22,14 @@ from trigger_celery.engine.segment.outcome import Finished
 from trigger_celery.errors import (
     DeclarationError,
     DuplicateTask,
+    InvalidTime,
     RetryAfter,
     SourceUnavailable,
     UnknownOption,
     UsageError,
 )
-from trigger_celery.testing import MemoryStore
+from trigger_celery.testing import Harness, MemoryStore
+from trigger_celery.vocabulary.states import RunState
 
 Declare = Callable[..., Any]
 
@@ -179,10 +182,10 @@ def test_values_that_make_no_sense_are_refused(options: dict[str, Any], text: st
 
 
 def test_options_for_acknowledgement_are_taken_and_mean_nothing() -> None:
-    @durable_task(name="late", acks_late=True, reject_on_worker_lost=True, expires=5, typing=True)
+    @durable_task(name="late", acks_late=True, reject_on_worker_lost=True, typing=True)
     def late() -> None: ...
 
-    assert (late.acks_late, late.expires, late.typing) == (False, None, False)
+    assert (late.acks_late, late.typing) == (False, False)
 
 
 def test_started_is_left_to_us_because_celery_would_overwrite_results() -> None:
@@ -275,7 +278,10 @@ def test_retry_raises_what_it_was_given_or_asks_for_a_time() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"expires": 5}, "takes no expires="),
+        ({"expires": 5, "ttl": 5}, "expected ttl or expires, got both"),
+        ({"expires": -1}, "expected expires to be zero or more"),
+        ({"expires": datetime(2030, 1, 1)}, "expected expires to be an aware datetime"),
+        ({"expires": "soon"}, "expected expires to be seconds or an aware datetime"),
         ({"colour": "red"}, "does not know the option colour="),
         ({"task_id": "mine"}, "to be a UUID"),
         ({"countdown": -1}, "countdown"),
@@ -299,3 +305,77 @@ def test_arguments_are_checked_before_anything_is_written() -> None:
         checked.apply_async()
     with pytest.raises(TypeError, match="expected args of task 'checked' to be a list"):
         checked.apply_async("ab")
+
+
+@pytest.fixture
+def harness() -> Iterator[Harness]:
+    with Harness() as harness:
+        yield harness
+
+
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ({"expires": 60}, MINUTE),
+        ({"expires": 60.0}, MINUTE),
+        ({"expires": MINUTE}, MINUTE),
+        ({"expires": 0}, timedelta(0)),
+        ({"expires": 90, "countdown": 30}, timedelta(seconds=90)),
+        ({"expires": 10, "countdown": 30}, timedelta(seconds=10)),
+        ({"expires": None}, None),
+        ({"ttl": 60}, MINUTE),
+        ({"ttl": 60, "countdown": 30}, timedelta(seconds=90)),
+    ],
+)
+def test_expires_of_a_call_is_when_the_run_expires(
+    harness: Harness, options: dict[str, Any], after: timedelta | None
+) -> None:
+    @durable_task(name="called")
+    def called() -> None: ...
+
+    result = called.apply_async(**options)
+    run = harness.stored(UUID(result.id))
+    assert run.deadline_at == (None if after is None else harness.clock.now + after)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_expires_may_be_a_time(harness: Harness, as_text: bool) -> None:
+    @durable_task(name="called")
+    def called() -> None: ...
+
+    for when in (harness.clock.now + DAY, harness.clock.now - DAY):
+        expires = when.isoformat() if as_text else when
+        for eta in (None, harness.clock.now + 2 * DAY):
+            result = called.apply_async(expires=expires, eta=eta)
+            assert harness.stored(UUID(result.id)).deadline_at == when
+    assert harness.stored(UUID(called.options(ttl=when).trigger().id.hex)).deadline_at == when
+
+
+def test_expires_of_a_signature_and_of_the_task_expire_its_runs(harness: Harness) -> None:
+    @durable_task(name="hasty", expires=60)
+    def hasty() -> None: ...
+
+    assert hasty.durable.defaults.ttl == MINUTE
+    of_task = hasty.delay()
+    of_call = hasty.s().set(expires=30).apply_async()
+    in_time = hasty.s().set(expires=3600).delay()
+    deadlines = [harness.stored(UUID(each.id)).deadline_at for each in (of_task, of_call, in_time)]
+    now = harness.clock.now
+    assert deadlines == [now + MINUTE, now + MINUTE / 2, now + timedelta(hours=1)]
+    harness.advance(MINUTE)
+    harness.sweep()
+    states = [harness.stored(UUID(each.id)).state for each in (of_task, of_call, in_time)]
+    assert states == [RunState.EXPIRED, RunState.EXPIRED, RunState.QUEUED]
+
+
+def test_an_expiry_is_declared_once_and_makes_sense() -> None:
+    with pytest.raises(DeclarationError, match="both ttl= and expires="):
+        declared(ttl=5, expires=5)
+    with pytest.raises(InvalidTime, match="ttl to be an aware datetime"):
+        declared(expires=datetime(2030, 1, 1))
+    until = datetime(2030, 1, 1, tzinfo=UTC)
+    assert declared(expires=until).defaults.ttl == until

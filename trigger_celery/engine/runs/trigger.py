@@ -194,7 +194,8 @@ def _times(options: TriggerOptions) -> dict[str, Any]:
     """Return the times of a run; all durations of options are ``timedelta`` by now."""
     delay = options.delay if options.debounce is None else options.debounce.delay
     at = {"available_at": delay} if isinstance(delay, datetime) else {"delay": delay or timedelta()}
-    return {**at, "ttl": options.ttl, "max_duration": options.max_duration}
+    end = {"expires_at" if isinstance(options.ttl, datetime) else "ttl": options.ttl}
+    return {**at, **end, "max_duration": options.max_duration}
 
 
 def _metadata_text(engine: Engine, task: str, options: TriggerOptions) -> str:

@@ -121,6 +121,8 @@ class StartingLifecycleContract:
         _created(store, new_run())
         _created(store, replace(new_run(), ttl=MINUTE, max_duration=LONG, priority=7))
         delayed = _created(store, replace(new_run(delay=LONG), ttl=MINUTE))
+        until = store.now() + MINUTE
+        _created(store, replace(new_run(delay=LONG), expires_at=until, ttl=LONG))
         assert delayed.due_at == delayed.available_at
         assert delayed.deadline_at == delayed.available_at + MINUTE
 

@@ -46,13 +46,15 @@ class NewRun(RunSpec):
     """A run to be created: what it is, and when it may start.
 
     ``delay`` counts from the database's now, unless ``available_at`` names a time. ``ttl``
-    counts from when the run may start and ends with its first start. ``event_cut`` is the
+    counts from when the run may start and ends with its first start; ``expires_at`` is when it
+    ends in its place. ``event_cut`` is the
     highest sequence of the events that do not count for it, unless the store is to find it.
     """
 
     delay: timedelta = timedelta(0)
     available_at: datetime | None = None
     ttl: timedelta | None = None
+    expires_at: datetime | None = None
     event_cut: int | None = None
 
 

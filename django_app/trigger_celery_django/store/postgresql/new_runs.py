@@ -55,7 +55,7 @@ _COMPUTED = {
             WHEN available > now THEN available
             WHEN EXISTS (SELECT 1 FROM {limited("given", "given.task")}) THEN NULL
             ELSE now + %(nudge_interval)s::interval END""",
-    "deadline_at": "greatest(available, now) + ttl",
+    "deadline_at": "coalesce(expires_at, greatest(available, now) + ttl)",
     "event_cut": f"coalesce(event_cut, (SELECT max(sequence) FROM {EVENT}), 0)",
 }
 _INSERTED = {**dict.fromkeys(SPEC_COLUMNS), **_FRESH, **_COMPUTED}
