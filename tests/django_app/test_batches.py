@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from support.databases import alias_of, every_database
@@ -89,8 +91,8 @@ def test_runs_of_a_batch_are_stored_as_single_ones_are(database: str) -> None:
     one, other = (engine.store.runs.get(started.id) for started in (single, batch[7]))
     assert one is not None
     assert other is not None
-    same = ("task", "input", "tags", "metadata", "state", "canvas", "priority", "max_crashes")
-    assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
+    assert replace(one.spec, id=other.id) == other.spec
+    assert one.state == other.state
     assert other.spec.tags == ("customer-7", "é")
     assert abs(other.created_at - one.created_at).total_seconds() < 60
     found = RunTag.objects.using(alias).filter(tag="customer-7").values_list("run", flat=True)
