@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from celery import Task, signals, states
-from celery.states import FAILURE, SUCCESS
+from celery.states import FAILURE, RETRY, SUCCESS
+from celery.utils.saferepr import saferepr
 from kombu.exceptions import EncodeError
 
 from trigger_celery.client.installed import installed_engine
@@ -24,6 +25,8 @@ logger = logging.getLogger("trigger_celery.task")
 
 EXECUTED = "trigger_executed"
 """Attribute of a worker's request: what became of the run it executed."""
+SHOWN = "trigger_shown"
+"""Attribute of a worker's request: it has the input of its run."""
 SUSPENDED = "SUSPENDED"
 """The Celery state of a run that waits."""
 _ENDS = {RunState.COMPLETED: states.SUCCESS, RunState.CANCELED: states.REVOKED}
@@ -39,9 +42,45 @@ def started(task: Task[Any, Any]) -> None:
         logger.warning("run %s is not shown as started: %s", request.id, error)
 
 
+def show_input(
+    task: Task[Any, Any], request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Put the input of a run where Celery's tracer, handlers, logs and results look for it.
+
+    In place: the tracer hands out the very list and dictionary of the message. Extended results
+    store them: what the backend cannot encode is a text there.
+    """
+    setattr(request, SHOWN, True)
+    if task.app.conf.result_extended and not _encodes(task.backend, [args, kwargs]):
+        args = [saferepr(each) for each in args]
+        kwargs = {name: saferepr(each) for name, each in kwargs.items()}
+    if isinstance(request.args, list):
+        request.args[:] = args
+    else:
+        request.args = list(args)
+    if isinstance(request.kwargs, dict):
+        request.kwargs.update(kwargs)
+    else:
+        request.kwargs = dict(kwargs)
+    request.argsrepr = request.kwargsrepr = None  # those of the message, which is empty
+
+
+def _encodes(backend: Any, values: object) -> bool:
+    try:
+        backend.encode(values)
+    except Exception:
+        return False
+    return True
+
+
 def left(task: Task[Any, Any], left: Left, engine: Engine) -> None:
-    """Show where a run is that goes on later or elsewhere."""
+    """Show where a run is that goes on later or elsewhere.
+
+    An attempt that failed is left to Celery's tracer.
+    """
     request: Any = task.request
+    if left.error is not None:
+        return
     if left.state is RunState.SUSPENDED and left.reason == "retrying":
         waiting = RunError("waiting for its next attempt")
         task.backend.mark_as_retry(request.id, waiting, request=request)
@@ -183,6 +222,8 @@ def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> 
     if not hasattr(task, "durable"):
         return
     executed = getattr(task.request, EXECUTED, None)
+    if state == RETRY and not task.request.ignore_result:
+        _correct(task, installed_engine())
     if not isinstance(executed, Finished) or executed.state is RunState.CANCELED:
         return
     is_out = state == SUCCESS if executed.error is None else bool(state)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from celery import Task
+from celery import Task, signals
 from celery.backends.base import DisabledBackend
-from celery.exceptions import Ignore, TaskRevokedError
+from celery.exceptions import Ignore, Retry, TaskRevokedError
 from celery.result import AsyncResult
 from celery.states import REVOKED
 
@@ -23,7 +23,7 @@ from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.options import expiry, take_ours
 from trigger_celery.celery.request import REVOKED_HEADER
-from trigger_celery.celery.results import EXECUTED, EndPublisher
+from trigger_celery.celery.results import EXECUTED, SHOWN, EndPublisher
 from trigger_celery.celery.retrying import (
     MAX_RETRIES,
     RUN_ATTEMPTS,
@@ -39,7 +39,7 @@ from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.trigger import Request, trigger
+from trigger_celery.engine.runs.trigger import Request, decode_input, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.identity import new_id
@@ -209,7 +209,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
                 engine,
                 run_id,
                 self.durable,
-                body=body_of(self, self.durable),
+                body=partial(self._begin, request, body_of(self, self.durable)),
                 publish=self._claimed,
             )
         except Exception:
@@ -220,7 +220,15 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
         setattr(request, EXECUTED, executed)
         if executed.run is not None:
             canvas.restore(canvas.load(executed.run.spec.canvas), request)
+            if not hasattr(request, SHOWN):  # published once more: no body was called
+                args, kwargs = decode_input(engine, executed.run.spec.input)
+                results.show_input(self, request, args, kwargs)
         return executed
+
+    def _begin(self, request: Any, body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Let Celery show the run's input, which no message carries, and call the body."""
+        results.show_input(self, request, args, kwargs)
+        return body(*args, **kwargs)
 
     def _publish(self, executed: Executed) -> Any:
         """Return or raise what makes Celery publish the end of the run, or nothing."""
@@ -234,6 +242,8 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             # An end that is not published is published again by the sweep.
             logger.exception("the state of run %s could not be shown", self.request.id)
             raise Ignore from None
+        if isinstance(executed, Left) and executed.error is not None:
+            raise Retry(exc=executed.error, when=_seconds(executed.again)) from executed.error
         if isinstance(executed, Left) or executed.state is RunState.CANCELED:
             raise Ignore
         setattr(self.request, PUBLISHES_END, True)
@@ -264,6 +274,9 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             store_result=not self._ignores(executed.run),
             call_errbacks=False,
             state=REVOKED,
+        )
+        signals.task_revoked.send(
+            sender=self, request=request, terminated=False, signum=None, expired=False
         )
         published(installed_engine(), executed)
 
@@ -335,3 +348,7 @@ def _bound_coroutine(task: Task[Any, Any], definition: TaskDefinition) -> Callab
             task.request_stack.pop()
 
     return body
+
+
+def _seconds(again: timedelta | datetime | None) -> Any:
+    return again.total_seconds() if isinstance(again, timedelta) else again

@@ -68,6 +68,14 @@ class LeavingInfo(TraceInfo):
         self._log_error(task, req, info)  # type: ignore[attr-defined]  # not in the stubs
         return info
 
+    def handle_retry(self, task: Any, req: Any, store_errors: bool = True, **kwargs: Any) -> Any:
+        """Show the retry; the run has stored it, whatever a backend or a handler raises here."""
+        try:
+            return super().handle_retry(task, req, store_errors, **kwargs)
+        except Exception:
+            logger.exception("the retry of run %s could not be shown", req.id)
+        return ExceptionInfo((type(self.retval), self.retval, self.retval.__traceback__))
+
 
 def durable_tracer(task: Any) -> Any:
     """Return Celery's tracer of a durable task, in a worker.

@@ -113,7 +113,7 @@ def failed(
     )
     again = None if is_last else next_try(segment.run, task, error, decided)
     if again is not None:
-        return _retry_later(segment, attempt, again, failure.kind)
+        return _retry_later(segment, attempt, again, error, failure.kind)
     ending = Ending(
         state=RunState.FAILED,
         token=new_token(),
@@ -142,8 +142,12 @@ def _is_last(error: Exception, behind: Failed) -> bool:
 
 
 def _retry_later(
-    segment: Segment, attempt: FailedAttempt, again: timedelta | datetime, kind: str
-) -> Executed:
+    segment: Segment,
+    attempt: FailedAttempt,
+    again: timedelta | datetime,
+    error: Exception,
+    kind: str,
+) -> Left:
     delay = again if isinstance(again, timedelta) else None
     wait = NewWait(
         key=step_keys.backoff_of_run(segment.lease.fence),
@@ -161,7 +165,7 @@ def _retry_later(
     )
     state = _suspend(segment, suspend)
     notifications.retrying(segment.engine, segment.run, state, kind, delay)
-    return Left(reason="retrying", run=segment.run, state=state)
+    return Left(reason="retrying", run=segment.run, state=state, error=error, again=again)
 
 
 def _suspend(segment: Segment, suspend: Suspend) -> RunState:

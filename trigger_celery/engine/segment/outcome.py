@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from trigger_celery.errors import RunCanceled, RunExpired, RunFailed, RunTimedOut
@@ -30,11 +31,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """The run goes on elsewhere or later; ``reason`` says why, ``state`` where it is."""
+    """The run goes on elsewhere or later; ``reason`` says why, ``state`` where it is.
+
+    ``error`` is what an attempt failed with that is followed by another, ``again`` when.
+    """
 
     reason: str
     run: Run | None = None
     state: RunState | None = None
+    error: Exception | None = None
+    again: timedelta | datetime | None = None
 
 
 Executed: TypeAlias = Finished | Left
