@@ -32,11 +32,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Beside its __init__.py. Django wants one module a command; the rest waits for its split.
 CROWDED = {
     "django_app/trigger_celery_django",
-    "django_app/trigger_celery_django/store",
     "trigger_celery/celery",
     "trigger_celery/declare",
     "trigger_celery/testing/contract",
-    "trigger_celery/testing/memory",
     "trigger_celery/values",
 }
 FOLDERS_WITH_LOGIC = {"django_app/trigger_celery_django/store/__init__.py"}

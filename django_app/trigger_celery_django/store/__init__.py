@@ -9,22 +9,19 @@ from django.db import connections, router, transaction
 
 from trigger_celery.vocabulary.records import TaskVersion
 from trigger_celery_django import models
-from trigger_celery_django.store.checkpoints import DjangoCheckpoints
 from trigger_celery_django.store.children import DjangoChildren
-from trigger_celery_django.store.choice import hot_verbs
 from trigger_celery_django.store.common import statement_counts, transactions
 from trigger_celery_django.store.common.guard import Guard, check_boundary, may_block
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
-from trigger_celery_django.store.events import DjangoEvents
+from trigger_celery_django.store.databases import verbs_for
+from trigger_celery_django.store.events import DjangoEvents, DjangoSubscriptions
 from trigger_celery_django.store.keys import DjangoKeys
 from trigger_celery_django.store.managing import DjangoManaging
-from trigger_celery_django.store.open_waits import DjangoOpenWaits
 from trigger_celery_django.store.queues.store import DjangoQueues
-from trigger_celery_django.store.runs import DjangoRuns
+from trigger_celery_django.store.runs import DjangoCheckpoints, DjangoRuns
 from trigger_celery_django.store.schedules import DjangoSchedules
-from trigger_celery_django.store.subscriptions import DjangoSubscriptions
 from trigger_celery_django.store.sweeps import DjangoSweeps
-from trigger_celery_django.store.tokens import DjangoTokens
+from trigger_celery_django.store.tokens import DjangoOpenWaits, DjangoTokens
 from trigger_celery_django.store.waits import DjangoWaits
 
 
@@ -39,13 +36,13 @@ class DjangoStore:
         self.alias = alias or router.db_for_write(models.Run)
         self._guard = Guard(self.alias)
         self.on_commit = self._guard.on_commit
-        hot = hot_verbs(self._guard)
-        self.runs = DjangoRuns(self._guard, hot)
+        verbs = verbs_for(self._guard)
+        self.runs = DjangoRuns(self._guard, verbs)
         self.managing = DjangoManaging(self._guard)
-        self.checkpoints = DjangoCheckpoints(self._guard, hot)
-        self.children = DjangoChildren(self._guard, hot)
-        self.waits = DjangoWaits(self._guard, hot)
-        self.events = DjangoEvents(self._guard, hot)
+        self.checkpoints = DjangoCheckpoints(self._guard, verbs)
+        self.children = DjangoChildren(self._guard, verbs)
+        self.waits = DjangoWaits(self._guard, verbs)
+        self.events = DjangoEvents(self._guard, verbs)
         self.subscriptions = DjangoSubscriptions(self._guard)
         self.keys = DjangoKeys(self._guard)
         self.sweeps = DjangoSweeps(self._guard)
@@ -56,7 +53,6 @@ class DjangoStore:
         statement_counts.install()
 
     def remember_version(self, version: TaskVersion) -> None:
-        """Keep the source of a task under its digest; nothing happens if it is there."""
         row = models.TaskVersion(
             digest=version.digest,
             task=version.task,
@@ -69,18 +65,12 @@ class DjangoStore:
         self._guard.transaction(lambda: versions.bulk_create([row], ignore_conflicts=True))
 
     def now(self) -> datetime:
-        """Return the database's time."""
         return self._guard.read(lambda: read_now(self._guard.connection))
 
     def atomic(self) -> AbstractContextManager[None]:
-        """Open a transaction that user writes and a recorded step share.
-
-        Raises ``TransactionOpen`` if one is open, and for writes to any other database inside.
-        """
         return transactions.step_transaction(self._guard)
 
     def joined(self) -> AbstractContextManager[None]:
-        """Let what is created and sent inside commit together, joining the caller's."""
         return transaction.atomic(using=self.alias, savepoint=False)
 
     check_boundary = staticmethod(check_boundary)
@@ -90,5 +80,4 @@ class DjangoStore:
     query_count = staticmethod(statement_counts.statements)
 
     def release(self) -> None:
-        """Close what this thread holds of any database: user code may have used others."""
         connections.close_all()

@@ -15,7 +15,7 @@ from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import check_length, noted, nudge
 from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.common.times import DatabaseNow
-from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.databases import DatabaseVerbs
 
 _LIVE = sorted(state for state in RunState if not state.terminal)
 _SHOWN = 10
@@ -25,13 +25,12 @@ _SHOWN = 10
 class DjangoChildren:
     """Implements :class:`trigger_celery.ports.Children`."""
 
-    def __init__(self, guard: Guard, hot: Hot) -> None:
+    def __init__(self, guard: Guard, verbs: DatabaseVerbs) -> None:
         self._guard = guard
         self._alias = guard.alias
-        self._hot = hot
+        self._verbs = verbs
 
     def create(self, lease: Lease, runs: Sequence[NewRun]) -> Created:
-        """Insert queued children of the leased run; return the ids that were new."""
         for run in runs:
             check_length("task", run.task)
         return self._guard.transaction(lambda: self._create(lease, runs))
@@ -42,7 +41,7 @@ class DjangoChildren:
         parent = held.only("id", "state", "fence", "worker").first()
         if parent is None:
             raise lost(lease)
-        created = self._hot.create(runs)
+        created = self._verbs.create(runs)
         add_tags(self._alias, runs, created)
         if created:
             ids = [str(run.id) for run in runs if run.id in created]
@@ -51,7 +50,6 @@ class DjangoChildren:
         return created
 
     def live(self, parent_id: UUID, key: str) -> bool:
-        """Whether one of these children has still to end."""
         if not self._guard.connection.features.supports_slicing_ordering_in_compound:
             return self._guard.read(self._live(parent_id).filter(parent_key=key).exists)
         # An ordered range for each state: of an equality PostgreSQL may hope that a scan of the
@@ -66,7 +64,6 @@ class DjangoChildren:
         return self._guard.read(lambda: bool(first.union(*others, all=True)))
 
     def ends(self, ids: Collection[UUID]) -> Mapping[UUID, ChildEnd]:
-        """Return where these runs are, by id; unknown ones are left out."""
         rows = models.Run.objects.using(self._alias).filter(pk__in=ids)
         found = rows.values_list("pk", "state", "output", "error")
         return {
@@ -77,7 +74,6 @@ class DjangoChildren:
     def close(
         self, parent_id: UUID, error: str, *, limit: int, key: str | None = None
     ) -> Sequence[Nudge]:
-        """Cancel at most ``limit`` children that are live and close with their parent."""
         children = self._live(parent_id).filter(closes_with_parent=True)
         if key is not None:
             children = children.filter(parent_key=key)

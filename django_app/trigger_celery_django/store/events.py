@@ -1,39 +1,37 @@
-"""Events received."""
+"""Events, and the tasks that they start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
-from trigger_celery.vocabulary.records import Audience, Event, NewEvent
+from trigger_celery.vocabulary.records import Audience, Event, NewEvent, Subscription
 from trigger_celery_django import models
 from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import check_length, event_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
-from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.databases import DatabaseVerbs
+from trigger_celery_django.store.portable import events
 
 
 class DjangoEvents:
     """Implements :class:`trigger_celery.ports.Events`."""
 
-    def __init__(self, guard: Guard, hot: Hot) -> None:
+    def __init__(self, guard: Guard, verbs: DatabaseVerbs) -> None:
         self._guard = guard
         self._alias = guard.alias
-        self._hot = hot
+        self._verbs = verbs
 
     def add(self, event: NewEvent) -> Event | None:
-        """Store it in the caller's transaction; None if its id is stored already.
-
-        Errors of the database stay Django's own here: the transaction is the caller's.
-        """
+        """Errors of the database stay Django's own here: the transaction is the caller's."""
         check_length("event id", event.id)
         check_length("event name", event.name)
         check_length("event source", event.source)
         with statement_counts.paused:
-            inserted = self._hot.add_event(event)
+            inserted = self._verbs.add_event(event)
         if inserted is None:
             return None
         sequence, received_at = inserted
@@ -47,11 +45,9 @@ class DjangoEvents:
         )
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
-        """Return what an event of this name may concern, at most ``limit`` of each."""
-        return self._hot.audience(name, hashes, before=before, limit=limit)
+        return self._verbs.audience(name, hashes, before=before, limit=limit)
 
     def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
-        """Return events of this name that are not noted as matched, by sequence."""
         events = models.Event.objects.using(self._alias).filter(
             name=name, matched_at=None, sequence__gt=after, sequence__lt=before
         )
@@ -59,11 +55,9 @@ class DjangoEvents:
         return [event_record(row) for row in rows]
 
     def matched(self, sequence: int) -> None:
-        """Note that all waits open so far were compared with this event."""
-        self._hot.matched(sequence)
+        self._verbs.matched(sequence)
 
     def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
-        """Return events that are not noted as matched though received so long ago."""
         events = models.Event.objects.using(self._alias).filter(
             matched_at=None, received_at__lte=DatabaseNow() - older_than
         )
@@ -71,7 +65,6 @@ class DjangoEvents:
         return [event_record(row) for row in rows]
 
     def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
-        """Delete old events that were matched and ended no wait; return where to go on."""
         events = models.Event.objects.using(self._alias)
         now = self._guard.read(lambda: read_now(self._guard.connection))
         latest = now - older_than
@@ -86,3 +79,45 @@ class DjangoEvents:
             # Not delete(): that would read all rows, to look for what refers to them.
             self._guard.transaction(lambda: needless._raw_delete(self._alias))
         return old[-1] if len(old) == limit else 0
+
+
+class DjangoSubscriptions:
+    """Implements :class:`trigger_celery.ports.Subscriptions`."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._alias = guard.alias
+
+    def sync(self, wanted: Sequence[Subscription], retired: Collection[str]) -> int:
+        for each in wanted:
+            check_length("task", each.task)
+            check_length("event name", each.name)
+        rows = models.Subscription.objects.using(self._alias)
+        # One short table: a query of it all needs no list of tasks, and nearly always suffices.
+        stored = {row.task: _record(row) for row in self._guard.read(lambda: list(rows.all()))}
+        fresh = [each for each in wanted if stored.get(each.task) != each]
+        gone = sorted(stored.keys() & set(retired))
+        if fresh or gone:
+            self._guard.transaction(lambda: self._change(fresh, gone))
+        return len(fresh) + len(gone)
+
+    def _change(self, fresh: Sequence[Subscription], gone: Sequence[str]) -> None:
+        rows = models.Subscription.objects.using(self._alias)
+        rows.filter(task__in=gone).delete()
+        for each in fresh:
+            rows.update_or_create(
+                task=each.task,
+                defaults={"name": each.name, "filter": each.filter},
+                create_defaults={
+                    "name": each.name,
+                    "filter": each.filter,
+                    "created_at": DatabaseNow(),
+                },
+            )
+
+    def of(self, name: str, *, after: str, limit: int) -> Sequence[Subscription]:
+        return events.subscriptions(self._guard, name, after=after, limit=limit)
+
+
+def _record(row: models.Subscription) -> Subscription:
+    return Subscription(task=row.task, name=row.name, filter=row.filter)

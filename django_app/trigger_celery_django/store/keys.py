@@ -33,7 +33,6 @@ class DjangoKeys:
         self._alias = guard.alias
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        """Return the holders of these keys, in their order; a free one is given to the caller."""
         held: list[HeldKey] = []
         with statement_counts.paused:
             now = read_now(self._guard.connection)
@@ -42,26 +41,22 @@ class DjangoKeys:
         return held
 
     def take(self, key: NewKey) -> None:
-        """Give a key that was asked for to the caller, whichever run holds it."""
         with statement_counts.paused:
             held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
             held.update(**_holder(key, read_now(self._guard.connection)))
 
     def drop(self, run_ids: Collection[UUID]) -> None:
-        """Free the keys that these runs hold."""
         ids = list(run_ids)
         with statement_counts.paused:
             for start in range(0, len(ids), _BATCH):
                 self._keys().filter(run__in=ids[start : start + _BATCH]).delete()
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        """Free a key; return False if no run held it."""
         with statement_counts.paused:
             key = self._keys().filter(purpose=purpose, task=task, digest=digest)
             return bool(key.delete()[0])
 
     def push_back(self, push: PushBack) -> bool:
-        """Put off a run that is queued and was never started; return False for any other."""
         with statement_counts.paused:
             locked = models.Run.objects.using(self._alias).select_for_update()
             run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()

@@ -34,8 +34,6 @@ class DjangoManaging:
         self._alias = guard.alias
 
     def pause(self, run_id: UUID, details: Mapping[str, str]) -> bool:
-        """Keep a run that has not ended from being claimed; False if it was paused already."""
-
         def change(run: models.Run, now: datetime) -> bool:
             before = run_record(run)
             after = lifecycle.pause(before, now)
@@ -46,8 +44,6 @@ class DjangoManaging:
         return self._change(run_id, change)
 
     def resume(self, run_id: UUID, details: Mapping[str, str]) -> Nudge | None:
-        """Let a paused run go on; None if it was not paused, or has ended."""
-
         def change(run: models.Run, now: datetime) -> Nudge | None:
             before = run_record(run)
             if before.paused_at is None or before.state.terminal:
@@ -65,8 +61,6 @@ class DjangoManaging:
         delay: timedelta = timedelta(0),
         available_at: datetime | None = None,
     ) -> Nudge:
-        """Give a delayed run that never started another start; its time to live moves along."""
-
         def change(run: models.Run, now: datetime) -> Nudge:
             start = available_at or now + delay
             after = lifecycle.reschedule(
@@ -77,7 +71,6 @@ class DjangoManaging:
         return self._change(run_id, change)
 
     def places(self, run_id: UUID) -> Sequence[Place]:
-        """Return the steps and waits of a run, in no order; none for an unknown one."""
         places = self._guard.read(lambda: list(self._places(run_id)))
         return tuple({place.key: place for place in places}.values())
 
@@ -122,10 +115,7 @@ class DjangoManaging:
             )
 
     def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
-        """Copy outcomes of one run to a new one, in the caller's transaction.
-
-        The values never leave the database.
-        """
+        """The values never leave the database."""
         with statement_counts.paused:
             # A claim of a run that had a fence loads what is to be replayed.
             models.Run.objects.using(self._alias).filter(pk=run_id).update(fence=1)

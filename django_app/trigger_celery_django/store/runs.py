@@ -1,4 +1,4 @@
-"""The runs and the workers that own them."""
+"""The runs, which worker owns each, and what their steps returned."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from trigger_celery.vocabulary.records import (
     ListedRun,
     NewRun,
     Nudge,
+    Outcomes,
     Run,
     RunFilter,
 )
@@ -43,7 +44,7 @@ from trigger_celery_django.store.common.rows import (
 )
 from trigger_celery_django.store.common.run_columns import LISTED_COLUMNS, listed_run, run_record
 from trigger_celery_django.store.common.tags import add_tags
-from trigger_celery_django.store.hot import Hot
+from trigger_celery_django.store.databases import DatabaseVerbs
 
 T = TypeVar("T")
 
@@ -53,16 +54,13 @@ _BATCH = 500
 class DjangoRuns:
     """Implements :class:`trigger_celery.ports.Runs`."""
 
-    def __init__(self, guard: Guard, hot: Hot) -> None:
+    def __init__(self, guard: Guard, verbs: DatabaseVerbs) -> None:
         self._guard = guard
         self._alias = guard.alias
-        self._hot = hot
+        self._verbs = verbs
 
     def create(self, runs: Sequence[NewRun]) -> Created:
-        """Insert queued runs in the caller's transaction; return the ids that were new.
-
-        In a transaction errors of the database stay Django's own: it is the caller's to repeat.
-        """
+        """In a transaction errors of the database stay Django's own: its owner repeats it."""
         for run in runs:
             if len(run.task) > NAME_LENGTH:
                 check_length("task", run.task)
@@ -71,7 +69,7 @@ class DjangoRuns:
             ids: set[UUID] = set()
             lines: dict[UUID, str] = {}
             for start in range(0, len(runs), _BATCH):
-                batch = self._hot.create(runs[start : start + _BATCH])
+                batch = self._verbs.create(runs[start : start + _BATCH])
                 ids |= batch
                 lines |= batch.lines
             if any(run.tags for run in runs):
@@ -86,7 +84,6 @@ class DjangoRuns:
     def find(
         self, wanted: RunFilter, *, before: UUID | None = None, limit: int
     ) -> Sequence[ListedRun]:
-        """Return the runs that were asked for, by id, the greatest first."""
         runs = models.Run.objects.using(self._alias).wanted(wanted).order_by("-pk")
         if before is not None:
             runs = runs.filter(pk__lt=before)
@@ -95,36 +92,28 @@ class DjangoRuns:
         )
 
     def get(self, run_id: UUID) -> Run | None:
-        """Return the run, or None."""
         rows = models.Run.objects.using(self._alias).filter(pk=run_id)
         row = self._guard.read(rows.first)
         return None if row is None else run_record(row)
 
     def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
-        """Return every transition of the run, oldest first."""
         rows = models.History.objects.using(self._alias).filter(run=run_id).order_by("sequence")
         return [history_record(row) for row in self._guard.read(lambda: list(rows))]
 
     def claim(self, claim: Claim) -> Claimed | None:
-        """Own the run with the next fence, or None."""
-        return self._hot.claim(claim)
+        return self._verbs.claim(claim)
 
     def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
-        """Extend these leases; return those that hold, each with whether its run is paused."""
-        return self._hot.renew(leases)
+        return self._verbs.renew(leases)
 
     def end(self, lease: Lease, ending: Ending) -> None:
-        """End the run: state, output or error, dead letter, history; open waits are canceled."""
         lifecycle.check_end(ending.state)
-        self._hot.end(lease, ending)
+        self._verbs.end(lease, ending)
 
     def published(self, lease: Lease) -> None:
-        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
-        self._hot.published(lease)
+        self._verbs.published(lease)
 
     def hand_back(self, lease: Lease, token: str) -> Nudge:
-        """Queue the run again at once, without a penalty: the worker is shutting down."""
-
         def change(run: models.Run, now: datetime) -> Nudge:
             if run.fence == lease.fence and run.token == token:
                 return nudge(run)
@@ -141,8 +130,6 @@ class DjangoRuns:
         return handed
 
     def recover(self, run_id: UUID, worker: str) -> Nudge | None:
-        """Take the run from a worker that is known to have died, as an expired lease would be."""
-
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if run.worker != worker:
                 return None
@@ -168,8 +155,6 @@ class DjangoRuns:
     def cancel(
         self, run_id: UUID, error: str, details: Mapping[str, str] | None = None
     ) -> Nudge | None:
-        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
-
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if RunState(run.state).terminal:
                 return None
@@ -180,11 +165,6 @@ class DjangoRuns:
         return self._change(run_id, change)
 
     def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
-        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
-
-        Raises ``RunNotFound`` or ``IllegalTransition``.
-        """
-
         def change(run: models.Run, now: datetime) -> Nudge:
             after = lifecycle.retry(run_record(run), now, nudge_interval=config().nudge_interval)
             forgotten = self._forgotten(run)
@@ -210,15 +190,12 @@ class DjangoRuns:
         return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
     def note(self, run_id: UUID, verb: str, details: Mapping[str, str]) -> None:
-        """Add an entry to the history of a run that changes nothing; silent without the run."""
-
         def change(run: models.Run, now: datetime) -> None:
             noted(run, verb, **details).save(using=self._alias, force_insert=True)
 
         self._change(run_id, change)
 
     def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:
-        """Return what was noted under the verb since the run ended, oldest first."""
         history = models.History.objects.using(self._alias).filter(run=run_id)
         # Read backwards from the last entry to the first that is met.
         alive = history.exclude(state__in=TERMINAL).order_by("-sequence").values("sequence")[:1]
@@ -239,3 +216,32 @@ class DjangoRuns:
         changes.save(self._alias, run, after, "token", "attempts_after_fence")
         noted(run, verb, **details or {}).save(using=self._alias, force_insert=True)
         return nudge(run)
+
+
+class DjangoCheckpoints:
+    """Implements :class:`trigger_celery.ports.Checkpoints`."""
+
+    def __init__(self, guard: Guard, verbs: DatabaseVerbs) -> None:
+        self._guard = guard
+        self._verbs = verbs
+        self.record = verbs.record
+        self.record_failure = verbs.record_failure
+
+    def keep_failures(self, lease: Lease, failures: Mapping[str, int]) -> None:
+        alias = self._guard.alias
+
+        def work() -> None:
+            runs = models.Run.objects.using(alias).select_for_update().held(lease)
+            life = runs.values_list("attempts_after_fence", flat=True).first()
+            if life is None:
+                raise lost(lease)
+            tries = models.FailedAttempt.objects.using(alias).filter(
+                run=lease.run_id, fence__gt=life
+            )
+            for key, number in failures.items():
+                tries.filter(key=key, number=number).update(holds=Holds.ALWAYS)
+
+        self._guard.transaction(work)
+
+    def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
+        return self._guard.read(lambda: self._verbs.load(run_id, run_attempt))

@@ -50,7 +50,6 @@ class DjangoSchedules:
         self._runs = runs
 
     def add(self, schedule: Schedule) -> bool:
-        """Store a new schedule; False, and nothing is written, if its key is taken."""
         check_length("task", schedule.task)
         check_length("schedule key", schedule.key)
         columns = _columns(schedule)
@@ -73,19 +72,15 @@ class DjangoSchedules:
         return self._write(insert)
 
     def get(self, key: str) -> Schedule | None:
-        """Return the schedule, or None."""
         row = self._guard.read(self._rows(key).first)
         return None if row is None else _record(row)
 
     def all(self) -> Sequence[Schedule]:
-        """Return all schedules, by key."""
         rows = models.Schedule.objects.using(self._alias).order_by("key")
         found = [_record(row) for row in self._guard.read(lambda: list(rows))]
         return sorted(found, key=lambda schedule: schedule.key)
 
     def change(self, key: str, decide: Decide) -> ScheduleChange | None:
-        """Lock the schedule and make the change, with its runs, that ``decide`` returns."""
-
         def work() -> ScheduleChange | None:
             row = self._rows(key).select_for_update().first()
             if row is None:
@@ -98,12 +93,10 @@ class DjangoSchedules:
         return self._write(work)
 
     def remove(self, key: str) -> bool:
-        """Delete the schedule; its runs stay. False if there was none."""
         deleted = self._write(lambda: self._rows(key).delete())
         return deleted[0] > 0
 
     def due(self, *, limit: int) -> Sequence[Schedule]:
-        """Return schedules whose ``due_at`` has come, first the one that is due longest."""
         rows = models.Schedule.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
         found = self._guard.statement(lambda _: list(rows.order_by("due_at")[:limit]))
         return [_record(row) for row in found]

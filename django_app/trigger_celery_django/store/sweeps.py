@@ -27,14 +27,12 @@ class DjangoSweeps:
         self._alias = guard.alias
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
-        """Move on at most ``limit`` runs whose ``due_at`` has come; return those to nudge."""
         # Nearly always nothing is due: then one query is all, without a transaction.
         if not self._guard.statement(lambda _: self._due().exists()):
             return Due()
         return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
-        """End at most ``limit`` runs whose ``deadline_at`` has come; return those to nudge."""
         return deadlines.expire(self._guard, limit=limit)
 
     def _due(self) -> RunQuerySet[models.Run]:

@@ -15,29 +15,26 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import event_record
 from trigger_celery_django.store.common.times import DatabaseNow
-from trigger_celery_django.store.hot import Hot
-from trigger_celery_django.store.portable import audience
+from trigger_celery_django.store.databases import DatabaseVerbs
+from trigger_celery_django.store.portable import events as audience
 from trigger_celery_django.store.portable import waits as portable_waits
 
 
 class DjangoWaits:
     """Implements :class:`trigger_celery.ports.Waits`."""
 
-    def __init__(self, guard: Guard, hot: Hot) -> None:
+    def __init__(self, guard: Guard, verbs: DatabaseVerbs) -> None:
         self._guard = guard
         self._alias = guard.alias
-        self._hot = hot
+        self._verbs = verbs
 
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
-        """Add the waits and suspend the run; return its new state."""
-        return self._hot.suspend(lease, suspend, look_within=look_within)
+        return self._verbs.suspend(lease, suspend, look_within=look_within)
 
     def looked(self, run_id: UUID, *, fence: int) -> None:
-        """Note that stored events were compared with all open waits of the run."""
-        self._hot.looked(run_id, fence=fence)
+        self._verbs.looked(run_id, fence=fence)
 
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
-        """Return stored events of this name, by sequence, that this run may still take."""
         cut = models.Run.objects.using(self._alias).filter(pk=run_id).values("event_cut")
         events = (
             models.Event.objects.using(self._alias)
@@ -51,7 +48,6 @@ class DjangoWaits:
         return [event_record(row) for row in self._guard.read(lambda: list(events[:limit]))]
 
     def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
-        """Return the open waits of a run that may be over by now, by id."""
         waits = (
             models.Wait.objects.using(self._alias).filter(run=run_id, kind__in=LOOKED_FOR).open()
         )
@@ -60,25 +56,21 @@ class DjangoWaits:
         return audience.read(self._guard, waits.order_by("pk"))
 
     def shapes(self, name: str) -> Sequence[str]:
-        """Return the distinct ``paths`` texts of all waits ever made on this event name."""
         return audience.shapes(self._guard, name)
 
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:
-        """Return open waits with one of these hashes whose id is over ``after``, by id."""
         return audience.candidates(self._guard, name, hashes, after=after, limit=limit)
 
     def resolve(
         self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False
     ) -> Sequence[Nudge]:
-        """Let the event end those of the waits that are open; queue their suspended runs."""
-        return self._hot.resolve(sequence, wait_ids, matched=matched)
+        return self._verbs.resolve(sequence, wait_ids, matched=matched)
 
     def conclude(
         self, wait_ids: Sequence[int], state: WaitState, *, value: str | None = None
     ) -> Sequence[Nudge]:
-        """End those of the waits that are open; queue their suspended runs."""
         # Read before the transaction, whose snapshot must not begin before it has its locks.
         runs = self._guard.read(lambda: portable_waits.runs_of(self._alias, wait_ids))
         if not runs:
@@ -88,5 +80,4 @@ class DjangoWaits:
         )
 
     def cancel(self, lease: Lease, keys: Collection[str]) -> None:
-        """End those of these waits of the leased run that are open, as canceled."""
         self._guard.transaction(lambda: portable_waits.cancel(self._guard, lease, keys))

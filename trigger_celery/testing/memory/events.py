@@ -1,15 +1,34 @@
-"""The events of the in-memory store."""
+"""The events of the in-memory store, and the tasks that they start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from trigger_celery.ports import Subscriptions, Waits
-from trigger_celery.testing.memory.rows import EventRow
-from trigger_celery.testing.memory.tables import Core
-from trigger_celery.vocabulary.records import Audience, Event, NewEvent
+from trigger_celery.testing.memory.tables import Core, EventRow
+from trigger_celery.vocabulary.records import Audience, Event, NewEvent, Subscription
+
+
+class MemorySubscriptions:
+    """Implements :class:`trigger_celery.ports.Subscriptions`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._by_task: dict[str, Subscription] = {}
+
+    def sync(self, wanted: Sequence[Subscription], retired: Collection[str]) -> int:
+        with self._core.transactions.own():
+            gone = [task for task in retired if self._by_task.pop(task, None)]
+            fresh = [each for each in wanted if self._by_task.get(each.task) != each]
+            self._by_task.update((each.task, each) for each in fresh)
+            return len(gone) + len(fresh)
+
+    def of(self, name: str, *, after: str, limit: int) -> Sequence[Subscription]:
+        with self._core.lock:
+            found = [each for _, each in sorted(self._by_task.items())]
+            return tuple(each for each in found if each.name == name and each.task > after)[:limit]
 
 
 class MemoryEvents:
@@ -21,7 +40,6 @@ class MemoryEvents:
         self._subscriptions = subscriptions
 
     def add(self, event: NewEvent) -> Event | None:
-        """Store it in the caller's transaction; None if its id is stored already."""
         with self._core.lock:
             if self._is_stored(event):
                 return None
@@ -52,7 +70,6 @@ class MemoryEvents:
         return pending or any(_mark(row.event) == mark for row in self._rows())
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
-        """Return what an event of this name may concern, at most ``limit`` of each."""
         with self._core.lock:
             return Audience(
                 shapes=self._waits.shapes(name),
@@ -62,7 +79,6 @@ class MemoryEvents:
             )
 
     def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
-        """Return events of this name that are not noted as matched, by sequence."""
         with self._core.lock:
             found = [
                 row.event
@@ -74,12 +90,10 @@ class MemoryEvents:
             return tuple(found[:limit])
 
     def matched(self, sequence: int) -> None:
-        """Note that all waits open so far were compared with this event."""
         with self._core.transactions.own():
             note_matched(self._core, sequence)
 
     def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
-        """Return events that are not noted as matched though received so long ago."""
         with self._core.lock:
             latest = self._core.now() - older_than
             found = [
@@ -90,7 +104,6 @@ class MemoryEvents:
             return tuple(found[:limit])
 
     def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
-        """Delete old events that were matched and ended no wait; return where to go on."""
         with self._core.transactions.own():
             latest = self._core.now() - older_than
             needed = {row.event for row in self._core.tables.waits.values()}

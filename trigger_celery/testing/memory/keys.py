@@ -47,17 +47,14 @@ class MemoryKeys:
         self._unlocked = Condition(core.lock)
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        """Return the holders of these keys, in their order; a free one is given to the caller."""
         with self._core.lock:
             return [self._hold(key) for key in keys]
 
     def take(self, key: NewKey) -> None:
-        """Give a key that was asked for to the caller, whichever run holds it."""
         with self._core.lock:
             self._lock((key.purpose, key.task, key.digest)).row = self._row(key)
 
     def drop(self, run_ids: Collection[UUID]) -> None:
-        """Free the keys that these runs hold."""
         with self._core.lock:
             rows = {**self._rows, **{place: lock.row for place, lock in self._locks.items()}}
             for place, row in rows.items():
@@ -65,7 +62,6 @@ class MemoryKeys:
                     self._lock(place).row = None
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        """Free a key; return False if no run held it."""
         place = (purpose, task, digest)
         with self._core.lock:
             lock = self._lock(place)
@@ -74,7 +70,6 @@ class MemoryKeys:
             return held
 
     def push_back(self, push: PushBack) -> bool:
-        """Put off a run that is queued and was never started; return False for any other."""
         with self._core.lock:
             run = self._runs.get(push.run_id)
             pushed = None if run is None else lifecycle.push_back(run, push, self._core.now())

@@ -23,7 +23,6 @@ class MemoryManaging:
         self._core = core
 
     def pause(self, run_id: UUID, details: Mapping[str, str]) -> bool:
-        """Keep a run that has not ended from being claimed; False if it was paused already."""
         with self._core.transactions.own():
             run = self._found(run_id)
             after = lifecycle.pause(run, self._core.now())
@@ -32,7 +31,6 @@ class MemoryManaging:
             return run.paused_at is None
 
     def resume(self, run_id: UUID, details: Mapping[str, str]) -> Nudge | None:
-        """Let a paused run go on; None if it was not paused, or has ended."""
         with self._core.transactions.own():
             run = self._found(run_id)
             if run.paused_at is None or run.state.terminal:
@@ -49,7 +47,6 @@ class MemoryManaging:
         delay: timedelta = timedelta(0),
         available_at: datetime | None = None,
     ) -> Nudge:
-        """Give a delayed run that never started another start; its time to live moves along."""
         with self._core.transactions.own():
             run, now = self._found(run_id), self._core.now()
             start = available_at or now + delay
@@ -58,7 +55,6 @@ class MemoryManaging:
             return self._change(after, "reschedule", {"start": start.isoformat(), **details})
 
     def places(self, run_id: UUID) -> Sequence[Place]:
-        """Return the steps and waits of a run, in no order; none for an unknown one."""
         with self._core.lock:
             return tuple({place.key: place for place in self._places(run_id)}.values())
 
@@ -99,7 +95,6 @@ class MemoryManaging:
                 )
 
     def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
-        """Copy outcomes of one run to a new one, in the caller's transaction."""
         wanted = frozenset(keys)
 
         def write() -> None:

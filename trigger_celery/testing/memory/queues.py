@@ -37,7 +37,6 @@ class MemoryQueues:
         self._slots = Slots(core)
 
     def declare(self, declared: Mapping[str, Limits]) -> int:
-        """Store what code says of these queues; return how many were new or changed."""
         with self._core.transactions.own():
             changed = 0
             for name, limits in sorted(declared.items()):
@@ -48,29 +47,24 @@ class MemoryQueues:
             return changed
 
     def get(self, name: str) -> StoredQueue | None:
-        """Return the queue, or None."""
         with self._core.lock:
             return self._core.tables.queues.get(name)
 
     def all(self) -> Sequence[StoredQueue]:
-        """Return all queues, by name."""
         with self._core.lock:
             return [queue for _, queue in sorted(self._core.tables.queues.items())]
 
     def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
-        """Let these limits stand in for declared ones; False if nothing changed."""
         with self._core.transactions.own():
             queue = self._found(name)
             return self._change(queue, replace(queue, overrides={**queue.overrides, **limits}))
 
     def reset(self, name: str) -> bool:
-        """Let what code says hold again; False if no limit stood in."""
         with self._core.transactions.own():
             queue = self._found(name)
             return self._change(queue, replace(queue, overrides={}))
 
     def pause(self, name: str, *, by: str = "", reason: str = "") -> bool:
-        """Start no runs of the queue until it is resumed; False if it was paused already."""
         with self._core.transactions.own():
             queue = self._found(name)
             if queue.paused_at is not None:
@@ -81,7 +75,6 @@ class MemoryQueues:
             )
 
     def resume(self, name: str) -> bool:
-        """Let a paused queue go on; False if it was not paused."""
         with self._core.transactions.own():
             queue = self._found(name)
             return self._change(
@@ -89,12 +82,10 @@ class MemoryQueues:
             )
 
     def loads(self) -> Sequence[QueueLoad]:
-        """Return how full each queue with runs in it is, by name."""
         with self._core.lock:
             return [self._load(name) for name in sorted(self._stood_in())]
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
-        """Return the holders of slots of the queue, the longest first."""
         with self._core.lock:
             slots = self._core.tables.slots
             holders = [
@@ -111,17 +102,14 @@ class MemoryQueues:
             return sorted(holders, key=lambda holder: holder.since)[:limit]
 
     def holds(self, run_id: UUID) -> bool:
-        """Whether a run holds a slot."""
         with self._core.lock:
             return any(run.id == run_id for run in self._slots.executing())
 
     def lines(self) -> Sequence[str]:
-        """Return the queues that runs stand in line for, by name."""
         with self._core.lock:
             return [name for name in self._core.lines.names() if self._slots.is_stood_in(name)]
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-        """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them."""
         with self._core.transactions.own():
             room = self._room(queue)
             nudges: list[Nudge] = []
@@ -135,7 +123,6 @@ class MemoryQueues:
             return Admitted(nudges=tuple(nudges), again_in=room.again_in, more=more)
 
     def tidy(self, *, limit: int) -> int:
-        """Delete at most ``limit`` rows of each kind that mean nothing any more."""
         with self._core.transactions.own():
             tables, now = self._core.tables, self._core.now()
             stale = self._slots.stale()[:limit]

@@ -1,34 +1,167 @@
-"""The runs of the in-memory store, and the workers that own them."""
+"""The runs of the in-memory store: who owns them, what they recorded and started."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost, RunNotFound
-from trigger_celery.testing.memory.history import MemoryHistory
-from trigger_celery.testing.memory.rows import LetterState, RunRow
 from trigger_celery.testing.memory.slots import Slots
-from trigger_celery.testing.memory.tables import Core, nudge
+from trigger_celery.testing.memory.tables import (
+    Core,
+    FailureRow,
+    LetterState,
+    RunRow,
+    WaitRow,
+    nudge,
+)
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
+    Checkpoint,
+    ChildEnd,
     Claim,
     Claimed,
     Created,
     Ending,
+    FailedAttempt,
+    HistoryEntry,
     Holds,
     Lease,
     ListedRun,
     NewRun,
     Nudge,
+    Outcome,
+    Outcomes,
     Run,
     RunFilter,
     line_of,
     listed,
 )
 from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
+
+
+class MemoryHistory:
+    """The verbs of :class:`trigger_celery.ports.Runs` that say what has happened."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
+        with self._core.lock:
+            return tuple(self._core.tables.history.get(run_id, ()))
+
+    def note(self, run_id: UUID, verb: str, details: Mapping[str, str]) -> None:
+        with self._core.transactions.own():
+            row = self._core.tables.runs.get(run_id)
+            if row is not None:
+                self._core.note(row.run, verb, **details)
+
+    def notes_since_end(self, run_id: UUID, verb: str) -> Sequence[HistoryEntry]:
+        since = takewhile(lambda entry: entry.state.terminal, reversed(self.history(run_id)))
+        return tuple(entry for entry in since if entry.verb == verb)[::-1]
+
+
+class MemoryCheckpoints:
+    """Implements :class:`trigger_celery.ports.Checkpoints`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        with self._core.transactions.own(joins_step=True):
+            if self._is_recorded(lease, checkpoint):
+                return
+            self._core.held(lease)
+
+            def check() -> None:
+                # A database would hold the run's row locked until this commit; here another
+                # worker may take the run over meanwhile, which must lose the whole block.
+                self._core.held(lease)
+
+            def write() -> None:
+                recorded = self._core.tables.checkpoints.setdefault(lease.run_id, {})
+                recorded[checkpoint.key] = checkpoint
+
+            if self._core.transactions.open:
+                block = self._core.transactions.open[-1]
+                block.checkpoints[lease.run_id, checkpoint.key] = checkpoint
+                block.checks.append(check)
+            self._core.transactions.write(write)
+
+    def _is_recorded(self, lease: Lease, checkpoint: Checkpoint) -> bool:
+        found = self._core.tables.checkpoints.get(lease.run_id, {}).get(checkpoint.key)
+        for block in self._core.transactions.open:
+            found = block.checkpoints.get((lease.run_id, checkpoint.key), found)
+        if found is not None and found.token != checkpoint.token:
+            raise LeaseLost(
+                f"step {checkpoint.key!r} of run {lease.run_id} was recorded by another worker"
+            )
+        return found is not None
+
+    def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
+        with self._core.transactions.own():
+            self._core.held(lease)
+            self._core.add_failure(lease.run_id, failed)
+
+    def keep_failures(self, lease: Lease, failures: Mapping[str, int]) -> None:
+        with self._core.transactions.own():
+            self._core.held(lease)
+            rows = self._core.tables.failures
+            for index, row in enumerate(rows):
+                named = failures.get(row.failed.key) == row.failed.number
+                if row.run_id == lease.run_id and row.counted and named:
+                    rows[index] = replace(row, failed=replace(row.failed, holds=Holds.ALWAYS))
+
+    def load(self, run_id: UUID, *, run_attempt: int) -> Outcomes:
+        with self._core.lock:
+            steps = self._core.tables.checkpoints.get(run_id, {}).values()
+            tries = [
+                row for row in self._core.tables.failures if row.run_id == run_id and row.failed.key
+            ]
+            recorded = {
+                row.failed.key: _failure(row.failed) for row in tries if _holds(row, run_attempt)
+            }
+            recorded |= {step.key: _step(step) for step in steps}
+            recorded |= {row.wait.key: self._wait(row) for row in self._core.waits_of(run_id)}
+            failures = Counter(row.failed.key for row in tries if row.counted)
+            return Outcomes(recorded=recorded, failures=dict(failures))
+
+    def _wait(self, row: WaitRow) -> Outcome:
+        event = None if row.event is None else self._core.tables.events[row.event].event
+        return Outcome(
+            key=row.wait.key,
+            kind=row.wait.kind,
+            position=row.wait.position,
+            value=row.value,
+            wait=row.state,
+            event=event,
+        )
+
+
+def _holds(row: FailureRow, run_attempt: int) -> bool:
+    failed = row.failed
+    if failed.holds is Holds.ATTEMPT:
+        return row.counted and failed.run_attempt == run_attempt
+    return failed.holds is Holds.ALWAYS or (failed.holds is Holds.LIFE and row.counted)
+
+
+def _failure(failed: FailedAttempt) -> Outcome:
+    return Outcome(
+        key=failed.key,
+        kind=failed.kind,
+        position=failed.position,
+        value=failed.raised,
+        error=failed.error,
+        holds=failed.holds,
+    )
+
+
+def _step(step: Checkpoint) -> Outcome:
+    return Outcome(key=step.key, kind=step.kind, position=step.position, value=step.value)
 
 
 class MemoryRuns(MemoryHistory):
@@ -39,7 +172,6 @@ class MemoryRuns(MemoryHistory):
         self._slots = Slots(core)
 
     def create(self, runs: Sequence[NewRun]) -> Created:
-        """Insert queued runs in the caller's transaction; return the ids that were new."""
         with self._core.lock:
             fresh: set[UUID] = set()
             lines: dict[UUID, str] = {}
@@ -74,7 +206,6 @@ class MemoryRuns(MemoryHistory):
     def find(
         self, wanted: RunFilter, *, before: UUID | None = None, limit: int
     ) -> Sequence[ListedRun]:
-        """Return the runs that were asked for, by id, the greatest first."""
         with self._core.lock:
             dead = {
                 letter.run_id
@@ -92,7 +223,6 @@ class MemoryRuns(MemoryHistory):
         return [listed(run) for run in found[:limit]]
 
     def get(self, run_id: UUID) -> Run | None:
-        """Return the run, or None."""
         with self._core.lock:
             row = self._core.tables.runs.get(run_id)
         if row is not None:
@@ -103,7 +233,6 @@ class MemoryRuns(MemoryHistory):
         return next(pending, None)
 
     def claim(self, claim: Claim) -> Claimed | None:
-        """Own the run with the next fence, or None."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(claim.run_id)
             if row is None or row.run.task != claim.task:
@@ -137,7 +266,6 @@ class MemoryRuns(MemoryHistory):
         return claimed
 
     def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
-        """Extend these leases; return those that hold, each with whether its run is paused."""
         with self._core.transactions.own():
             held = [lease for lease in leases if self._extend(lease)]
             runs = self._core.tables.runs
@@ -152,7 +280,6 @@ class MemoryRuns(MemoryHistory):
         return True
 
     def end(self, lease: Lease, ending: Ending) -> None:
-        """End the run: state, output or error, dead letter, history; open waits are canceled."""
         with self._core.transactions.own():
             if self._core.repeated(lease, ending.token) is not None:
                 return
@@ -167,7 +294,6 @@ class MemoryRuns(MemoryHistory):
                 self._core.add_failure(run.id, ending.failed)
 
     def published(self, lease: Lease) -> None:
-        """Note that result and callbacks of an ended run are out; silent if the fence moved on."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(lease.run_id)
             if row is None or row.run.fence != lease.fence:
@@ -177,7 +303,6 @@ class MemoryRuns(MemoryHistory):
                 self._core.tables.runs[run.id] = replace(row, run=run, claimed=None)
 
     def hand_back(self, lease: Lease, token: str) -> Nudge:
-        """Queue the run again at once, without a penalty: the worker is shutting down."""
         with self._core.transactions.own():
             written = self._core.repeated(lease, token)
             if written is not None:
@@ -185,7 +310,6 @@ class MemoryRuns(MemoryHistory):
             return self._core.queue(self._core.held(lease).run, "hand back", token=token)
 
     def recover(self, run_id: UUID, worker: str) -> Nudge | None:
-        """Take the run from a worker that is known to have died, as an expired lease would be."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is None or row.run.worker != worker:
@@ -201,7 +325,6 @@ class MemoryRuns(MemoryHistory):
     def cancel(
         self, run_id: UUID, error: str, details: Mapping[str, str] | None = None
     ) -> Nudge | None:
-        """Cancel the run unless it has ended; its waits too. The nudge publishes the end."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is None or row.run.state.terminal:
@@ -210,10 +333,6 @@ class MemoryRuns(MemoryHistory):
             return self._core.finish(run, "cancel", **details or {})
 
     def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
-        """Queue a failed or timed-out run again with its checkpoints; its dead letter is retried.
-
-        Raises ``RunNotFound`` or ``IllegalTransition``.
-        """
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is None:
@@ -259,3 +378,67 @@ def _is_wanted(run: Run, wanted: RunFilter) -> bool:
         and (wanted.since is None or run.created_at >= wanted.since)
         and (wanted.until is None or run.created_at < wanted.until)
     )
+
+
+_SHOWN = 10
+
+
+class MemoryChildren:
+    """Implements :class:`trigger_celery.ports.Children`."""
+
+    def __init__(self, core: Core, runs: MemoryRuns) -> None:
+        self._core = core
+        self._runs = runs
+
+    def create(self, lease: Lease, runs: Sequence[NewRun]) -> Created:
+        with self._core.transactions.own():
+            parent = self._core.held(lease).run
+            created = self._runs.create(runs)
+            if created:
+                ids = [str(run.id) for run in runs if run.id in created]
+                self._core.note(
+                    parent,
+                    "start children",
+                    key=runs[0].parent_key,
+                    count=len(ids),
+                    first=ids[:_SHOWN],
+                )
+            return created
+
+    def live(self, parent_id: UUID, key: str) -> bool:
+        with self._core.lock:
+            return any(run.spec.parent_key == key for run in self._live(parent_id))
+
+    def ends(self, ids: Collection[UUID]) -> Mapping[UUID, ChildEnd]:
+        with self._core.lock:
+            rows = self._core.tables.runs
+            return {run_id: _end(rows[run_id].run) for run_id in ids if run_id in rows}
+
+    def close(
+        self, parent_id: UUID, error: str, *, limit: int, key: str | None = None
+    ) -> Sequence[Nudge]:
+        with self._core.transactions.own():
+            found = [
+                run
+                for run in reversed(list(self._live(parent_id)))
+                if run.spec.closes_with_parent and (key is None or run.spec.parent_key == key)
+            ]
+            now, patience = self._core.now(), self._core.nudge_interval
+            return [
+                self._core.finish(
+                    lifecycle.cancel(run, now, error=error, nudged_within=patience), "cancel"
+                )
+                for run in found[:limit]
+            ]
+
+    def _live(self, parent_id: UUID) -> Iterator[Run]:
+        """Yield the live children, the latest first: of many it is mostly the last to end."""
+        return (
+            row.run
+            for row in reversed(self._core.tables.runs.values())
+            if row.run.spec.parent_id == parent_id and not row.run.state.terminal
+        )
+
+
+def _end(run: Run) -> ChildEnd:
+    return ChildEnd(run_id=run.id, state=run.state, output=run.output, error=run.error)

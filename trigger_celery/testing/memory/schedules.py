@@ -21,7 +21,6 @@ class MemorySchedules:
         self._rows: dict[str, Schedule] = {}
 
     def add(self, schedule: Schedule) -> bool:
-        """Store a new schedule; False, and nothing is written, if its key is taken."""
         with self._core.lock:
             if self.get(schedule.key) is not None:
                 return False
@@ -29,15 +28,12 @@ class MemorySchedules:
             return True
 
     def get(self, key: str) -> Schedule | None:
-        """Return the schedule, or None."""
         return self._seen().get(key)
 
     def all(self) -> Sequence[Schedule]:
-        """Return all schedules, by key."""
         return [row for _, row in sorted(self._seen().items())]
 
     def change(self, key: str, decide: Decide) -> ScheduleChange | None:
-        """Lock the schedule and make the change, with its runs, that ``decide`` returns."""
         with self._core.lock:
             row = self.get(key)
             change = None if row is None else decide(row, self._last_state(row), self._core.now())
@@ -49,7 +45,6 @@ class MemorySchedules:
             return replace(change, runs=new, lines=fresh.lines)
 
     def remove(self, key: str) -> bool:
-        """Delete the schedule; its runs stay. False if there was none."""
         with self._core.lock:
             if self.get(key) is None:
                 return False
@@ -57,7 +52,6 @@ class MemorySchedules:
             return True
 
     def due(self, *, limit: int) -> Sequence[Schedule]:
-        """Return schedules whose ``due_at`` has come, first the one that is due longest."""
         with self._core.transactions.own():
             now = self._core.now()
             found = [

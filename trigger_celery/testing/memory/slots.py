@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from trigger_celery.testing.memory.rows import SlotRow
-from trigger_celery.testing.memory.tables import Core
+from trigger_celery.testing.memory.tables import Core, SlotRow
 from trigger_celery.vocabulary.admission import Gate, Room, gates_of
 from trigger_celery.vocabulary.lifecycle import may_start
 from trigger_celery.vocabulary.records import NewRun, Run, RunSpec, Standing, line_of

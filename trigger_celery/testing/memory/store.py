@@ -8,21 +8,15 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from trigger_celery.testing.clock import ManualClock
-from trigger_celery.testing.memory.checkpoints import MemoryCheckpoints
-from trigger_celery.testing.memory.children import MemoryChildren
-from trigger_celery.testing.memory.events import MemoryEvents
+from trigger_celery.testing.memory.events import MemoryEvents, MemorySubscriptions
 from trigger_celery.testing.memory.keys import MemoryKeys
 from trigger_celery.testing.memory.managing import MemoryManaging
-from trigger_celery.testing.memory.open_waits import MemoryOpenWaits
 from trigger_celery.testing.memory.queues import MemoryQueues
-from trigger_celery.testing.memory.rows import DeadLetter
-from trigger_celery.testing.memory.runs import MemoryRuns
+from trigger_celery.testing.memory.runs import MemoryCheckpoints, MemoryChildren, MemoryRuns
 from trigger_celery.testing.memory.schedules import MemorySchedules
-from trigger_celery.testing.memory.subscriptions import MemorySubscriptions
-from trigger_celery.testing.memory.sweeps import MemorySweeps
-from trigger_celery.testing.memory.tables import Core
-from trigger_celery.testing.memory.tokens import MemoryTokens
-from trigger_celery.testing.memory.waits import MemoryWaits
+from trigger_celery.testing.memory.tables import Core, DeadLetter
+from trigger_celery.testing.memory.tokens import MemoryOpenWaits, MemoryTokens
+from trigger_celery.testing.memory.waits import MemorySweeps, MemoryWaits
 from trigger_celery.vocabulary.records import TaskVersion
 
 
@@ -57,19 +51,13 @@ class MemoryStore:
         self.queues = MemoryQueues(self._core)
 
     def remember_version(self, version: TaskVersion) -> None:
-        """Keep the source of a task under its digest; nothing happens if it is there."""
         with self._core.lock:
             self._core.tables.versions.setdefault(version.digest, version)
 
     def now(self) -> datetime:
-        """Return the manual clock's time."""
         return self._core.now()
 
     def atomic(self) -> AbstractContextManager[None]:
-        """Open a transaction that what is recorded, created and sent inside shares.
-
-        Raises ``TransactionOpen`` if one is open.
-        """
         return self._core.transactions.step()
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -77,23 +65,18 @@ class MemoryStore:
         return self._core.transactions.block()
 
     def joined(self) -> AbstractContextManager[None]:
-        """Let what is created and sent inside commit together, joining the caller's."""
         return self._core.transactions.block()
 
     def on_commit(self, callback: Callable[[], object]) -> None:
-        """Call back after this thread's transaction commits (now if there is none)."""
         self._core.transactions.on_commit(callback)
 
     def check_boundary(self, what: str) -> None:
-        """Raise ``TransactionOpen`` naming ``what`` inside a transaction of this thread."""
         self._core.transactions.check_boundary(what)
 
     def may_block(self) -> bool:
-        """Return True: nothing waits here."""
         return True
 
     def query_count(self) -> int:
-        """Return ``queries``."""
         return self.queries
 
     def release(self) -> None:

@@ -1,31 +1,259 @@
-"""The core of the in-memory store: its tables behind one lock, and what several verbs write."""
+"""The core of the in-memory store: its rows behind one lock, and what several verbs write."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import count
 from threading import RLock
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing.clock import ManualClock
-from trigger_celery.testing.memory.lines import Lines
-from trigger_celery.testing.memory.rows import (
-    DeadLetter,
-    FailureRow,
-    LetterState,
-    RunRow,
-    Tables,
-    WaitRow,
-)
 from trigger_celery.testing.memory.transactions import Transactions
 from trigger_celery.values.forced_ends import crashed
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import FailedAttempt, HistoryEntry, Lease, Nudge, Run
+from trigger_celery.vocabulary.records import (
+    Checkpoint,
+    Claimed,
+    Event,
+    FailedAttempt,
+    HistoryEntry,
+    Lease,
+    NewWait,
+    Nudge,
+    Run,
+    Standing,
+    StoredQueue,
+    TaskVersion,
+)
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, WaitState, check_transition
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in line: by time, then by the order of joining."""
+
+    at: datetime
+    number: int
+    run_id: UUID
+
+
+Kind: TypeAlias = tuple[str, bool]
+"""What limits distinguish among runs of one key: the task, and whether it is a first start."""
+Look: TypeAlias = Callable[[UUID], "tuple[Run | None, bool]"]
+"""Returns a run that waits for a slot, None if it does not, and whether it may start now."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line: its places in their order, those of each key and kind by themselves."""
+
+    keys: list[str] = field(default_factory=list)
+    tasks: set[str] = field(default_factory=set)
+    places: dict[str, dict[Kind, list[Place]]] = field(default_factory=dict)
+
+    def add(self, key: str, kind: Kind, place: Place) -> None:
+        if key not in self.places:
+            self.places[key] = {}
+            insort(self.keys, key)
+        self.tasks.add(kind[0])
+        insort(self.places[key].setdefault(kind, []), place)
+
+    def drop(self, key: str, kind: Kind) -> None:
+        kinds = self.places[key]
+        kinds.pop(kind, None)
+        if not kinds:
+            del self.places[key]
+            self.keys.remove(key)
+
+
+class Lines:
+    """The lines by queue.
+
+    Of each kind the first is the only run that an admission has to ask for: where it gets no
+    slot, those behind it get none. ``taken`` are the runs that hold a slot or were promised
+    one, and some that did.
+    """
+
+    def __init__(self) -> None:
+        self.taken: dict[UUID, None] = {}
+        self._numbers = count()
+        self._places: dict[UUID, Place] = {}
+        self._lines: dict[str, _Line] = {}
+
+    def names(self) -> list[str]:
+        """Return the queues that runs have stood in line for, by name."""
+        return sorted(self._lines)
+
+    def keys(self, queue: str, *, after: str = "") -> list[str]:
+        """Return the keys of a line in their order, beginning after one of them."""
+        line = self._lines.get(queue, _Line())
+        begin = bisect_right(line.keys, after)
+        return line.keys[begin:] + line.keys[:begin]
+
+    def tasks(self, queue: str) -> set[str]:
+        """Return the tasks whose runs have stood in a line."""
+        return self._lines.get(queue, _Line()).tasks
+
+    def join(self, run: Run, asks: Standing) -> None:
+        """Put a run in line; one that waits already keeps its place."""
+        self.taken.pop(run.id, None)
+        known = self._places.get(run.id)
+        if known is not None and known.at == run.line_at:
+            return
+        place = self._places[run.id] = Place(run.line_at, next(self._numbers), run.id)
+        line = self._lines.setdefault(asks.queue, _Line())
+        line.add(asks.key, (asks.task, asks.starts), place)
+
+    def leave(self, run_id: UUID) -> None:
+        """Note that a run waits no more: it has a slot, or the promise of one."""
+        self._places.pop(run_id, None)
+        self.taken[run_id] = None
+
+    def forget(self, run_id: UUID) -> None:
+        """Note that a run has nothing to do with slots any more."""
+        self._places.pop(run_id, None)
+        self.taken.pop(run_id, None)
+
+    def first(self, queue: str, key: str, look: Look) -> list[Run]:
+        """Return the first run of each kind of a key that may start, by their places."""
+        line = self._lines.get(queue)
+        if line is None or key not in line.places:
+            return []
+        found = []
+        for kind, places in list(line.places[key].items()):
+            head = self._head(places, look)
+            if head is not None:
+                found.append(head)
+            elif not places:
+                line.drop(key, kind)
+        if not line.keys:
+            del self._lines[queue]
+        return [run for _, run in sorted(found)]
+
+    def _head(self, places: list[Place], look: Look) -> tuple[Place, Run] | None:
+        index = 0
+        while index < len(places):
+            place = places[index]
+            run, may_start = look(place.run_id)
+            if run is None or self._places.get(place.run_id) is not place:
+                del places[index]
+            elif run.line_at != place.at:  # it was put off in line
+                del places[index]
+                moved = self._places[run.id] = Place(run.line_at, place.number, run.id)
+                insort(places, moved)
+            elif may_start:
+                return place, run
+            else:
+                index += 1
+        return None
+
+
+class LetterState(StrEnum):
+    """What became of a dead letter."""
+
+    OPEN = "open"
+    RETRIED = "retried"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run and what only its store knows of it.
+
+    ``token`` marks the last write of a lease's holder, ``length`` is the lease's;
+    ``claimed`` is the answer that a repeated claim gets again.
+    """
+
+    run: Run
+    token: str = ""
+    length: timedelta = timedelta(0)
+    claimed: Claimed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """A failed attempt; ``counted`` until a retry of the run makes it past."""
+
+    run_id: UUID
+    failed: FailedAttempt
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitRow:
+    """A wait, its deadline and its outcome.
+
+    ``looked`` is false while no look was taken whether it was over before it began; ``value`` is
+    what whoever completed it gave.
+    """
+
+    id: int
+    run_id: UUID
+    wait: NewWait
+    state: WaitState
+    due_at: datetime | None
+    looked: bool
+    event: int | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """An event; ``matched_at`` is when all waits open by then were compared with it."""
+
+    event: Event
+    matched_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A run that failed for good and waits for a person; a later failure opens it again."""
+
+    run_id: UUID
+    state: LetterState
+    fingerprint: str
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotRow:
+    """The slot that a run holds, or its place in line for one.
+
+    A slot counts while its run executes under ``fence``; in line ``fence`` is None, and
+    ``promised_at`` is when the run got the promise of a slot.
+    """
+
+    run_id: UUID
+    fence: int | None = None
+    promised_at: datetime | None = None
+    since: datetime
+
+
+@dataclass(slots=True)
+class Tables:
+    """All rows, by their keys."""
+
+    runs: dict[UUID, RunRow] = field(default_factory=dict)
+    checkpoints: dict[UUID, dict[str, Checkpoint]] = field(default_factory=dict)
+    failures: list[FailureRow] = field(default_factory=list)
+    waits: dict[int, WaitRow] = field(default_factory=dict)
+    shapes: dict[str, set[str]] = field(default_factory=dict)
+    events: dict[int, EventRow] = field(default_factory=dict)
+    history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
+    letters: dict[UUID, DeadLetter] = field(default_factory=dict)
+    versions: dict[str, TaskVersion] = field(default_factory=dict)
+    queues: dict[str, StoredQueue] = field(default_factory=dict)
+    last_keys: dict[str, str] = field(default_factory=dict)
+    rates: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    slots: dict[UUID, SlotRow] = field(default_factory=dict)
+    last_sequence: int = 0
 
 
 class Core:

@@ -1,16 +1,94 @@
-"""The tokens of the in-memory store."""
+"""The tokens of the in-memory store, and open waits as a person looks at them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.errors import TokenClosed
-from trigger_celery.testing.memory.tables import Core
-from trigger_celery.vocabulary.records import NewToken, StoredToken
-from trigger_celery.vocabulary.states import TokenState, WaitState
+from trigger_celery.errors import InvalidTime, TokenClosed, WaitNotFound
+from trigger_celery.testing.memory.tables import Core, WaitRow
+from trigger_celery.vocabulary.records import NewToken, Nudge, OpenWait, StoredToken
+from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
+
+
+class MemoryOpenWaits:
+    """Implements :class:`trigger_celery.ports.OpenWaits`."""
+
+    def __init__(self, core: Core, tokens: MemoryTokens) -> None:
+        self._core = core
+        self._tokens = tokens
+
+    def find(
+        self, *, run_id: UUID | None = None, kind: str = "", after: int = 0, limit: int
+    ) -> Sequence[OpenWait]:
+        with self._core.lock:
+            found = [
+                self._shown(row)
+                for _, row in sorted(self._core.tables.waits.items())
+                if row.state is WaitState.WAITING
+                and row.id > after
+                and run_id in (None, row.run_id)
+                and kind in ("", row.wait.kind)
+            ]
+            return found[:limit]
+
+    def get(self, wait_id: int) -> OpenWait | None:
+        with self._core.lock:
+            row = self._core.tables.waits.get(wait_id)
+            return self._shown(row) if row and row.state is WaitState.WAITING else None
+
+    def end(
+        self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
+    ) -> Nudge | None:
+        with self._core.transactions.own():
+            row = self._open(wait_id)
+            self._core.tables.waits[wait_id] = replace(row, state=state, value=value)
+            run = self._core.tables.runs[row.run_id].run
+            verb = "complete wait" if state is WaitState.COMPLETED else "skip wait"
+            self._core.note(run, verb, key=row.wait.key, by=by)
+            if run.state is not RunState.SUSPENDED:
+                return None
+            return self._core.queue(run, "wake", key=row.wait.key)
+
+    def extend(self, wait_id: int, delay: timedelta, *, by: str = "") -> OpenWait:
+        with self._core.transactions.own():
+            row = self._open(wait_id)
+            if row.due_at is None:
+                raise InvalidTime(f"wait {wait_id} has no end that could be put off")
+            due_at = row.due_at + delay
+            self._core.tables.waits[wait_id] = replace(row, due_at=due_at)
+            if row.wait.token_id is not None:
+                self._tokens.keep(row.wait.token_id, due_at)
+            found = self._core.tables.runs[row.run_id]
+            run = found.run
+            looked = all(each.looked for each in self._core.open_waits(run.id))
+            if run.state is RunState.SUSPENDED and looked:
+                run = replace(run, due_at=self._core.first_due(run.id))
+                self._core.tables.runs[run.id] = replace(found, run=run)
+            until = due_at.isoformat()
+            self._core.note(run, "extend wait", key=row.wait.key, until=until, by=by)
+            return self._shown(self._core.tables.waits[wait_id])
+
+    def _open(self, wait_id: int) -> WaitRow:
+        row = self._core.tables.waits.get(wait_id)
+        if row is None or row.state is not WaitState.WAITING:
+            raise WaitNotFound(f"no open wait has the id {wait_id}: it may have ended by now")
+        return row
+
+    def _shown(self, row: WaitRow) -> OpenWait:
+        return OpenWait(
+            id=row.id,
+            run_id=row.run_id,
+            task=self._core.tables.runs[row.run_id].run.task,
+            key=row.wait.key,
+            kind=row.wait.kind,
+            name=row.wait.name,
+            token_id=row.wait.token_id,
+            due_at=row.due_at,
+            source=row.wait.source,
+        )
 
 
 class MemoryTokens:
@@ -22,7 +100,6 @@ class MemoryTokens:
         self._settled: set[UUID] = set()
 
     def create(self, new: NewToken) -> StoredToken:
-        """Insert it in the caller's transaction; one that exists is returned as it is."""
         with self._core.lock:
             found = self.get(new.id)
             if found is not None:
@@ -45,7 +122,6 @@ class MemoryTokens:
             return token
 
     def get(self, token_id: UUID) -> StoredToken | None:
-        """Return the token, or None."""
         with self._core.lock:
             blocks = reversed(self._core.transactions.open)
             pending = (block.tokens[token_id] for block in blocks if token_id in block.tokens)
@@ -55,7 +131,6 @@ class MemoryTokens:
     def close(
         self, token_id: UUID, state: TokenState, *, value: str | None = None, by: str = ""
     ) -> bool:
-        """Close it in the caller's transaction; False if it is closed or its time is over."""
         with self._core.lock:
             token = self.get(token_id)
             if token is None or not token.is_open:
@@ -67,7 +142,6 @@ class MemoryTokens:
             return True
 
     def waits(self, token_id: UUID, *, after: int, limit: int) -> Sequence[int]:
-        """Return the ids of open waits on the token that are over ``after``, by id."""
         with self._core.lock:
             found = [
                 row.id
@@ -79,12 +153,10 @@ class MemoryTokens:
             return found[:limit]
 
     def settled(self, token_id: UUID) -> None:
-        """Note that all waits that were open when the token was closed have ended."""
         with self._core.transactions.own():
             self._settled.add(token_id)
 
     def unsettled(self, *, limit: int) -> Sequence[UUID]:
-        """Return closed tokens that are not noted as settled, first the one closed first."""
         with self._core.lock:
             found = [
                 (row.closed_at, row.id)

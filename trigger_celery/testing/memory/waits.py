@@ -1,23 +1,25 @@
-"""The waits of the in-memory store."""
+"""The waits of the in-memory store, and what time alone moves."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from trigger_celery.testing.memory.events import next_number, note_matched
-from trigger_celery.testing.memory.rows import WaitRow
-from trigger_celery.testing.memory.tables import Core
+from trigger_celery.testing.memory.tables import Core, WaitRow, nudge
+from trigger_celery.values.forced_ends import overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Candidate,
+    Due,
     Event,
     Lease,
     NewWait,
     Nudge,
+    Run,
     Suspend,
 )
 from trigger_celery.vocabulary.states import RunState, WaitState
@@ -30,7 +32,6 @@ class MemoryWaits:
         self._core = core
 
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
-        """Add the waits and suspend the run; return its new state."""
         with self._core.transactions.own():
             written = self._core.repeated(lease, suspend.token)
             if written is not None:
@@ -78,7 +79,6 @@ class MemoryWaits:
         return any(row.wait.key in keys and row.state is not WaitState.WAITING for row in rows)
 
     def looked(self, run_id: UUID, *, fence: int) -> None:
-        """Note that stored events were compared with all open waits of the run."""
         with self._core.transactions.own():
             row = self._core.tables.runs.get(run_id)
             if row is None or row.run.state is not RunState.SUSPENDED or row.run.fence != fence:
@@ -89,7 +89,6 @@ class MemoryWaits:
             self._core.tables.runs[run_id] = replace(row, run=run)
 
     def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
-        """Return stored events of this name, by sequence, that this run may still take."""
         with self._core.lock:
             return tuple(self._unseen(run_id, name, after))[:limit]
 
@@ -104,7 +103,6 @@ class MemoryWaits:
                 yield row.event
 
     def open(self, run_id: UUID, *, key: str | None = None) -> Sequence[Candidate]:
-        """Return the open waits of a run that may be over by now, by id."""
         with self._core.lock:
             return tuple(
                 _candidate(row)
@@ -113,14 +111,12 @@ class MemoryWaits:
             )
 
     def shapes(self, name: str) -> Sequence[str]:
-        """Return the distinct ``paths`` texts of all waits ever made on this event name."""
         with self._core.lock:
             return tuple(sorted(self._core.tables.shapes.get(name, ())))
 
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:
-        """Return open waits with one of these hashes whose id is over ``after``, by id."""
         with self._core.lock:
             found = [
                 _candidate(row)
@@ -135,7 +131,6 @@ class MemoryWaits:
     def resolve(
         self, sequence: int, wait_ids: Sequence[int], *, matched: bool = False
     ) -> Sequence[Nudge]:
-        """Let the event end those of the waits that are open; queue their suspended runs."""
         with self._core.transactions.own():
             nudges = []
             for wait_id in sorted(set(wait_ids)):
@@ -157,7 +152,6 @@ class MemoryWaits:
     def conclude(
         self, wait_ids: Sequence[int], state: WaitState, *, value: str | None = None
     ) -> Sequence[Nudge]:
-        """End those of the waits that are open; queue their suspended runs."""
         with self._core.transactions.own():
             nudges = []
             for wait_id in sorted(set(wait_ids)):
@@ -171,7 +165,6 @@ class MemoryWaits:
             return tuple(nudges)
 
     def cancel(self, lease: Lease, keys: Collection[str]) -> None:
-        """End those of these waits of the leased run that are open, as canceled."""
         with self._core.transactions.own():
             self._core.held(lease)
             for row in self._core.open_waits(lease.run_id):
@@ -190,3 +183,89 @@ def _candidate(row: WaitRow) -> Candidate:
         token_id=row.wait.token_id,
         looked=row.looked,
     )
+
+
+class MemorySweeps:
+    """Implements :class:`trigger_celery.ports.Sweeps`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
+        with self._core.transactions.own():
+            now = self._core.now()
+            found = [
+                (row.run.due_at, row.run)
+                for row in self._core.tables.runs.values()
+                if row.run.due_at is not None and row.run.due_at <= now
+            ]
+            found.sort(key=lambda pair: pair[0])
+            runs = [run for _, run in found[:limit] if not self._is_held(run)]
+            unlooked = [run for run in runs if self._is_unlooked(run)]
+            nudges = tuple(
+                self._move_on(run, nudge_interval) for run in runs if run not in unlooked
+            )
+            executing = [run.id for run in runs if run.state is RunState.EXECUTING]
+            return Due(
+                nudges=nudges,
+                unlooked=tuple(self._ask_to_look(run, nudge_interval) for run in unlooked),
+                failed=tuple(
+                    each
+                    for each in nudges
+                    if each.run_id in executing
+                    and self._core.tables.runs[each.run_id].run.state.terminal
+                ),
+            )
+
+    def _is_held(self, run: Run) -> bool:
+        """Look no more at a queued run that a person holds: resuming makes it due again."""
+        if run.paused_at is None or run.state is not RunState.QUEUED:
+            return False
+        self._core.change(replace(run, due_at=None))
+        return True
+
+    def expire(self, *, limit: int) -> Sequence[Nudge]:
+        with self._core.transactions.own():
+            now = self._core.now()
+            found = [
+                (row.run.deadline_at, row.run)
+                for row in self._core.tables.runs.values()
+                if row.run.deadline_at is not None and row.run.deadline_at <= now
+            ]
+            found.sort(key=lambda pair: pair[0])
+            return [self._expire(run, now) for _, run in found[:limit]]
+
+    def _expire(self, run: Run, now: datetime) -> Nudge:
+        end = overdue(run)
+        after = lifecycle.force_end(run, end, now, nudge_interval=self._core.nudge_interval)
+        details = {"worker": run.worker} if run.worker else {}
+        return self._core.finish(after, end.verb, fingerprint=end.fingerprint, **details)
+
+    def _is_unlooked(self, run: Run) -> bool:
+        if run.state is not RunState.SUSPENDED:
+            return False
+        return not all(row.looked for row in self._core.open_waits(run.id))
+
+    def _ask_to_look(self, run: Run, nudge_interval: timedelta) -> Lease:
+        row = self._core.tables.runs[run.id]
+        run = replace(run, due_at=self._core.now() + nudge_interval)
+        self._core.tables.runs[run.id] = replace(row, run=run)
+        return Lease(run.id, run.fence, row.token)
+
+    def _move_on(self, run: Run, nudge_interval: timedelta) -> Nudge:
+        if run.state is RunState.EXECUTING:
+            return self._core.crash(run)
+        if run.state is RunState.SUSPENDED:
+            return self._wake(run)
+        return self._nudge_again(run, nudge_interval)
+
+    def _wake(self, run: Run) -> Nudge:
+        now = self._core.now()
+        for row in self._core.open_waits(run.id):
+            if row.due_at is not None and row.due_at <= now:
+                self._core.tables.waits[row.id] = replace(row, state=WaitState.TIMEOUT)
+        return self._core.queue(run, "wake")
+
+    def _nudge_again(self, run: Run, nudge_interval: timedelta) -> Nudge:
+        after = lifecycle.nudge_again(run, self._core.now(), nudge_interval=nudge_interval)
+        return nudge(self._core.change(after))

@@ -1,1 +1,1 @@
-"""The hot verbs on MariaDB, MySQL and SQLite, and on PostgreSQL without psycopg 3."""
+"""The verbs of every run on MariaDB, MySQL and SQLite, and on PostgreSQL without psycopg 3."""

@@ -1,15 +1,80 @@
-"""Storing an event, and noting that it was matched, on every database."""
+"""Events by the ORM: storing one, and finding what it may concern."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from trigger_celery.vocabulary.records import NewEvent
+from trigger_celery.vocabulary.records import Audience, Candidate, NewEvent, StepKind, Subscription
 from trigger_celery_django import models
+from trigger_celery_django.querysets import WaitQuerySet
+from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
+
+
+def audience(guard: Guard, name: str, hashes: Sequence[int], limit: int) -> Audience:
+    """Return what an event of this name may concern, at most ``limit`` of each."""
+    found = candidates(guard, name, hashes, after=0, limit=limit)
+    return Audience(
+        shapes=shapes(guard, name),
+        subscriptions=subscriptions(guard, name, after="", limit=limit),
+        candidates=found,
+        # Not asked here: the engine asks for what is ahead once a candidate wants the event.
+        crowded=bool(found),
+    )
+
+
+def shapes(guard: Guard, name: str) -> Sequence[str]:
+    """Return the distinct ``paths`` texts of all waits ever made on this event name."""
+    rows = models.WaitShape.objects.using(guard.alias).filter(name=name)
+    return guard.read(lambda: sorted(rows.values_list("paths", flat=True)))
+
+
+def subscriptions(guard: Guard, name: str, *, after: str, limit: int) -> Sequence[Subscription]:
+    """Return subscriptions to this event name of tasks after ``after``, by task."""
+    rows = models.Subscription.objects.using(guard.alias).filter(name=name, task__gt=after)
+    found = guard.read(lambda: list(rows.order_by("task")[:limit]))
+    return [Subscription(task=row.task, name=row.name, filter=row.filter) for row in found]
+
+
+def candidates(
+    guard: Guard, name: str, hashes: Sequence[int], *, after: int, limit: int
+) -> Sequence[Candidate]:
+    """Return open waits with one of these hashes whose id is over ``after``, by id."""
+    waits = models.Wait.objects.using(guard.alias).open().filter(name=name, pk__gt=after)
+    slices = [waits.filter(match_hash=h).order_by("pk")[:limit] for h in sorted(set(hashes))]
+    if not slices:
+        return []
+    if len(slices) == 1:
+        return read(guard, slices[0])
+    if guard.connection.features.supports_slicing_ordering_in_compound:
+        # One bounded index scan for each hash: a plain IN sorts all that are left of all.
+        first, *others = slices
+        return read(guard, first.union(*others, all=True).order_by("pk")[:limit])
+    return read(guard, waits.filter(match_hash__in=hashes).order_by("pk")[:limit])
+
+
+def read(guard: Guard, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:
+    """Return these waits."""
+    rows = waits.values_list("pk", "run", "key", "name", "filter", "kind", "token", "looked")
+    found = guard.read(lambda: list(rows))
+    return [
+        Candidate(
+            wait_id=wait_id,
+            run_id=run_id,
+            key=key,
+            name=name,
+            filter=text,
+            kind=StepKind(kind),
+            token_id=token_id,
+            looked=looked,
+        )
+        for wait_id, run_id, key, name, text, kind, token_id, looked in found
+    ]
+
 
 _INSERT = (
     f"INSERT INTO {models.Event._meta.db_table} (source, event_id, name, payload, received_at)"

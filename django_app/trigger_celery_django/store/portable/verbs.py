@@ -1,4 +1,4 @@
-"""The hot verbs on MariaDB, MySQL and SQLite, and on PostgreSQL without psycopg 3.
+"""The verbs of every run on MariaDB, MySQL and SQLite, and on PostgreSQL without psycopg 3.
 
 Each is a short transaction that starts with a conditional update of the run: it tests the
 lease, and holds the run's row (SQLite: the file) until the commit. Where the values of an
@@ -36,27 +36,24 @@ from trigger_celery_django.store.common.changes import open_letter
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import add_failure, noted
 from trigger_celery_django.store.common.times import DatabaseNow
-from trigger_celery_django.store.portable import audience as portable_audience
 from trigger_celery_django.store.portable import claims, events, new_runs, steps, waits
+from trigger_celery_django.store.portable import events as portable_audience
 
 
-class PortableHot:
-    """Implements :class:`~trigger_celery_django.store.hot.Hot`."""
+class PortableVerbs:
+    """Implements :class:`~trigger_celery_django.store.databases.DatabaseVerbs`."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._alias = guard.alias
 
     def create(self, runs: Sequence[NewRun]) -> Created:
-        """Insert queued runs in the caller's transaction; return the ids that were new."""
         return new_runs.create(self._guard, runs)
 
     def claim(self, claim: Claim) -> Claimed | None:
-        """Own the run with the next fence, or None."""
         return claims.claim(self._guard, claim)
 
     def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
-        """Extend these leases; return those that hold, each with whether its run is paused."""
         return self._guard.transaction(lambda: self._renew(leases)) if leases else {}
 
     def _renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
@@ -72,7 +69,6 @@ class PortableHot:
         return {Lease(pk, fence, token): paused is not None for pk, fence, token, paused in rows}
 
     def end(self, lease: Lease, ending: Ending) -> None:
-        """End the run; repeated with the same token it changes nothing."""
         self._guard.transaction(lambda: self._end(lease, ending))
 
     def _end(self, lease: Lease, ending: Ending) -> None:
@@ -103,32 +99,26 @@ class PortableHot:
         )
 
     def published(self, lease: Lease) -> None:
-        """Note that result and callbacks of an ended run are out."""
         run = models.Run.objects.using(self._alias).filter(pk=lease.run_id, fence=lease.fence)
         self._guard.transaction(
             lambda: run.unpublished().update(published_at=DatabaseNow(), due_at=None)
         )
 
     def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
-        """Return what a segment of this attempt of the run replays, and the counts of failures."""
         return outcomes.load(self._guard.connection, run_id, run_attempt)
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
-        """Store a step's success, once for all."""
         self._guard.statement(
             lambda connection: steps.record(connection, lease, checkpoint), joins=True
         )
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt of a step, once for all."""
         self._guard.statement(lambda connection: steps.record_failure(connection, lease, failed))
 
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
-        """Add the waits and suspend the run; return its new state."""
         return self._guard.transaction(lambda: self._suspend(lease, suspend, look_within))
 
     def looked(self, run_id: UUID, *, fence: int) -> None:
-        """Note that stored events were compared with all open waits of the run."""
         self._guard.transaction(lambda: waits.looked(self._alias, run_id, fence))
 
     def _suspend(self, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:
@@ -139,11 +129,9 @@ class PortableHot:
         return waits.suspend(self._alias, lease, suspend, look_within)
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
-        """Return what an event of this name may concern, at most ``limit`` of each."""
         return portable_audience.audience(self._guard, name, hashes, limit)
 
     def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:
-        """Let the event end those of the waits that are open; queue their suspended runs."""
         # Read before the transaction, whose snapshot must not begin before it has its locks.
         runs = self._guard.read(lambda: waits.runs_of(self._alias, wait_ids))
 
@@ -156,11 +144,9 @@ class PortableHot:
         return self._guard.transaction(work) if runs or matched else ()
 
     def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
-        """Insert it in the caller's transaction; return its sequence number and time, if new."""
         return events.add(self._guard.connection, event)
 
     def matched(self, sequence: int) -> None:
-        """Note that all waits open so far were compared with this event."""
         self._guard.statement(lambda _: events.matched(self._alias, sequence))
 
     def _held(self, lease: Lease) -> RunQuerySet[models.Run]:

@@ -1,1 +1,1 @@
-"""The hot verbs on PostgreSQL: compiled statements on psycopg's own cursor."""
+"""The verbs of every run on PostgreSQL: compiled statements on psycopg's own cursor."""

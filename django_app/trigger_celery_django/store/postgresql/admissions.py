@@ -9,7 +9,7 @@ from uuid import UUID
 from trigger_celery.vocabulary.admission import KeyOf
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 from trigger_celery_django import models
-from trigger_celery_django.store.postgresql.claim_statements import BY_INDEX, TAKEN, UNHURRIED
+from trigger_celery_django.store.postgresql.claims import BY_INDEX, TAKEN, UNHURRIED
 from trigger_celery_django.store.postgresql.connection import Parameters, Row, execute
 from trigger_celery_django.store.postgresql.runs import QUEUE, RUN, SLOT
 from trigger_celery_django.store.queues import slots

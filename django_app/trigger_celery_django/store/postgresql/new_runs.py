@@ -17,7 +17,7 @@ from trigger_celery.vocabulary.records import NewRun, Run
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.run_columns import SPEC_COLUMNS
 from trigger_celery_django.store.common.tags import tags_text
-from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SLOT, limited, line_of
+from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SLOT, limited, slot_queue
 
 _TYPES: dict[object, str] = {
     UUID: "uuid",
@@ -74,13 +74,13 @@ WITH given AS (
     RETURNING id, task, queue, concurrency_key, line_at, due_at
 ), placed AS (
     INSERT INTO {SLOT} (run_id, queue, key, task, line_at)
-    SELECT id, {line_of("created")}, concurrency_key, task, line_at FROM created
+    SELECT id, {slot_queue("created")}, concurrency_key, task, line_at FROM created
     WHERE due_at IS NULL
 ), noted AS (
     {NOTE}
     SELECT id, clock_timestamp(), 'trigger', 'queued', 0, '', '{{}}' FROM created
 )
-SELECT id, CASE WHEN due_at IS NULL THEN {line_of("created")} END FROM created
+SELECT id, CASE WHEN due_at IS NULL THEN {slot_queue("created")} END FROM created
 """
 """Its rows are the ids of runs that were new, and the queues of those that wait for a slot."""
 

@@ -6,13 +6,16 @@ them by RETURNING.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 
-from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
+from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Checkpoint, FailedAttempt, Lease
 from trigger_celery.vocabulary.states import TERMINAL
 from trigger_celery_django import models
+from trigger_celery_django.store.common.rows import span_columns
 from trigger_celery_django.store.common.run_columns import RUN_COLUMNS
 
+_MICROSECOND = timedelta(microseconds=1)
 RUN = models.Run._meta.db_table
 HISTORY = models.History._meta.db_table
 EVENT = models.Event._meta.db_table
@@ -35,8 +38,8 @@ _SPAN_VALUES = (
 )
 
 
-def line_of(run: str) -> str:
-    """Return the expression for the queue that a run stands in line for."""
+def slot_queue(run: str) -> str:
+    """Return the expression for the queue whose slots a run takes."""
     return f"coalesce(nullif({run}.queue, ''), '{OF_TASK}' || {run}.task)"
 
 
@@ -140,3 +143,43 @@ def end(*, letter: bool, failed: bool) -> str:
     SELECT id, clock_timestamp(), %(verb)s, state, fence, worker, '{{}}' FROM moved
     """
     )
+
+
+def step_parameters(lease: Lease, checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Return what ``RECORD`` takes, in its order: this is the statement that runs most."""
+    span = checkpoint.span
+    return (
+        checkpoint.key,
+        checkpoint.kind.value,
+        checkpoint.value,
+        checkpoint.position,
+        checkpoint.attempt,
+        span.started_at,
+        span.ended_at,
+        span.cpu // _MICROSECOND,
+        span.peak_memory,
+        span.queries,
+        span.worker,
+        span.source,
+        checkpoint.token,
+        lease.run_id,
+        lease.fence,
+        lease.token,
+    )
+
+
+def failure_parameters(failed: FailedAttempt | None) -> dict[str, object]:
+    """Return the columns of a failed attempt; nothing for none."""
+    if failed is None:
+        return {}
+    return {
+        "key": failed.key,
+        "run_attempt": failed.run_attempt,
+        "number": failed.number,
+        "failure": failed.error,
+        "kind": failed.kind.value,
+        "position": failed.position,
+        "holds": failed.holds.value,
+        "raised": failed.raised,
+        **span_columns(failed.span),
+    }

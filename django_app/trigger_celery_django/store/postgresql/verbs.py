@@ -1,4 +1,4 @@
-"""The hot verbs on PostgreSQL: compiled statements on psycopg's own cursor.
+"""The verbs of every run on PostgreSQL: compiled statements on psycopg's own cursor.
 
 Django's cursor wrapper costs more than the server needs for a recorded step.
 """
@@ -39,36 +39,30 @@ from trigger_celery_django.store.postgresql.claims import PostgresClaims
 from trigger_celery_django.store.postgresql.connection import Parameters, Row, execute
 from trigger_celery_django.store.postgresql.events import audience_of
 from trigger_celery_django.store.postgresql.new_runs import CREATE, create_parameters
-from trigger_celery_django.store.postgresql.parameters import (
-    failure_parameters,
-    step_parameters,
-    wait_parameters,
-)
+from trigger_celery_django.store.postgresql.runs import failure_parameters, step_parameters
+from trigger_celery_django.store.postgresql.waits import wait_parameters
 
 _RIVALS = 5
 """So often a statement is repeated that a rival has made impossible."""
 
 
-class PostgresHot:
-    """Implements :class:`~trigger_celery_django.store.hot.Hot`."""
+class PostgresVerbs:
+    """Implements :class:`~trigger_celery_django.store.databases.DatabaseVerbs`."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._claims = PostgresClaims(guard)
 
     def create(self, runs: Sequence[NewRun]) -> Created:
-        """Insert queued runs in the caller's transaction; return the ids that were new."""
         rows = self._caller(CREATE, create_parameters(runs)).fetchall()
         lines: dict[UUID, str | None] = dict(rows)  # type: ignore[arg-type]
         standing = {run: line for run, line in lines.items() if line is not None}
         return Created(lines).standing(standing) if standing else Created(lines)
 
     def claim(self, claim: Claim) -> Claimed | None:
-        """Own the run with the next fence, or None."""
         return self._claims.claim(claim)
 
     def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
-        """Extend these leases; return those that hold, each with whether its run is paused."""
         # In the order in which every verb that locks several runs locks them.
         ordered = sorted(leases, key=lambda lease: lease.run_id)
         parameters = {
@@ -80,7 +74,6 @@ class PostgresHot:
         return {Lease(*row): bool(paused) for *row, paused in rows}  # type: ignore[arg-type]
 
     def end(self, lease: Lease, ending: Ending) -> None:
-        """End the run; repeated with the same token it changes nothing."""
         letter = ending.state in UNSUCCESSFUL
         parameters = {
             **_held(lease),
@@ -99,16 +92,13 @@ class PostgresHot:
             self._settled(lease, ending.token)
 
     def published(self, lease: Lease) -> None:
-        """Note that result and callbacks of an ended run are out."""
         self._count(run_statements.PUBLISHED, {"run_id": lease.run_id, "fence": lease.fence})
 
     def load(self, run_id: UUID, run_attempt: int) -> Outcomes:
-        """Return what a segment of this attempt of the run replays, and the counts of failures."""
         parameters = (run_id, run_id, run_id, run_id, run_attempt)
         return outcomes_of(self._caller(LOAD, parameters).fetchall())
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
-        """Store a step's success, once for all."""
         if self._count(run_statements.RECORD, step_parameters(lease, checkpoint), joins=True):
             return
         mine = (lease.run_id, checkpoint.key, checkpoint.token)
@@ -116,7 +106,6 @@ class PostgresHot:
             raise lost(lease)
 
     def record_failure(self, lease: Lease, failed: FailedAttempt) -> None:
-        """Store a failed attempt of a step, once for all."""
         parameters = {
             **_held(lease),
             **failure_parameters(failed),
@@ -127,7 +116,6 @@ class PostgresHot:
             raise lost(lease)
 
     def suspend(self, lease: Lease, suspend: Suspend, *, look_within: timedelta) -> RunState:
-        """Add the waits and suspend the run; return its new state."""
         parameters = {
             **_held(lease),
             "token": suspend.token,
@@ -143,18 +131,15 @@ class PostgresHot:
         return self._settled(lease, suspend.token) if row is None else RunState(str(row[0]))
 
     def looked(self, run_id: UUID, *, fence: int) -> None:
-        """Note that stored events were compared with all open waits of the run."""
         self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
-        """Return what an event of this name may concern, at most ``limit`` of each."""
         asked = sorted(set(hashes))
         parameters = (name, name, name, before, *(asked and (*asked, name)))
         statement = event_statements.audience(len(asked), limit)
         return audience_of(name, self._all(statement, parameters))
 
     def resolve(self, sequence: int, wait_ids: Sequence[int], *, matched: bool) -> Sequence[Nudge]:
-        """Let the event end those of the waits that are open; queue their suspended runs."""
         parameters = {
             "ids": list(wait_ids),
             "event": sequence,
@@ -179,12 +164,10 @@ class PostgresHot:
         )
 
     def add_event(self, event: NewEvent) -> tuple[int, datetime] | None:
-        """Insert it in the caller's transaction; return its sequence number and time, if new."""
         parameters = (event.source, event.id, event.name, event.payload)
         return self._caller(event_statements.ADD, parameters).fetchone()  # type: ignore[return-value]
 
     def matched(self, sequence: int) -> None:
-        """Note that all waits open so far were compared with this event."""
         self._count(event_statements.MATCHED, {"event": sequence})
 
     def _settled(self, lease: Lease, token: str) -> RunState:

@@ -7,8 +7,11 @@ the same run's lock, are therefore read FOR UPDATE, which refreshes them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
+from trigger_celery.vocabulary.records import LOOKED_FOR, NewWait
+from trigger_celery_django.store.common.rows import shape_digest
 from trigger_celery_django.store.postgresql.runs import HELD, NOTE, RUN, SHAPE, WAIT, insert_failed
 
 _HOLD = f"""
@@ -101,3 +104,25 @@ UPDATE {RUN} AS run SET due_at = (
 )
 FROM held WHERE run.id = held.id
 """
+
+
+def wait_parameters(waits: Sequence[NewWait]) -> dict[str, object]:
+    """Return the columns of new waits, and the shapes of their filters."""
+    shapes = {shape_digest(wait.name, wait.paths): wait for wait in waits if wait.name}
+    return {
+        "keys": [wait.key for wait in waits],
+        "kinds": [wait.kind.value for wait in waits],
+        "positions": [wait.position for wait in waits],
+        "names": [wait.name for wait in waits],
+        "filters": [wait.filter for wait in waits],
+        "paths": [wait.paths for wait in waits],
+        "hashes": [wait.match_hash for wait in waits],
+        "tokens": [wait.token_id for wait in waits],
+        "delays": [wait.delay for wait in waits],
+        "untils": [wait.until for wait in waits],
+        "sources": [wait.source for wait in waits],
+        "looked_for": [kind.value for kind in LOOKED_FOR],
+        "digests": list(shapes),
+        "shape_names": [wait.name for wait in shapes.values()],
+        "shapes": [wait.paths for wait in shapes.values()],
+    }

@@ -8,14 +8,14 @@ from datetime import timedelta
 from trigger_celery.vocabulary.admission import Room
 from trigger_celery.vocabulary.records import EVERYTHING, Admitted
 from trigger_celery_django import models
-from trigger_celery_django.store.choice import admission_rows
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import nudge
 from trigger_celery_django.store.common.times import aware
+from trigger_celery_django.store.databases import admission_rows
 from trigger_celery_django.store.queues import slots
 from trigger_celery_django.store.queues.admission_rows import WINDOW, AdmissionRows, SubLines
 from trigger_celery_django.store.queues.limits import gate_of
-from trigger_celery_django.store.queues.turns import Turns
+from trigger_celery_django.store.queues.next_runs import Turns
 
 
 def admit(guard: Guard, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:

@@ -17,7 +17,7 @@ from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.times import DatabaseNow
 from trigger_celery_django.store.queues import slots
 from trigger_celery_django.store.queues import waiting as lines
-from trigger_celery_django.store.queues.turns import may_start
+from trigger_celery_django.store.queues.next_runs import may_start
 
 WINDOW = 500
 """So many keys and tasks of a line are looked at in one call, from the last one's turn on."""

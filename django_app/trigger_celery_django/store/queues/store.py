@@ -21,7 +21,8 @@ from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import check_length
 from trigger_celery_django.store.common.times import read_now
-from trigger_celery_django.store.queues import cleanup, loads, rates, slots
+from trigger_celery_django.store.queues import cleanup, loads, slots
+from trigger_celery_django.store.queues import limits as rates
 from trigger_celery_django.store.queues import waiting as lines
 from trigger_celery_django.store.queues.admission import admit
 from trigger_celery_django.store.queues.first_limits import count_executing
@@ -45,7 +46,6 @@ class DjangoQueues:
         self._admissions = count(1)
 
     def declare(self, declared: Mapping[str, Limits]) -> int:
-        """Store what code says of these queues; return how many were new or changed."""
         for name in declared:
             check_length("queue", name)
         texts = {name: declared_text(limits) for name, limits in declared.items()}
@@ -61,36 +61,28 @@ class DjangoQueues:
         return len(changed)
 
     def get(self, name: str) -> StoredQueue | None:
-        """Return the queue, or None."""
         rows = models.DurableQueue.objects.using(self._alias).filter(name=name)
         row = self._guard.read(rows.first)
         return None if row is None else stored(row)
 
     def all(self) -> Sequence[StoredQueue]:
-        """Return all queues, by name."""
         rows = models.DurableQueue.objects.using(self._alias).all()
         found = [stored(row) for row in self._guard.read(lambda: list(rows))]
         return sorted(found, key=lambda queue: queue.name)
 
     def override(self, name: str, limits: Mapping[str, int | Rate | None]) -> bool:
-        """Let these limits stand in for declared ones; False if nothing changed."""
-
         def change(row: models.DurableQueue) -> None:
             row.overrides = limits_text({**limits_of(row.overrides), **limits})
 
         return self._change_known(name, change)
 
     def reset(self, name: str) -> bool:
-        """Let what code says hold again; False if no limit stood in."""
-
         def change(row: models.DurableQueue) -> None:
             row.overrides = limits_text({})
 
         return self._change_known(name, change)
 
     def pause(self, name: str, *, by: str = "", reason: str = "") -> bool:
-        """Start no runs of the queue until it is resumed; False if it was paused already."""
-
         def change(row: models.DurableQueue) -> None:
             if row.paused_at is None:
                 row.paused_at = read_now(self._guard.connection)
@@ -99,39 +91,31 @@ class DjangoQueues:
         return self._change_known(name, change)
 
     def resume(self, name: str) -> bool:
-        """Let a paused queue go on; False if it was not paused."""
-
         def change(row: models.DurableQueue) -> None:
             row.paused_at, row.paused_by, row.pause_reason = None, "", ""
 
         return self._change_known(name, change)
 
     def loads(self) -> Sequence[QueueLoad]:
-        """Return how full each queue with runs in it is, by name."""
         return self._guard.read(lambda: loads.loads(self._alias))
 
     def holders(self, name: str, *, limit: int) -> Sequence[Holder]:
-        """Return the holders of slots of the queue, the longest first."""
         return self._guard.read(lambda: loads.holders(self._alias, name, limit))
 
     def holds(self, run_id: UUID) -> bool:
-        """Whether a run holds a slot."""
         slots_of_run = models.Slot.objects.using(self._alias).filter(slots.HELD, pk=run_id)
         return self._guard.read(slots_of_run.exists)
 
     def lines(self) -> Sequence[str]:
-        """Return the queues that runs stand in line for, by name."""
         return sorted(self._guard.statement(lines.lines))
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
-        """Promise free slots to the next ``limit`` runs in line at most; the caller nudges them."""
         if not next(self._admissions) % _ADMISSIONS:
             # Otherwise each claim would read the slots of all that ended since the last tidying.
             self._tidying.clear_held(limit=_CLEARED)
         return admit(self._guard, queue, limit=limit, nudge_interval=nudge_interval)
 
     def tidy(self, *, limit: int) -> int:
-        """Delete at most ``limit`` rows of each kind that mean nothing any more."""
         return self._tidying.tidy(limit=limit)
 
     def _change_known(self, name: str, change: Change) -> bool:

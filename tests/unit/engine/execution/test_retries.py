@@ -19,7 +19,7 @@ from trigger_celery.errors import (
     WaitTimeout,
 )
 from trigger_celery.testing import Harness
-from trigger_celery.testing.memory.rows import DeadLetter
+from trigger_celery.testing.memory.tables import DeadLetter
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 LOG: list[str] = []

@@ -1,9 +1,10 @@
-"""The verbs that every run pays for, once per kind of database."""
+"""The verbs that every run pays for, and which implementation of them a database gets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Protocol
 from uuid import UUID
 
@@ -23,9 +24,12 @@ from trigger_celery.vocabulary.records import (
     Suspend,
 )
 from trigger_celery.vocabulary.states import RunState
+from trigger_celery_django.store.common.guard import Guard
+from trigger_celery_django.store.portable.verbs import PortableVerbs
+from trigger_celery_django.store.queues.admission_rows import AdmissionRows
 
 
-class Hot(Protocol):
+class DatabaseVerbs(Protocol):
     """The verbs, as ``ports`` describes them."""
 
     def create(self, runs: Sequence[NewRun]) -> Created: ...
@@ -46,3 +50,27 @@ class Hot(Protocol):
     ) -> Sequence[Nudge]: ...
     def add_event(self, event: NewEvent) -> tuple[int, datetime] | None: ...
     def matched(self, sequence: int) -> None: ...
+
+
+# Django prefers psycopg 3 where it is installed; without it PostgreSQL is as portable as others.
+if find_spec("psycopg") is not None:
+    from trigger_celery_django.store.postgresql.admissions import PostgresAdmissionRows
+    from trigger_celery_django.store.postgresql.verbs import PostgresVerbs
+
+    _POSTGRES: Callable[[Guard], DatabaseVerbs] = PostgresVerbs
+    _POSTGRES_ROWS: type[AdmissionRows] = PostgresAdmissionRows
+else:
+    _POSTGRES = PortableVerbs
+    _POSTGRES_ROWS = AdmissionRows
+
+
+def verbs_for(guard: Guard) -> DatabaseVerbs:
+    """Return the verbs for the database of the guard."""
+    verbs = _POSTGRES if guard.connection.vendor == "postgresql" else PortableVerbs
+    return verbs(guard)
+
+
+def admission_rows(guard: Guard, queue: str) -> AdmissionRows:
+    """Return what an admission to a queue reads and writes on the database of the guard."""
+    rows = _POSTGRES_ROWS if guard.connection.vendor == "postgresql" else AdmissionRows
+    return rows(guard, queue)
