@@ -66,3 +66,7 @@ def _is_number(value: object, least: float) -> bool:
 def _expect(name: str, value: object, what: str, ok: object) -> None:
     if not (callable(ok) and ok(value)):
         raise DeclarationError(f"expected RetryPolicy.{name} to be {what}, got: {value!r}")
+
+
+ONE_ATTEMPT = RetryPolicy(max_attempts=1)
+"""What holds where nothing is said."""

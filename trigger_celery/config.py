@@ -8,6 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
+from trigger_celery.backoff import RetryPolicy
 from trigger_celery.errors import DeclarationError, UnknownOption
 
 _ZERO = timedelta(0)
@@ -37,6 +38,7 @@ class Config:
     ``event_retention``    how long events are kept that no wait of a run refers to
     ``request_limit``      how large the body of a webhook or an API call may be, in bytes
     ``webhooks``           the sources of webhooks, by name
+    ``default_retry``      how failed runs are tried again whose tasks do not say it, None for not
     ``concurrency_limit``  how many runs may execute at a time in the deployment, None for any
     ``queues``             limits of durable queues, by name; they win over those in code
     =====================  ======================================================================
@@ -57,6 +59,7 @@ class Config:
     event_retention: timedelta = timedelta(days=30)
     request_limit: int = 1_000_000
     webhooks: Mapping[str, object] = field(default_factory=dict)
+    default_retry: RetryPolicy | None = None
     concurrency_limit: int | None = None
     queues: Mapping[str, object] = field(default_factory=dict)
 
@@ -86,6 +89,8 @@ def suggest(name: str, known: Mapping[str, object]) -> str:
 
 
 def _coerce(key: str, value: object, default: object) -> object:
+    if key == "DEFAULT_RETRY":
+        return _policy(key, value)
     if default is None:
         if value is None or (type(value) is int and value >= 0):
             return value
@@ -114,6 +119,23 @@ def _coerce(key: str, value: object, default: object) -> object:
         return value
     least = "one second" if key in _LEAST else "zero"
     raise _wrong(key, f"seconds or a timedelta, {least} or more", value)
+
+
+def _policy(key: str, value: object) -> RetryPolicy | None:
+    if isinstance(value, Mapping):
+        known = {item.name: item for item in fields(RetryPolicy)}
+        for name in value:
+            if name not in known:
+                raise UnknownOption(
+                    f"TRIGGER_CELERY[{key!r}] has no entry {name!r}{suggest(str(name), known)}"
+                )
+        try:
+            return RetryPolicy(**value)
+        except DeclarationError as error:
+            raise _wrong(key, f"a policy ({error})", value) from error
+    if isinstance(value, RetryPolicy | None):
+        return value
+    raise _wrong(key, "None, a RetryPolicy or a mapping of what it takes", value)
 
 
 def _is_address(value: str) -> bool:

@@ -66,7 +66,7 @@ def fetch_order(order_id: int) -> OrderData:
 
 @step(retry=RetryPolicy(max_attempts=5))
 def charge(order: OrderData) -> gateway.Payment:
-    """Take the money. The key stays the same however often this step is tried."""
+    """Take the money, in five tries at most. The key stays the same at each of them."""
     with effect("charge"):
         return gateway.charge(order["total"], idempotency_key=current_run().idempotency_key)
 
@@ -85,7 +85,11 @@ def decrement_inventory(items: list[Item]) -> None:
     retry=RetryPolicy(max_attempts=3, factor=2, min_delay=1, max_delay=10),
 )
 def process_order(order_id: int) -> dict[str, object]:
-    """Charge an order and take its goods from stock."""
+    """Charge an order and take its goods from stock.
+
+    Without ``retry=`` a task has one attempt, as in Celery. It is for steps without a policy of
+    their own: the five tries of ``charge`` are five, whatever the task says.
+    """
     order = fetch_order(order_id)
     payment = charge(order)
     decrement_inventory(order["items"])

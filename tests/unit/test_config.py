@@ -50,6 +50,8 @@ def test_an_unknown_setting_is_refused_with_the_closest_name() -> None:
         ("SWEEP_INTERVAL", timedelta(-1)),
         ("SWEEP_ON_WORKER", 1),
         ("SWEEP_ON_WORKER", None),
+        ("DEFAULT_RETRY", 3),
+        ("DEFAULT_RETRY", {"max_attempts": 0}),
         ("CONCURRENCY_LIMIT", -1),
         ("CONCURRENCY_LIMIT", True),
         ("CONCURRENCY_LIMIT", 1.5),

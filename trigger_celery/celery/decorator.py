@@ -94,7 +94,7 @@ def durable_task(
 ) -> Any:
     """Declare a durable task; a superset of ``shared_task``.
 
-    ``retry`` says how a failed run is tried again (default: :class:`RetryPolicy`'s).
+    ``retry`` says how a failed run is tried again (default: the setting ``DEFAULT_RETRY``).
     ``heartbeat_timeout`` (``timedelta`` or seconds, default 60 s) is how long a worker may be
     silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
     ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``schedule`` (``cron()``,
@@ -113,7 +113,7 @@ def durable_task(
         definition = define(
             fn,
             name=task_name,
-            retry=retry or _translated(options),
+            retry=retry or _of_autoretry(options),
             checkpoint=checkpoint,
             **crashes,
             **_said(options),
@@ -164,10 +164,16 @@ def _name(fn: object) -> str:
     return name
 
 
-def _translated(options: dict[str, Any]) -> RetryPolicy | None:
-    """Return the policy that Celery's retry options describe, None if there are none."""
-    if not (RETRIES - {"autoretry_for", "dont_autoretry_for"}) & options.keys():
+def _of_autoretry(options: dict[str, Any]) -> RetryPolicy | None:
+    """Return the policy for what Celery's ``autoretry_for`` names; None without it."""
+    if not options.get("autoretry_for"):
         return None
+    said = (RETRIES - {"autoretry_for", "dont_autoretry_for"}) & options.keys()
+    return _translated(options) if said else RetryPolicy()
+
+
+def _translated(options: dict[str, Any]) -> RetryPolicy:
+    """Return the policy that Celery's retry options describe, with Celery's defaults."""
     given = {**options, **(options.get("retry_kwargs") or {})}
     retries = given.get("max_retries", 3)
     backoff = given.get("retry_backoff", False)

@@ -24,14 +24,17 @@ from trigger_celery.vocabulary.records import TaskVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """A declared task. ``body`` is what the engine calls, ``fn`` what the author wrote."""
+    """A declared task. ``body`` is what the engine calls, ``fn`` what the author wrote.
+
+    ``retry`` says how failures are tried again, None that the settings say it.
+    """
 
     name: str
     fn: Callable[..., Any]
     body: Callable[..., Any]
     is_async: bool
     bound: bool
-    retry: RetryPolicy
+    retry: RetryPolicy | None
     heartbeat_timeout: timedelta | None
     max_crashes: int | None
     version: TaskVersion
@@ -84,7 +87,7 @@ def define(
     _check_policies(name, checkpoint, retry, max_crashes)
     return TaskDefinition(
         name=name,
-        retry=retry or RetryPolicy(),
+        retry=retry,
         heartbeat_timeout=_lease(name, heartbeat_timeout),
         max_crashes=max_crashes,
         retry_for=retry_for or (Exception,),

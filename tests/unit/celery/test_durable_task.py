@@ -74,8 +74,6 @@ def test_options_of_ours_reach_the_definition() -> None:
 @pytest.mark.parametrize(
     ("options", "policy"),
     [
-        ({}, Policy()),
-        ({"autoretry_for": (OSError,)}, Policy()),
         (
             {"max_retries": 4},
             Policy(max_attempts=5, factor=1, min_delay=180, max_delay=180, jitter=False),
@@ -103,7 +101,14 @@ def test_options_of_ours_reach_the_definition() -> None:
     ],
 )
 def test_retry_options_of_celery_are_translated(options: dict[str, Any], policy: Policy) -> None:
-    assert declared(**options).retry == policy
+    assert declared(**options).retry is None, "they bound what the body asks for by self.retry()"
+    assert declared(name="auto", **options, autoretry_for=(OSError,)).retry == policy
+
+
+def test_a_bare_task_is_not_tried_again_unless_it_asks() -> None:
+    assert declared(name="bare").retry is None
+    assert declared(name="spared", dont_autoretry_for=(OSError,)).retry is None
+    assert declared(name="auto", autoretry_for=(OSError,)).retry == Policy()
 
 
 def test_exceptions_of_celerys_options_narrow_down_what_is_retried() -> None:

@@ -41,6 +41,7 @@ class Crew:
             segment.leaving.loop.calls.add(owner)
         self.tasks = [asyncio.create_task(self._run(branch)) for branch in branches]
         for task in self.tasks:  # no branch may be left to look at its error
+            segment.leaving.loop.joins[task] = owner
             task.add_done_callback(_error)
 
     async def _run(self, branch: Any) -> object:

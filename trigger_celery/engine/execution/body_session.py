@@ -134,6 +134,7 @@ def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
     yield from segment.boundary(f"wait {slot.key!r}", slot)
     wait = None
     if outcome is None:
+        segment.leaving.check_time_limits(f"wait {slot.key!r}")
         build = partial(call.build, slot.key, slot.position)
         wait = (yield Io(build)) if call.build_reads else build()
     return (yield from segment.leaving.park(wait, slot.key))

@@ -38,6 +38,7 @@ def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
     if outcome is None or outcome.wait in (WaitState.WAITING, WaitState.CANCELED):
         yield from segment.boundary(f"wait {slot.key!r}", slot)
         if outcome is None:
+            segment.leaving.check_time_limits(f"wait {slot.key!r}")
             yield from _start(segment, call, slot.key)
         wait = _wait(call, slot, slot.key, call.timeout) if outcome is None else None
         return (yield from segment.leaving.park(wait, slot.key))

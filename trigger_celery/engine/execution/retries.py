@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from trigger_celery.backoff import RetryPolicy
+from trigger_celery.backoff import ONE_ATTEMPT, RetryPolicy
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.hooks import Caught
 from trigger_celery.errors import (
@@ -31,6 +31,11 @@ def decide(error: E, *, again: bool) -> E:
     """Mark a failure of a body that decides itself whether the run is tried again; return it."""
     setattr(error, _DECIDED, again)
     return error
+
+
+def policy_of(task: TaskDefinition | None, default: RetryPolicy | None) -> RetryPolicy:
+    """Return how failures of a task are tried again; ``default`` is what the settings say."""
+    return (task and task.retry) or default or ONE_ATTEMPT
 
 
 def leaves(error: Exception) -> Iterator[Exception]:
@@ -75,15 +80,21 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def next_try(
-    run: Run, task: TaskDefinition, error: Exception, decided: Caught
+    run: Run,
+    task: TaskDefinition,
+    error: Exception,
+    decided: Caught,
+    *,
+    default: RetryPolicy | None,
 ) -> timedelta | datetime | None:
     """Return how long to wait, or until when, before the next attempt; None if there is none.
 
+    ``default`` is the policy of the settings.
     No decision goes beyond the number of attempts but that of the body itself
     (:func:`decide`); an explicit time, duration or policy does
     go beyond what the failure's class says.
     """
-    policy = decided.retry or task.retry
+    policy = decided.retry or policy_of(task, default)
     attempts = (
         policy.max_attempts if decided.retry else run.spec.max_attempts or policy.max_attempts
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import CurrentRun
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.execution.retries import policy_of
 from trigger_celery.engine.runs.origins import scheduled_run
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.records import Run
@@ -22,8 +22,7 @@ def read_metadata(codec: Codec, text: str) -> Mapping[str, Any]:
 
 def max_attempts(engine: Engine, run: Run) -> int:
     """Return how often the body of a run is tried at most: its own number, or its task's."""
-    definition = engine.tasks.get(run.task)
-    policy = RetryPolicy() if definition is None else definition.retry
+    policy = policy_of(engine.tasks.get(run.task), engine.config.default_retry)
     return run.spec.max_attempts or policy.max_attempts
 
 

@@ -7,6 +7,7 @@ import logging
 from datetime import datetime, timedelta
 
 from trigger_celery.declare.definition import TaskDefinition
+from trigger_celery.declare.hooks import Caught
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution import hooks
 from trigger_celery.engine.execution.retries import next_try, replaced
@@ -111,7 +112,7 @@ def failed(
         error=to_text(failure),
         span=meter.span(worker=segment.worker, source=""),
     )
-    again = None if is_last else next_try(segment.run, task, error, decided)
+    again = None if is_last else _next_try(segment, task, error, decided)
     if again is not None:
         return _retry_later(segment, attempt, again, error, failure.kind)
     ending = Ending(
@@ -132,6 +133,13 @@ def failed(
         error=error,
         owed=publish,
     )
+
+
+def _next_try(
+    segment: Segment, task: TaskDefinition, error: Exception, decided: Caught
+) -> timedelta | datetime | None:
+    default = segment.engine.config.default_retry
+    return next_try(segment.run, task, error, decided, default=default)
 
 
 def _is_last(error: Exception, behind: Failed) -> bool:

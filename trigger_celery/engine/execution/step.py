@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -117,7 +117,7 @@ async def _carry_on_async(step: Step) -> object:
                 if step.slot.before:
                     await in_thread(segment.keep, step.slot.before)
                 if call.atomic:
-                    return await in_thread(run_atomically, step)
+                    return await _apart(run_atomically, step)
                 value = await (run_async(step) if call.is_async else _run_apart(step))
                 checkpoint, value = encode(step, value)
                 await in_thread(record, step, checkpoint)
@@ -202,8 +202,19 @@ async def run_async(step: Step) -> object:
         step_key.reset(within)
 
 
+async def _apart(fn: Callable[[Step], object], step: Step) -> object:
+    """Call what runs the step's body in the worker's thread.
+
+    If the body of the run gives up meanwhile, that thread goes on in the step, the body does not.
+    """
+    try:
+        return await in_thread(fn, step)
+    finally:
+        step_key.set(None)
+
+
 async def _run_apart(step: Step) -> object:
-    value = await in_thread(run, step)
+    value = await _apart(run, step)
     return await value if inspect.isawaitable(value) else value
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync
 
@@ -37,12 +38,14 @@ class BodyLoop:
 
     ``calls`` are the tasks that are, and those that a branch of theirs is about to wake;
     ``draining`` of these only wait for branches before they raise. ``changed`` is set whenever
-    there are fewer. ``is_over`` says that the main line has ended, and only branches that it
-    does not wait for are left.
+    there are fewer. ``joins`` says which task waits for another in a ``gather`` of ours.
+    ``is_over`` says that the main line has ended, and only branches that it does not wait for
+    are left.
     """
 
     def __init__(self, branches: Branches) -> None:
         self.calls: set[Task] = set()
+        self.joins: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
         self._branches = branches
         self._main: Task | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from trigger_celery.engine.segment.body_loop import BodyLoop
 from trigger_celery.engine.segment.effects import Quiet, Routine, drive_async
-from trigger_celery.engine.segment.lines import Branches, Parked, current_line
-from trigger_celery.errors import LeaseLost, Suspension, Unwinding
+from trigger_celery.engine.segment.lines import Branches, Parked, current_line, current_task
+from trigger_celery.engine.segment.time_limits import limit_around
+from trigger_celery.errors import LeaseLost, Suspension, Unwinding, UsageError
 from trigger_celery.vocabulary.records import NewWait
 
 T = TypeVar("T")
@@ -84,6 +85,19 @@ class Leaving:
         except LeaseLost as lost:
             self._note(lost)
             raise
+
+    def check_time_limits(self, what: str) -> None:
+        """Raise :exc:`UsageError` for a new wait that asyncio is to end after some time."""
+        task = current_task()
+        if task is None or self.loop.draining:
+            return
+        limit = limit_around(task, self._branches.starters, self.loop.joins)
+        if limit:
+            raise UsageError(
+                f"{what} stands inside {limit}, which cannot end it: the run is suspended "
+                "meanwhile, and no event loop runs. Give the wait a timeout=, or race it with "
+                "wait_any(wait, sleep(...))"
+            )
 
     def park(self, wait: NewWait | None, key: str) -> Routine[NoReturn]:
         """Leave the body until ``wait`` ends (None: the recorded one under ``key``).

@@ -53,13 +53,16 @@ class Scope:
 
 
 class Branches:
-    """Finds the scope of the calling code; ``is_single`` while there is but the main line."""
+    """Finds the scope of the calling code; ``is_single`` while there is but the main line.
+
+    ``starters`` says which task of an async body started another.
+    """
 
     def __init__(self) -> None:
         self.is_single = True
         self.main = Scope("")
         self._scopes: WeakKeyDictionary[Task, Scope] = WeakKeyDictionary()
-        self._starters: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
+        self.starters: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
         self._in_step: Callable[[], bool] = bool
         self._is_async = False
 
@@ -132,14 +135,14 @@ class Branches:
             task: Task | None = each
             while task is not None and task not in found:
                 found.add(task)
-                task = self._starters.get(task)
+                task = self.starters.get(task)
         return found
 
     def _create_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Task:
         task: Task = asyncio.Task(coro, loop=loop, **options)
         parent = current_task()
         if parent is not None:
-            self._starters[task] = parent
+            self.starters[task] = parent
         scope = None if parent is None else self._scopes.get(parent)
         if scope is not None and _is_branch(coro) and not self._in_step():
             self._scopes[task] = _next_branch(scope)

@@ -548,7 +548,9 @@ def test_a_decision_that_makes_no_sense_is_refused(given: dict[str, Any]) -> Non
 
 def test_a_run_that_waits_for_its_retry_can_be_canceled(harness: Harness, calls: Calls) -> None:
     later = decides(datetime(2100, 1, 1, tzinfo=UTC))
-    run_id = harness.trigger(harness.task(fail, catch_error=later, **calls.all("on_cancel")))
+    run_id = harness.trigger(
+        harness.task(fail, retry=RetryPolicy(), catch_error=later, **calls.all("on_cancel"))
+    )
     harness.run_until_idle(STILL)
     run_control.cancel(harness.engine, run_id, "no use")
     harness.run_until_idle(STILL)

@@ -61,17 +61,11 @@ async def in_asyncio_wait(wait: Any) -> object:
     return task.result()
 
 
-async def under_a_timeout(wait: Any) -> object:
-    return await asyncio.wait_for(both(wait), 60)
-
-
 async def behind_a_shield(wait: Any) -> object:
     return await asyncio.shield(both(wait))
 
 
-@pytest.mark.parametrize(
-    "combine", [both, in_a_task_group, in_asyncio_wait, under_a_timeout, behind_a_shield]
-)
+@pytest.mark.parametrize("combine", [both, in_a_task_group, in_asyncio_wait, behind_a_shield])
 def test_a_parked_branch_never_has_a_result(harness: Harness, combine: Any) -> None:
     async def body() -> None:
         LOG.append(await combine(wait_for_event("go")))

@@ -8,9 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from trigger_celery import durable_task
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_run
 from trigger_celery.body.steps import step
+from trigger_celery.config import Config
+from trigger_celery.declare.definition import registry
+from trigger_celery.declare.options import TriggerOptions
+from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.errors import (
     DeclarationError,
     NonRetryableError,
@@ -126,6 +131,46 @@ def test_a_person_who_retries_a_run_gives_its_steps_all_their_tries(harness: Har
     assert harness.result(run_id) == 7
 
 
+def test_a_bare_task_has_one_attempt(harness: Harness) -> None:
+    run_id = started(harness, failing_until(2, ValueError("no")))
+    harness.run_until_idle()
+    assert (len(LOG), harness.run(run_id).state) == (1, "failed")
+
+
+@pytest.mark.parametrize("default", [policy(3, 10), {"max_attempts": 3, "min_delay": 10}])
+def test_a_setting_says_how_bare_tasks_are_tried_again(default: object) -> None:
+    with Harness(config=Config.from_mapping({"DEFAULT_RETRY": default})) as harness:
+        run_id = started(harness, failing_until(3, ValueError("no")))
+        harness.run_until_idle()
+        assert harness.result(run_id) == 3
+        once = started(harness, failing_until(9, ValueError("no")), retry=ONCE)
+        harness.run_until_idle()
+        assert harness.run(once).attempt == 1
+
+
+def test_a_run_may_ask_for_more_attempts_than_its_bare_task(harness: Harness) -> None:
+    flaky = failing_until(3, ValueError("no"))
+    task = harness.task(lambda: flaky(), name="task")
+    options = TriggerOptions(max_attempts=3)
+    run_id = trigger(harness.engine, task, (), {}, options=options)
+    harness.run_until_idle()
+    assert harness.result(run_id) == 3
+
+
+def test_max_retries_alone_bounds_what_is_asked_for(harness: Harness) -> None:
+    @durable_task(name="fails", bind=True, max_retries=5)
+    def fails(self: Any) -> None:
+        LOG.append("fails")
+        raise ConnectionError("away")
+
+    try:
+        run_id = harness.trigger(fails)
+        harness.run_until_idle()
+    finally:
+        registry.remove("fails")
+    assert (len(LOG), harness.run(run_id).attempt) == (1, 1)
+
+
 def test_a_step_without_a_policy_leaves_retries_to_the_run(harness: Harness) -> None:
     flaky = failing_until(3, ValueError("no"))
     run_id = started(harness, flaky, retry=policy(3, 10))
@@ -145,7 +190,7 @@ def test_a_retried_run_keeps_its_checkpoints(harness: Harness) -> None:
             raise ConnectionError("try again")
         return "ok"
 
-    run_id = harness.trigger(harness.task(body))
+    run_id = harness.trigger(harness.task(body, retry=RetryPolicy()))
     harness.run_until_idle()
     assert harness.result(run_id) == "ok"
     assert LOG == ["done"]
@@ -187,7 +232,7 @@ def test_retry_after_of_a_body_delays_the_run(harness: Harness) -> None:
             raise RetryAfter(timedelta(minutes=7))
         return 1
 
-    run_id = harness.trigger(harness.task(body))
+    run_id = harness.trigger(harness.task(body, retry=RetryPolicy()))
     start = harness.clock.now
     harness.run_until_idle()
     assert harness.result(run_id) == 1
@@ -221,7 +266,7 @@ def test_a_group_waits_for_the_longest_of_its_delays(harness: Harness) -> None:
             raise ExceptionGroup("branches", [short, ExceptionGroup("inner", [long])])
         return 1
 
-    run_id = harness.trigger(harness.task(body))
+    run_id = harness.trigger(harness.task(body, retry=RetryPolicy()))
     start = harness.clock.now
     harness.run_until_idle()
     assert harness.result(run_id) == 1
