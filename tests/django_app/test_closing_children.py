@@ -9,7 +9,7 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs import children, consequences
 from trigger_celery.testing.contract.tools import AWKWARD, got, started
 from trigger_celery.testing.contract.triggers import born
 from trigger_celery.vocabulary.states import RunState
@@ -25,7 +25,7 @@ def test_children_that_end_while_others_are_canceled_do_not_spare_those(
     lease = started(store)
     ids = [born(store, lease) for _ in range(7)]
     store.runs.cancel(lease.run_id, AWKWARD)
-    monkeypatch.setattr(children, "BATCH", 2)
+    monkeypatch.setattr(consequences, "BATCH", 2)
     live = Run.objects.using(store.alias).filter(pk__in=ids, state=RunState.QUEUED)
     locked = store._guard.transaction
 
