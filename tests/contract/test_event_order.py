@@ -9,8 +9,8 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
-from trigger_celery.declare.definition import TaskRegistry
-from trigger_celery.engine.core import Engine
+from trigger_celery.declare.definition import Registry
+from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.engine.waking.events import send_event
 from trigger_celery.engine.waking.look_back import look_back
@@ -35,7 +35,7 @@ from trigger_celery_django.store import DjangoStore
 pytestmark = pytest.mark.parametrize("database", every_database(transaction=True))
 
 
-class Silent:
+class Silent(NullDispatcher):
     """Publishes nothing: the test looks at the rows."""
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
@@ -85,7 +85,7 @@ class Loop:
 
 
 def engine_on(database: str) -> Engine:
-    return Engine(store=DjangoStore(alias_of(database)), dispatcher=Silent(), tasks=TaskRegistry())
+    return Engine(store=DjangoStore(alias_of(database)), dispatcher=Silent(), tasks=Registry())
 
 
 def looping(engine: Engine) -> Loop:

@@ -86,6 +86,8 @@ def _plans(store: DjangoStore) -> dict[str, str]:
     )
     verbs: dict[str, Callable[[], object]] = {
         "due": lambda: store.sweeps.due(limit=100, nudge_interval=NUDGE_INTERVAL),
+        "unclaimed": lambda: store.sweeps.unclaimed(after="", limit=100),
+        "recent claims": lambda: store.sweeps.recent_claims(within=NUDGE_INTERVAL, limit=100),
         "expire": lambda: store.sweeps.expire(limit=100),
         "candidates": lambda: store.waits.candidates("approved", [3], after=0, limit=100),
         "many candidates": lambda: store.waits.candidates("approved", [3, 5], after=0, limit=9),
@@ -125,6 +127,8 @@ def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
     plans = _plans(store)
     assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
     assert "trigger_run_due" in plans["due"]
+    assert "trigger_run_start" in plans["due"]
+    assert "trigger_run_unclaimed" in plans["unclaimed"]
     assert "trigger_run_deadline" in plans["expire"]
     assert "trigger_wait_match" in plans["candidates"]
     assert plans["many candidates"].count("trigger_wait_match") == 2
@@ -223,7 +227,9 @@ def test_what_was_noted_since_a_run_ended_is_read_without_its_life_before() -> N
 @pytest.mark.parametrize(
     ("model", "index", "columns"),
     [
-        (Run, "trigger_run_due", ["due_at"]),
+        (Run, "trigger_run_due", ["state", "due_at"]),
+        (Run, "trigger_run_start", ["due_at", "available_at"]),
+        (Run, "trigger_run_unclaimed", ["task", "due_at"]),
         (Wait, "trigger_wait_match", ["match_hash", "id"]),
         (Event, "trigger_event_unmatched", ["matched_at", "name", "sequence"]),
         (Token, "trigger_token_unsettled", ["settled_at", "closed_at"]),

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.declare.definition import TaskRegistry, define
-from trigger_celery.engine.core import Engine
+from trigger_celery.declare.definition import Registry, define
+from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.process.leases import LeaseKeeper
 from trigger_celery.engine.runs.trigger import trigger
@@ -28,7 +28,7 @@ TICK = timedelta(seconds=20)
 PATIENCE = 200
 
 
-class Inbox:
+class Inbox(NullDispatcher):
     """Keeps nudges until a worker comes for them; all of them are lost with a crash."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class World:
             dispatcher=self.inbox,
             clock=clock,
             worker=lambda: worker,
-            tasks=TaskRegistry(),
+            tasks=Registry(),
         )
         self.engine.__dict__["leases"] = QuietKeeper(self.store, clock)
 

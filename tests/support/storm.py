@@ -19,7 +19,7 @@ from django.db import connections
 from support.waiting import eventually
 from trigger_celery.client.installed import using_engine
 from trigger_celery.client.queues import limit_queue, pause_queue, resume_queue
-from trigger_celery.engine.core import Engine
+from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.consequences import begin
@@ -53,7 +53,7 @@ _LAST_FENCE = 4
 
 
 @dataclass
-class Mail:
+class Mail(NullDispatcher):
     """Implements a dispatcher whose messages the claimers of the storm take out."""
 
     # Not a SimpleQueue: with many readers, its get() of Python 3.11 may outwait its timeout.

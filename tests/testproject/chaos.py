@@ -130,6 +130,14 @@ class LossyDispatcher:
         """Publish those that are kept."""
         self._inner.nudge([nudge for nudge in nudges if self._keep()])
 
+    def route(self, nudge: Nudge) -> str:
+        """Return the way of the nudge."""
+        return self._inner.route(nudge)
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Return what waits on it."""
+        return self._inner.backlog(nudge)
+
 
 class RepeatingDispatcher:
     """Publishes every nudge ten times, in any order."""
@@ -143,6 +151,14 @@ class RepeatingDispatcher:
         many = [*nudges] * 10
         self._random.shuffle(many)
         self._inner.nudge(many)
+
+    def route(self, nudge: Nudge) -> str:
+        """Return the way of the nudge."""
+        return self._inner.route(nudge)
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Return what waits on it."""
+        return self._inner.backlog(nudge)
 
 
 def faulty(fault: str, inner: Dispatcher) -> Dispatcher:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,10 @@ NUDGE_HEADER = "trigger_nudge"
 """The message header that marks a nudge; a message that a client published by hand has none."""
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
 """Once more on a new connection: the old one may have died while it was idle."""
+NOT_FOUND = "404"
+"""What brokers reply who have no queue of a name; that of Redis is gone when it is empty."""
+BATCH = 100
+"""How many nudges are pipelined: sent together, and answered together."""
 SOCKETS = 10
 """Connections to the broker that one process opens at most for nudges."""
 
@@ -61,14 +66,18 @@ class CeleryDispatcher:
             app = app_or_default()
             pool = self._producers(app)
             with pool.acquire(block=True, timeout=self._timeout().total_seconds()) as producer:
-                for nudge in nudges:
-                    try:
-                        _publish(app, producer, nudge)
-                        sent += 1
-                    except (OperationalError, OSError):
-                        raise
-                    except Exception as error:
-                        failure = error
+                for batch in _batches(nudges):
+                    failed = []
+                    with _pipeline(producer):
+                        for nudge in batch:
+                            try:
+                                _publish(app, producer, nudge)
+                            except (OperationalError, OSError):
+                                raise
+                            except Exception as error:
+                                failed.append(error)
+                    failure = failed[-1] if failed else failure
+                    sent += len(batch) - len(failed)
         except Exception as error:
             failure = error
         if failure is not None:
@@ -79,6 +88,34 @@ class CeleryDispatcher:
                 type(failure).__name__,
                 failure,
             )
+
+    def route(self, nudge: Nudge) -> str:
+        """Return the broker's queue (or exchange and key) and the priority of a nudge."""
+        try:
+            options = _routed(app_or_default(), nudge, canvas.routing(canvas.load(nudge.canvas)))
+        except Exception:  # a queue that is not declared: publishing says so
+            return ""
+        return f"{_destination(options)} {options.get('priority') or ''}"
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Ask the broker how many messages wait in the queue of a nudge."""
+        try:
+            app = app_or_default()
+            options = _routed(app, nudge, canvas.routing(canvas.load(nudge.canvas)))
+            queue = options.get("queue")
+            if queue is None:
+                return None
+            seconds = self._timeout().total_seconds()
+            with (
+                self._producers(app).connections.acquire(block=True, timeout=seconds) as connection,
+                connection.channel() as channel,  # a queue that is not there costs it its life
+            ):
+                return int(channel.queue_declare(queue.name, passive=True).message_count)
+        except Exception as error:
+            if str(getattr(error, "reply_code", "")) == NOT_FOUND:
+                return 0
+            logger.info("the broker does not say what waits: %s: %s", type(error).__name__, error)
+            return None
 
     def _producers(self, app: Celery) -> Any:
         """Return this process's pool. A fork drops its parent's and leaves its sockets alone.
@@ -104,6 +141,19 @@ class CeleryDispatcher:
         _close(owned)
 
 
+def _batches(nudges: Sequence[Nudge]) -> Iterator[Sequence[Nudge]]:
+    """Return the first alone, which finds out whether its connection is alive, then many each."""
+    yield nudges[:1]
+    for start in range(1, len(nudges), BATCH):
+        yield nudges[start : start + BATCH]
+
+
+def _pipeline(producer: Any) -> AbstractContextManager[object]:
+    """Return a context in which nothing waits for a broker's answer, as kombu 5.7 has one."""
+    batch = getattr(producer, "batch", None)
+    return nullcontext() if batch is None else batch(max_size=BATCH)
+
+
 def _close(owned: _Owned | None) -> None:
     if owned is not None and owned.pid == os.getpid():
         owned.producers.force_close_all()
@@ -123,6 +173,19 @@ def _timeouts(url: str, seconds: float) -> dict[str, Any]:
     return {}
 
 
+def _routed(app: Celery, nudge: Nudge, options: dict[str, Any]) -> dict[str, Any]:
+    task: Any = app.tasks.get(nudge.task)
+    routed: dict[str, Any] = app.amqp.router.route(options, nudge.task, (), {}, task)
+    return routed
+
+
+def _destination(options: dict[str, Any]) -> str:
+    queue = options.get("queue")
+    if queue is not None:
+        return str(queue.name)
+    return f"{options.get('exchange')}/{options.get('routing_key')}"
+
+
 def _publish(app: Celery, producer: Any, nudge: Nudge) -> None:
     """Publish below ``send_task``, which would subscribe this process to the run's result.
 
@@ -132,8 +195,7 @@ def _publish(app: Celery, producer: Any, nudge: Nudge) -> None:
     run_id, amqp = str(nudge.run_id), app.amqp
     options = canvas.routing(saved)
     fields = {name: options.pop(name, None) for name in canvas.MESSAGE}
-    task: Any = app.tasks.get(nudge.task)
-    options = amqp.router.route(options, nudge.task, (), {}, task)
+    options = _routed(app, nudge, options)
     message = amqp.create_task_message(
         run_id,
         nudge.task,

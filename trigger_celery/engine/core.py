@@ -12,12 +12,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import (
-    EventTrigger,
-    TaskDefinition,
-    TaskRegistry,
-    declared_tasks,
-)
+from trigger_celery.declare.definition import Registry, TaskDefinition, registry
+from trigger_celery.declare.event_trigger import EventTrigger
 from trigger_celery.engine.process.alarm import Alarm, AlarmThread
 from trigger_celery.engine.process.discovery import Discovery
 from trigger_celery.engine.process.leases import LeaseKeeper
@@ -67,6 +63,14 @@ class NullDispatcher:
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Do nothing; the sweep finds the run."""
 
+    def route(self, nudge: Nudge) -> str:
+        """Return one way for all."""
+        return ""
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Return that it is not known."""
+        return None
+
 
 def worker_name() -> str:
     """Return ``host:pid`` of this process."""
@@ -93,7 +97,7 @@ class Engine:
     configure: Callable[[], Config] = Config
     worker: Callable[[], str] = worker_name
     draining: Callable[[], bool] = bool
-    tasks: TaskRegistry = field(default_factory=lambda: declared_tasks)
+    tasks: Registry = field(default_factory=lambda: registry)
     token_url: Callable[[UUID], str] = lambda token_id: f"/tokens/{token_id}/"
     canvas_of: Callable[[str, int | None], str] = lambda task, priority: ""
     canvas_of_copy: Callable[[str], str] = lambda canvas: ""

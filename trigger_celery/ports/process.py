@@ -14,6 +14,12 @@ class Dispatcher(Protocol):
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish a hint for each; a failure is logged and otherwise ignored."""
 
+    def route(self, nudge: Nudge) -> str:
+        """Return a name for the way of a nudge: two of one name arrive in their order."""
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Return how many messages wait where this nudge would; None if that is not known."""
+
 
 class Codec(Protocol):
     """How values become text and come back, with their exact types."""

@@ -15,7 +15,9 @@ from trigger_celery.vocabulary.records import (
     Lease,
     NewEvent,
     Nudge,
+    RecentClaim,
     Suspend,
+    Unclaimed,
 )
 from trigger_celery.vocabulary.states import RunState, WaitState
 
@@ -125,14 +127,32 @@ class Sweeps(Protocol):
     """What time alone moves."""
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
-        """Move on at most ``limit`` runs whose ``due_at`` has come; return those to nudge.
+        """Move on at most ``limit`` runs of each kind that is due; return those to nudge.
 
-        A queued or unpublished run is only nudged, and again after at least
-        ``nudge_interval`` (growing with its age); a suspended one has its due waits timed
-        out and is queued; an executing one lost its worker: it is queued with one more
-        crash, or fails as crashed with a dead letter. A suspended run with event waits
-        that were not looked for is returned as ``unlooked``, to be due again after
+        In this order: a suspended run has its due waits timed out and is queued; a delayed
+        one whose time has come is nudged; an executing one lost its worker: it is queued
+        with one more crash, or fails as crashed with a dead letter; an unpublished end is
+        nudged, and again after at least ``nudge_interval`` (growing with its age). Queued
+        runs that were nudged before are left to :meth:`unclaimed`. A suspended run with event
+        waits that were not looked for is returned as ``unlooked``, to be due again after
         ``nudge_interval``; such waits are not timed out yet.
+        """
+
+    def unclaimed(self, *, after: str, limit: int) -> Sequence[Unclaimed]:
+        """Return queued runs whose nudge is overdue, at most ``limit``, the longest overdue first.
+
+        All are of one task: the first by name after ``after`` that has any. Nothing is moved.
+        """
+
+    def recent_claims(self, *, within: timedelta, limit: int) -> Sequence[RecentClaim]:
+        """Return runs claimed ``within`` this time, out of the last ``limit`` transitions."""
+
+    def nudge_again(
+        self, run_ids: Collection[UUID], *, nudge_interval: timedelta
+    ) -> Sequence[Nudge]:
+        """Put off those of the runs whose nudge is still overdue; return those to nudge.
+
+        They are overdue again after at least ``nudge_interval``, which grows with their age.
         """
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:

@@ -86,6 +86,12 @@ class _Nudged:
         self._run_ids += [nudge.run_id for nudge in nudges]
         self._dispatcher.nudge(nudges)
 
+    def route(self, nudge: Nudge) -> str:
+        return self._dispatcher.route(nudge)
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        return self._dispatcher.backlog(nudge)
+
     def forget(self) -> None:
         self._run_ids.clear()
 

@@ -253,6 +253,32 @@ def nudge_again(run: Run, now: datetime, *, nudge_interval: timedelta) -> Run:
     return replace(run, worker="", due_at=now + nudge_pause(run, now, nudge_interval))
 
 
+def is_unclaimed(run: Run) -> bool:
+    """Whether a run is queued and was nudged: its ``due_at`` is when that should have worked.
+
+    That of a run which starts later is its start.
+    """
+    return run.state is RunState.QUEUED and run.due_at is not None and run.due_at > run.available_at
+
+
+def is_nudge_lost(
+    due_at: datetime, *, reached: datetime | None, passed: datetime | None, backlog: int | None
+) -> bool:
+    """Whether the nudge that a queued run was due to answer is likely lost, not only waiting.
+
+    It is if messages behind it were received: ``reached`` is the latest time at which a run
+    of the same task and route became available that was claimed lately, ``passed`` that of any
+    task on the route (a limit of its task may hold this one back, so that counts later). It is
+    if no messages wait there; and where ``backlog``, their number, is not known (None), if
+    nothing was claimed.
+    """
+    if reached is not None and reached >= due_at:
+        return True
+    if passed is not None and passed >= due_at + LONGEST_PAUSE:
+        return True
+    return backlog == 0 or (backlog is None and reached is None)
+
+
 def nudge_pause(run: Run, now: datetime, nudge_interval: timedelta) -> timedelta:
     """Return how long to wait until the next nudge: about as long as it took so far.
 

@@ -665,9 +665,28 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=trigger_celery_django.fields.PartialIndex(
-                condition=models.Q(("due_at", None), _negated=True),
-                fields=["due_at"],
+                condition=models.Q(
+                    models.Q(("state", "queued"), _negated=True),
+                    models.Q(("due_at", None), _negated=True),
+                ),
+                fields=["state", "due_at"],
                 name="trigger_run_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("due_at__lte", models.F("available_at")), ("state", "queued")),
+                fields=["due_at", "available_at"],
+                name="trigger_run_start",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.fields.PartialIndex(
+                condition=models.Q(("due_at__gt", models.F("available_at")), ("state", "queued")),
+                fields=["task", "due_at"],
+                name="trigger_run_unclaimed",
             ),
         ),
         migrations.AddIndex(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Holds, StepKind
@@ -86,7 +86,22 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            PartialIndex(fields=["due_at"], name="trigger_run_due", condition=~Q(due_at=None)),
+            # Each kind of due run has its own part of an index: a mass of one hides no other.
+            PartialIndex(
+                fields=["state", "due_at"],
+                name="trigger_run_due",
+                condition=~Q(state=RunState.QUEUED.value) & ~Q(due_at=None),
+            ),
+            PartialIndex(
+                fields=["due_at", "available_at"],
+                name="trigger_run_start",
+                condition=Q(state=RunState.QUEUED.value, due_at__lte=F("available_at")),
+            ),
+            PartialIndex(
+                fields=["task", "due_at"],
+                name="trigger_run_unclaimed",
+                condition=Q(state=RunState.QUEUED.value, due_at__gt=F("available_at")),
+            ),
             PartialIndex(
                 fields=["deadline_at"],
                 name="trigger_run_deadline",

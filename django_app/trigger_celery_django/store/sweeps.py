@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Q
+
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Due, Lease, Nudge
-from trigger_celery.vocabulary.states import RunState, WaitState
+from trigger_celery.vocabulary.records import Due, Lease, Nudge, RecentClaim, Unclaimed
+from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.conf import config
 from trigger_celery_django.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes, deadlines
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge
 from trigger_celery_django.store.common.run_columns import run_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
+
+TIMERS = Q(state=RunState.SUSPENDED.value)
+STARTS = Q(state=RunState.QUEUED.value, due_at__lte=F("available_at"))
+LEASES = Q(state=RunState.EXECUTING.value)
+ENDS = Q(state__in=sorted(TERMINAL))
+KINDS = (TIMERS, STARTS, LEASES, ENDS)
+"""The kinds of runs that are due, in the order in which a pass moves them."""
+
+WOKEN = ("state", "worker", "available_at", "due_at")
+"""The columns that change when the time of a suspended run has come."""
 
 
 class DjangoSweeps:
@@ -28,9 +41,33 @@ class DjangoSweeps:
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
         # Nearly always nothing is due: then one query is all, without a transaction.
-        if not self._guard.statement(lambda _: self._due().exists()):
-            return Due()
-        return self._guard.transaction(lambda: self._move_on(limit, nudge_interval))
+        kinds = self._guard.statement(self._kinds_due)
+        found = [
+            self._guard.transaction(partial(self._move_on, kind, limit, nudge_interval))
+            for kind in kinds
+        ]
+        return Due(
+            nudges=tuple(nudge for due in found for nudge in due.nudges),
+            unlooked=tuple(lease for due in found for lease in due.unlooked),
+            failed=tuple(nudge for due in found for nudge in due.failed),
+        )
+
+    def unclaimed(self, *, after: str, limit: int) -> Sequence[Unclaimed]:
+        return self._guard.read(lambda: self._unclaimed(after, limit))
+
+    def recent_claims(self, *, within: timedelta, limit: int) -> Sequence[RecentClaim]:
+        return self._guard.read(lambda: self._recent_claims(within, limit))
+
+    def nudge_again(
+        self, run_ids: Collection[UUID], *, nudge_interval: timedelta
+    ) -> Sequence[Nudge]:
+        def work() -> Sequence[Nudge]:
+            overdue = self._overdue_nudges().filter(pk__in=run_ids)
+            runs = self._without_paused(self._locked(overdue))
+            self._put_off(runs, read_now(self._guard.connection), nudge_interval)
+            return [nudge(run) for run in runs]
+
+        return self._guard.transaction(work)
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
         return deadlines.expire(self._guard, limit=limit)
@@ -38,31 +75,96 @@ class DjangoSweeps:
     def _due(self) -> RunQuerySet[models.Run]:
         return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())
 
-    def _move_on(self, limit: int, nudge_interval: timedelta) -> Due:
+    def _overdue_nudges(self) -> RunQuerySet[models.Run]:
+        return self._due().filter(state=RunState.QUEUED.value, due_at__gt=F("available_at"))
+
+    def _kinds_due(self, connection: BaseDatabaseWrapper) -> list[Q]:
+        """Return of which kinds any run is due, by one statement that probes an index for each."""
+        rows = [self._due().filter(kind).values("pk")[:1] for kind in KINDS]
+        probes = [row.query.get_compiler(connection=connection).as_sql() for row in rows]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT " + ", ".join(f"EXISTS ({sql})" for sql, _ in probes),
+                [parameter for _, parameters in probes for parameter in parameters],
+            )
+            found = cursor.fetchone()
+        return [kind for kind, is_due in zip(KINDS, found, strict=True) if is_due]
+
+    def _locked(self, rows: RunQuerySet[models.Run]) -> list[models.Run]:
         skip = self._guard.connection.features.has_select_for_update_skip_locked
-        locked = self._due().select_for_update(skip_locked=skip)
-        runs = list(locked.order_by("due_at")[:limit])
+        return list(rows.select_for_update(skip_locked=skip))
+
+    def _move_on(self, kind: Q, limit: int, nudge_interval: timedelta) -> Due:
+        runs = self._locked(self._due().filter(kind).order_by("due_at")[:limit])
         now = read_now(self._guard.connection)
+        if kind == TIMERS:
+            return self._wake(runs, now, nudge_interval)
+        if kind == LEASES:
+            return self._crash(runs, now)
         runs = self._without_paused(runs)
-        unlooked = self._unlooked([run for run in runs if run.state == RunState.SUSPENDED])
+        self._put_off(runs, now, nudge_interval)
+        return Due(nudges=tuple(nudge(run) for run in runs))
+
+    def _wake(self, runs: Sequence[models.Run], now: datetime, nudge_interval: timedelta) -> Due:
+        """Queue suspended runs. They all change alike, so few statements do for many of them."""
+        unlooked = self._unlooked(runs)
+        rows, woken = models.Run.objects.using(self._alias), []
         for run in runs:
-            if run.pk in unlooked:
-                run.due_at = now + nudge_interval
-        moved = [run for run in runs if run.pk not in unlooked]
-        live = (RunState.SUSPENDED, RunState.EXECUTING)
-        self._time_out([run for run in moved if run.state == RunState.SUSPENDED], now)
-        self._nudge_again([run for run in moved if run.state not in live], now, nudge_interval)
-        changed = [run for run in runs if run.state in live]
-        entries = [self._move(run, now) for run in moved if run.state in live]
-        models.Run.objects.using(self._alias).bulk_update(changed, changes.SWEPT, batch_size=100)
-        models.History.objects.using(self._alias).bulk_create(entries)
+            if run.pk not in unlooked:
+                after = lifecycle.queue(run_record(run), now, nudge_interval=nudge_interval)
+                changes.apply(run, after)
+                woken.append(run)
+        self._time_out(woken, now)
+        if woken:
+            values = {name: getattr(woken[0], name) for name in WOKEN}
+            rows.filter(pk__in=[run.pk for run in woken]).update(**values)
+            notes = [noted(run, "wake") for run in woken]
+            models.History.objects.using(self._alias).bulk_create(notes)
+        if unlooked:
+            rows.filter(pk__in=unlooked).update(due_at=now + nudge_interval)
         return Due(
-            nudges=tuple(nudge(run) for run in moved),
+            nudges=tuple(nudge(run) for run in woken),
             unlooked=tuple(
                 Lease(run.pk, run.fence, run.token) for run in runs if run.pk in unlooked
             ),
-            failed=tuple(nudge(run) for run in changed if run.state == RunState.FAILED),
         )
+
+    def _crash(self, runs: Sequence[models.Run], now: datetime) -> Due:
+        """Take executing runs from workers that are gone."""
+        entries = [changes.crash(self._alias, run, now) for run in runs]
+        models.Run.objects.using(self._alias).bulk_update(runs, changes.SWEPT, batch_size=100)
+        models.History.objects.using(self._alias).bulk_create(entries)
+        return Due(
+            nudges=tuple(nudge(run) for run in runs),
+            failed=tuple(nudge(run) for run in runs if run.state == RunState.FAILED),
+        )
+
+    def _unclaimed(self, after: str, limit: int) -> Sequence[Unclaimed]:
+        overdue = self._overdue_nudges().filter(task__gt=after).order_by("task", "due_at")
+        first = overdue.values_list("task", flat=True).first()
+        if first is None:
+            return ()
+        runs = list(self._overdue_nudges().filter(task=first).order_by("due_at")[:limit])
+        return [
+            Unclaimed(nudge=nudge(run), due_at=run.due_at)
+            for run in self._without_paused(runs)
+            if run.due_at is not None
+        ]
+
+    def _recent_claims(self, within: timedelta, limit: int) -> Sequence[RecentClaim]:
+        latest = models.History.objects.using(self._alias).order_by("-sequence")
+        entries = list(latest.values_list("run", "verb", "at")[:limit])
+        now = read_now(self._guard.connection)
+        claimed = {
+            run: at for run, verb, at in reversed(entries) if verb == "claim" and at > now - within
+        }
+        runs = models.Run.objects.using(self._alias).filter(pk__in=claimed)
+        # One that is queued again has become available since its claim.
+        return [
+            RecentClaim(nudge=nudge(run), available_at=run.available_at)
+            for run in runs.only("task", "canvas", "available_at")
+            if run.available_at <= claimed[run.pk]
+        ]
 
     def _without_paused(self, runs: Sequence[models.Run]) -> list[models.Run]:
         """Look no more at queued runs that a person holds: resuming makes them due again."""
@@ -78,14 +180,7 @@ class DjangoSweeps:
         waits = models.Wait.objects.using(self._alias).open().filter(run__in=runs, looked=False)
         return set(waits.values_list("run", flat=True))
 
-    def _move(self, run: models.Run, now: datetime) -> models.History:
-        if run.state == RunState.EXECUTING:
-            return changes.crash(self._alias, run, now)
-        after = lifecycle.queue(run_record(run), now, nudge_interval=config().nudge_interval)
-        changes.apply(run, after)
-        return noted(run, "wake")
-
-    def _nudge_again(
+    def _put_off(
         self, runs: Sequence[models.Run], now: datetime, nudge_interval: timedelta
     ) -> None:
         """Put off queued and unpublished runs: a backlog is many rows and few statements."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
 from typing import TypeAlias
 
 from trigger_celery.engine import notifications
@@ -12,6 +14,7 @@ from trigger_celery.engine.queues.admission import admit_waiting, tidy_queues
 from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
 from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.engine.upkeep.lost_nudges import repair_nudges
 from trigger_celery.engine.upkeep.retention import purge_events
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.engine.waking.matching import match_event
@@ -21,7 +24,11 @@ from trigger_celery.vocabulary.records import Lease
 
 logger = logging.getLogger("trigger_celery.sweep")
 
-Duty: TypeAlias = Callable[[Engine], int | None]
+Duty: TypeAlias = Callable[[Engine, float], int | None]
+"""A part of the sweep. It gets the reading of the process's clock at which it is to stop."""
+
+PASS = timedelta(seconds=1)
+"""About how long a pass takes at most: what comes due meanwhile is then late by little."""
 
 ROUNDS = 50
 """At most so many batches a pass: a backlog goes fast and a pass still ends."""
@@ -30,15 +37,17 @@ ROUNDS = 50
 def sweep(engine: Engine) -> int:
     """Move on what time alone moves; return how many runs and events were looked at.
 
-    Any number may run in parallel: each row is taken by one of them.
+    Any number may run in parallel: each row is taken by one of them. Each part moves a batch of
+    each kind, and more while the pass has time left; the next pass goes on.
     """
-    return sum(_done(duty, engine) for duty in DUTIES)
+    until = engine.clock.monotonic() + PASS.total_seconds()
+    return sum(_done(duty, engine, until) for duty in DUTIES)
 
 
-def _done(duty: Duty, engine: Engine) -> int:
+def _done(duty: Duty, engine: Engine, until: float) -> int:
     """Do one part of the sweep; a mistake in it must not hold up the others."""
     try:
-        return duty(engine) or 0
+        return duty(engine, until) or 0
     except StoreUnavailable:
         raise
     except Exception:
@@ -46,7 +55,7 @@ def _done(duty: Duty, engine: Engine) -> int:
         return 0
 
 
-def _move_due(engine: Engine) -> int:
+def _move_due(engine: Engine, until: float) -> int:
     """Move on the runs whose time has come, and look for what they wait for if nobody did."""
     config, moved = engine.config, 0
     for _ in range(ROUNDS):
@@ -58,19 +67,19 @@ def _move_due(engine: Engine) -> int:
         for lease in due.unlooked:
             _look_back(engine, lease)
         moved += len(due)
-        if len(due) < config.sweep_batch:
+        if len(due) < config.sweep_batch or engine.clock.monotonic() >= until:
             break
     return moved
 
 
-def _expire(engine: Engine) -> int:
+def _expire(engine: Engine, until: float) -> int:
     """End the runs that were not started, or not over, in time."""
     moved, batch = 0, engine.config.sweep_batch
     for _ in range(ROUNDS):
         nudges = engine.store.sweeps.expire(limit=batch)
         of_end(engine, nudges, admit=False)
         moved += len(nudges)
-        if len(nudges) < batch:
+        if len(nudges) < batch or engine.clock.monotonic() >= until:
             break
     return moved
 
@@ -82,7 +91,7 @@ def _look_back(engine: Engine, lease: Lease) -> None:
         logger.exception("run %s: no look at the stored events", lease.run_id)
 
 
-def _match_left_over(engine: Engine) -> int:
+def _match_left_over(engine: Engine, until: float) -> int:
     """Match events whose sender died between its commit and its look at the waits."""
     config = engine.config
     left = engine.store.events.unmatched(older_than=config.nudge_interval, limit=config.sweep_batch)
@@ -94,15 +103,26 @@ def _match_left_over(engine: Engine) -> int:
     return len(left)
 
 
+def _once(duty: Callable[[Engine], int | None]) -> Duty:
+    """Return the duty that does a bounded piece of work in each pass."""
+
+    @wraps(duty)
+    def part(engine: Engine, until: float) -> int | None:
+        return duty(engine)
+
+    return part
+
+
 DUTIES: tuple[Duty, ...] = (
-    sync_declared,
-    fire_schedules,
+    _once(sync_declared),
     _expire,
-    settle_left_over,  # before a wait on a completed token times out
+    _once(settle_left_over),  # before a wait on a completed token times out
     _move_due,
-    admit_waiting,  # who just lost its lease or its time has left its slot
-    tidy_queues,
-    purge_events,
+    _once(fire_schedules),
+    _once(admit_waiting),  # who just lost its lease or its time has left its slot
+    _once(tidy_queues),
+    _once(purge_events),
     _match_left_over,
+    repair_nudges,
 )
 """The parts of a sweep, in their order."""

@@ -49,7 +49,12 @@ from trigger_celery.testing.contract.starting import (
     RecordContract,
     TransactionContract,
 )
-from trigger_celery.testing.contract.sweeps import CrashContract, DeadlineContract, SweepContract
+from trigger_celery.testing.contract.sweeps import (
+    CrashContract,
+    DeadlineContract,
+    RepairContract,
+    SweepContract,
+)
 from trigger_celery.testing.contract.triggers import ChildContract, CloseContract, ScheduleContract
 from trigger_celery.testing.contract.waits import (
     GiveUpContract,
@@ -87,6 +92,7 @@ class StoreContract(
     SubscriptionContract,
     RetentionContract,
     SweepContract,
+    RepairContract,
     CrashContract,
     DeadlineContract,
     KeyContract,

@@ -32,6 +32,7 @@ from trigger_celery.testing.contract.tools import (
     swept,
     wait_ids,
 )
+from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import NewRun
 from trigger_celery.vocabulary.states import RunState, WaitState
 
@@ -52,10 +53,15 @@ class SweepContract:
         run_id = queued(store, canvas="links")
         assert swept(store) == []
         advance(NUDGE_INTERVAL + SECOND)
-        due = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
-        assert [(nudge.run_id, nudge.task, nudge.canvas) for nudge in due.nudges] == [
+        assert len(store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)) == 0
+        (waiting,) = store.sweeps.unclaimed(after="", limit=9)
+        assert waiting.due_at == got(store, run_id).due_at
+        nudges = store.sweeps.nudge_again([run_id, new_id()], nudge_interval=NUDGE_INTERVAL)
+        assert list(nudges) == [waiting.nudge]
+        assert [(nudge.run_id, nudge.task, nudge.canvas) for nudge in nudges] == [
             (run_id, TASK, "links")
         ]
+        assert store.sweeps.nudge_again([run_id], nudge_interval=NUDGE_INTERVAL) == []
         assert got(store, run_id).state is RunState.QUEUED
         assert len(store.runs.history(run_id)) == 1
         assert claim(store, run_id).lease.fence == 1
@@ -177,7 +183,7 @@ class CrashContract:
         assert [nudge.run_id for nudge in due.failed] == [lease.run_id]
         advance(2 * NUDGE_INTERVAL)
         again = store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)
-        assert lease.run_id in [nudge.run_id for nudge in again.nudges]
+        assert [nudge.run_id for nudge in again.nudges] == [lease.run_id]
         assert again.failed == ()
 
     def test_a_recovered_run_fails_at_the_same_count(self, store: Store, letters: Letters) -> None:
@@ -315,3 +321,55 @@ class DeadlineContract:
         advance(HOUR)
         assert ran(store.sweeps.expire(limit=1)) == [early.id]
         assert ran(store.sweeps.expire(limit=1)) == [late.id]
+
+
+class RepairContract:
+    """What a sweep asks about nudges that may be lost, and what it moves first."""
+
+    def test_each_kind_that_is_due_has_a_limit_of_its_own(
+        self, store: Store, advance: Advance
+    ) -> None:
+        delayed = [new_run(delay=SECOND) for _ in range(3)]
+        store.runs.create(delayed)
+        asleep = [suspended(store, sleeping(delay=SECOND)) for _ in range(3)]
+        crashed = [started(store).run_id for _ in range(3)]
+        for _ in range(3):
+            queued(store)
+        advance(LEASE + SECOND)
+        found = ran(store.sweeps.due(limit=2, nudge_interval=NUDGE_INTERVAL).nudges)
+        kinds = [
+            [run_id in kind for kind in (asleep, [n.id for n in delayed], crashed)]
+            for run_id in found
+        ]
+        assert [kind.index(True) for kind in kinds] == [0, 0, 1, 1, 2, 2]
+
+    def test_queued_runs_are_listed_by_task_the_longest_overdue_first(
+        self, store: Store, advance: Advance
+    ) -> None:
+        early, other = new_run(), replace(new_run(), task="a-task")
+        store.runs.create([early])
+        advance(SECOND)
+        late = queued(store)
+        store.runs.create([other])
+        advance(NUDGE_INTERVAL + SECOND)
+        first = store.sweeps.unclaimed(after="", limit=9)
+        assert [each.nudge.run_id for each in first] == [other.id]
+        then = store.sweeps.unclaimed(after="a-task", limit=9)
+        assert [each.nudge.run_id for each in then] == [early.id, late]
+        assert len(store.sweeps.unclaimed(after="a-task", limit=1)) == 1
+        assert len(store.sweeps.unclaimed(after=TASK, limit=9)) == 0
+
+    def test_recent_claims_say_how_far_the_workers_have_got(
+        self, store: Store, advance: Advance
+    ) -> None:
+        assert len(store.sweeps.recent_claims(within=MINUTE, limit=9)) == 0
+        lease = started(store)
+        (found,) = store.sweeps.recent_claims(within=MINUTE, limit=9)
+        assert found.nudge.run_id == lease.run_id
+        assert found.available_at == got(store, lease.run_id).available_at
+        advance(SECOND)
+        store.runs.hand_back(lease, "token")
+        assert len(store.sweeps.recent_claims(within=MINUTE, limit=9)) == 0
+        claim(store, lease.run_id)
+        assert len(store.sweeps.recent_claims(within=MINUTE, limit=9)) == 1
+        assert len(store.sweeps.recent_claims(within=0 * MINUTE, limit=9)) == 0

@@ -269,8 +269,15 @@ def ran(nudges: Collection[Nudge]) -> list[UUID]:
 
 
 def swept(store: Store, *, limit: int = 100) -> list[UUID]:
-    """Run one pass of the sweep and return the runs that it nudged."""
-    return ran(store.sweeps.due(limit=limit, nudge_interval=NUDGE_INTERVAL).nudges)
+    """Run one pass of the sweep, as if all nudges were lost; return the runs that it nudged."""
+    due = store.sweeps.due(limit=limit, nudge_interval=NUDGE_INTERVAL)
+    found = ran(due.nudges)
+    task = ""
+    while waiting := store.sweeps.unclaimed(after=task, limit=max(limit - len(found), 0)):
+        task = waiting[0].nudge.task
+        overdue = [each.nudge.run_id for each in waiting]
+        found += ran(store.sweeps.nudge_again(overdue, nudge_interval=NUDGE_INTERVAL))
+    return found
 
 
 QUEUE = "emails"

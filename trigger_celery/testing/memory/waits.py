@@ -9,7 +9,7 @@ from uuid import UUID
 
 from trigger_celery.testing.memory.events import next_number, note_matched
 from trigger_celery.testing.memory.tables import Core, WaitRow, nudge
-from trigger_celery.values.failures import overdue
+from trigger_celery.values.forced_ends import overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
@@ -19,8 +19,10 @@ from trigger_celery.vocabulary.records import (
     Lease,
     NewWait,
     Nudge,
+    RecentClaim,
     Run,
     Suspend,
+    Unclaimed,
 )
 from trigger_celery.vocabulary.states import RunState, WaitState
 
@@ -193,14 +195,16 @@ class MemorySweeps:
 
     def due(self, *, limit: int, nudge_interval: timedelta) -> Due:
         with self._core.transactions.own():
-            now = self._core.now()
-            found = [
-                (row.run.due_at, row.run)
-                for row in self._core.tables.runs.values()
-                if row.run.due_at is not None and row.run.due_at <= now
+            found = [run for run in self._overdue() if not lifecycle.is_unclaimed(run)]
+            kinds: dict[int, list[Run]] = {}
+            for run in found:
+                kinds.setdefault(_kind(run), []).append(run)
+            runs = [
+                run
+                for _, of_kind in sorted(kinds.items())
+                for run in of_kind[:limit]
+                if not self._is_held(run)
             ]
-            found.sort(key=lambda pair: pair[0])
-            runs = [run for _, run in found[:limit] if not self._is_held(run)]
             unlooked = [run for run in runs if self._is_unlooked(run)]
             nudges = tuple(
                 self._move_on(run, nudge_interval) for run in runs if run not in unlooked
@@ -216,6 +220,57 @@ class MemorySweeps:
                     and self._core.tables.runs[each.run_id].run.state.terminal
                 ),
             )
+
+    def unclaimed(self, *, after: str, limit: int) -> Sequence[Unclaimed]:
+        with self._core.transactions.own():
+            found = [
+                run
+                for run in self._overdue()
+                if lifecycle.is_unclaimed(run) and run.spec.task > after and not self._is_held(run)
+            ]
+            task = min((run.spec.task for run in found), default="")
+            return [
+                Unclaimed(nudge=nudge(run), due_at=run.due_at)
+                for run in found
+                if run.spec.task == task and run.due_at is not None
+            ][:limit]
+
+    def recent_claims(self, *, within: timedelta, limit: int) -> Sequence[RecentClaim]:
+        with self._core.transactions.own():
+            oldest = self._core.now() - within
+            entries = [
+                entry
+                for entries in self._core.tables.history.values()
+                for entry in entries
+                if entry.at > oldest
+            ]
+            entries.sort(key=lambda entry: entry.at, reverse=True)
+            return [
+                RecentClaim(nudge=nudge(run), available_at=run.available_at)
+                for entry in entries[:limit]
+                if entry.verb == "claim"
+                and (run := self._core.tables.runs[entry.run_id].run).available_at <= entry.at
+            ]
+
+    def nudge_again(
+        self, run_ids: Collection[UUID], *, nudge_interval: timedelta
+    ) -> Sequence[Nudge]:
+        with self._core.transactions.own():
+            return [
+                self._nudge_again(run, nudge_interval)
+                for run in self._overdue()
+                if run.id in run_ids and lifecycle.is_unclaimed(run) and not self._is_held(run)
+            ]
+
+    def _overdue(self) -> list[Run]:
+        now = self._core.now()
+        found = [
+            (row.run.due_at, row.run)
+            for row in self._core.tables.runs.values()
+            if row.run.due_at is not None and row.run.due_at <= now
+        ]
+        found.sort(key=lambda pair: pair[0])
+        return [run for _, run in found]
 
     def _is_held(self, run: Run) -> bool:
         """Look no more at a queued run that a person holds: resuming makes it due again."""
@@ -269,3 +324,9 @@ class MemorySweeps:
     def _nudge_again(self, run: Run, nudge_interval: timedelta) -> Nudge:
         after = lifecycle.nudge_again(run, self._core.now(), nudge_interval=nudge_interval)
         return nudge(self._core.change(after))
+
+
+def _kind(run: Run) -> int:
+    """Return the place of its kind in a pass: timers, starts, leases, ends."""
+    order = (RunState.SUSPENDED, RunState.QUEUED, RunState.EXECUTING)
+    return order.index(run.state) if run.state in order else len(order)

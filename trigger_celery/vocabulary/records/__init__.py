@@ -39,10 +39,12 @@ from trigger_celery.vocabulary.records.runs import (
     NewRun,
     Nudge,
     Origin,
+    RecentClaim,
     Run,
     RunFilter,
     RunSpec,
     TaskVersion,
+    Unclaimed,
     listed,
 )
 from trigger_celery.vocabulary.records.schedules import Overlap, Schedule, ScheduleChange
@@ -110,6 +112,7 @@ __all__ = [
     "PushBack",
     "QueueLoad",
     "Rate",
+    "RecentClaim",
     "Run",
     "RunFilter",
     "RunSpec",
@@ -123,6 +126,7 @@ __all__ = [
     "Subscription",
     "Suspend",
     "TaskVersion",
+    "Unclaimed",
     "in_line_of",
     "line_of",
     "listed",

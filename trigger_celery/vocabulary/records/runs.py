@@ -186,6 +186,22 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unclaimed:
+    """A queued run that was nudged and is not claimed although ``due_at`` has come."""
+
+    nudge: Nudge
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentClaim:
+    """A run that was claimed lately, and when it had become available for that claim."""
+
+    nudge: Nudge
+    available_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskVersion:
     """The source of a task, stored once under its digest."""
 

@@ -24,6 +24,7 @@ from trigger_celery.declare.limits import RateLimit
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.declare.queue import Queue, queues
 from trigger_celery.declare.schedule import every
+from trigger_celery.engine.core import NullDispatcher
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.control import recover
 from trigger_celery.engine.runs.trigger import Request, start, trigger
@@ -93,7 +94,7 @@ def states(harness: Harness, runs: Sequence[UUID]) -> set[RunState]:
     return {harness.run(run_id).state for run_id in runs}
 
 
-class Crowd:
+class Crowd(NullDispatcher):
     """A dispatcher whose nudges are executed by many threads."""
 
     def __init__(self, harness: Harness, runs: int) -> None:
@@ -289,7 +290,7 @@ def test_a_lost_answer_is_made_up_for(harness: Harness) -> None:
 
 
 def test_a_dispatcher_that_fails_stops_nobody(harness: Harness) -> None:
-    class Broken:
+    class Broken(NullDispatcher):
         def nudge(self, nudges: Sequence[Nudge]) -> None:
             if nudges:
                 raise RuntimeError("no broker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,8 @@ from trigger_celery.config import Config
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.upkeep import sweep as sweeping
-from trigger_celery.testing import Harness
+from trigger_celery.testing import Harness, RecordingDispatcher
+from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState
 
 NOW = timedelta(0)
@@ -75,3 +77,20 @@ def test_a_run_with_a_start_time_is_not_nudged_before(harness: Harness) -> None:
     start = harness.clock.now
     harness.run_until_idle()
     assert harness.run(run_id).started_at == start + timedelta(hours=1)
+
+
+def test_a_pass_ends_when_its_time_is_over_and_the_next_goes_on() -> None:
+    with Harness(config=Config(sweep_batch=1)) as harness:
+        task = harness.task(nap)
+        for _ in range(5):
+            harness.trigger(task)
+        harness.run_until_idle(NOW)
+        harness.advance(timedelta(seconds=60))
+
+        class Slow(RecordingDispatcher):
+            def nudge(self, nudges: Sequence[Nudge]) -> None:
+                harness.clock.advance(timedelta(seconds=0.4))
+
+        harness.engine.dispatcher = Slow()
+        assert harness.sweep() == 3
+        assert harness.sweep() == 2
