@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.celery.install import discover
 from trigger_celery.celery.own_tasks import SWEEP
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.determinism import nondeterministic_calls
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.conf import config
@@ -163,7 +163,7 @@ def _queues() -> Found:
 
 
 def _bodies() -> Found:
-    for task in registry:
+    for task in declared_tasks:
         for line, call in nondeterministic_calls(task.fn, also={"django.utils.timezone.now"}):
             yield checks.Warning(
                 f"The body of durable task {task.name!r} calls {call} on line {line}: each "

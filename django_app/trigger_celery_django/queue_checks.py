@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage
 
 from trigger_celery.config import Config
 from trigger_celery.declare.declared_queues import declared_queues
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.limits import ARGUMENTS
 from trigger_celery.declare.queue import queues
 from trigger_celery.errors import DeclarationError
@@ -22,7 +22,7 @@ Found = Iterator[CheckMessage]
 def queue_problems(config: Config) -> Found:
     """Find what is wrong with the queues that this process and these settings declare."""
     try:
-        declared = declared_queues(config, registry)
+        declared = declared_queues(config, declared_tasks)
     except DeclarationError as error:
         hint = "See the page on durable queues: the limits have the names that Queue takes."
         yield checks.Error(str(error), hint=hint, id="trigger_celery.E010")
@@ -46,7 +46,7 @@ def _limits_declared_twice(declared: Mapping[str, Limits]) -> Found:
 
 
 def _broker_queues(declared: Mapping[str, Limits]) -> Found:
-    for task in registry:
+    for task in declared_tasks:
         routed = getattr(current_app.tasks.get(task.name), "queue", None)
         if isinstance(routed, str) and routed in declared:
             yield checks.Warning(

@@ -33,7 +33,7 @@ from trigger_celery import (
 )
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness, drain
 from trigger_celery_django.models import History, Run
@@ -77,13 +77,13 @@ def imported(source: str, folder: Path) -> Iterator[ModuleType]:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    before = {definition.name for definition in registry}
+    before = {definition.name for definition in declared_tasks}
     try:
         spec.loader.exec_module(module)
         yield module
     finally:
-        for name in {definition.name for definition in registry} - before:
-            registry.remove(name)
+        for name in {definition.name for definition in declared_tasks} - before:
+            declared_tasks.remove(name)
             current_app.tasks.pop(name, None)
 
 
@@ -215,7 +215,7 @@ def test_the_examples_of_production_delete_old_runs_and_no_others(tmp_path: Path
             runs["new"],
         }
     finally:
-        registry.remove("documented-old")
+        declared_tasks.remove("documented-old")
         current_app.tasks.pop("documented-old")
 
 
@@ -301,7 +301,7 @@ def test_the_example_of_starting_makes_a_run_beside_the_order(tmp_path: Path) ->
         def process_order(order_id: int) -> None: ...
 
         example.place_order(order, process_order)
-        registry.remove("documented-order")
+        declared_tasks.remove("documented-order")
         current_app.tasks.pop("documented-order")
     assert order.saved
     assert Run.objects.get().task == "documented-order"

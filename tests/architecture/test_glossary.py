@@ -143,7 +143,7 @@ ONE_MEANING_EACH = {
         complete_token send_event trigger
     """,
     "still to be renamed": """
-        Event Fault Registry Scope Slot line_of registry
+        Event Slot
     """,
 }
 """Names with two meanings; the last group only gets shorter."""

@@ -33,9 +33,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 CROWDED = {
     "django_app/trigger_celery_django",
     "trigger_celery/celery",
-    "trigger_celery/declare",
     "trigger_celery/testing/contract",
-    "trigger_celery/values",
 }
 FOLDERS_WITH_LOGIC = {"django_app/trigger_celery_django/store/__init__.py"}
 LONG_TESTS = {

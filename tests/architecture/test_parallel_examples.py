@@ -10,7 +10,7 @@ import pytest
 from celery import current_app
 
 from support.pages import page
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.testing import Harness
 
 
@@ -39,5 +39,5 @@ def test_the_example_reserves_all_and_waits_for_one(
             assert harness.result(run_id) == [["a reserved", "b reserved"], end]
     finally:
         for each in ("fulfil", "fulfil-async"):
-            registry.remove(each)
+            declared_tasks.remove(each)
             current_app.tasks.pop(each, None)

@@ -16,7 +16,7 @@ from support.pages import page
 from trigger_celery import TriggerOptions, get_queue
 from trigger_celery.config import Config
 from trigger_celery.declare.declared_queues import limits_in_settings
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.queue import queues
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness
@@ -39,7 +39,7 @@ def example(tmp_path: Path) -> Iterator[ModuleType]:
         yield module
     finally:
         for task in ("send-welcome-email", "book-payment"):
-            registry.remove(task)
+            declared_tasks.remove(task)
             current_app.tasks.pop(task, None)
         for queue in ("email-processing", "payments"):
             queues.remove(queue)

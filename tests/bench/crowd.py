@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Model
 
 from bench.tables import own_tables
-from trigger_celery.declare.definition import Registry
+from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine
 from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.identity import new_id
@@ -73,7 +73,7 @@ class Crowd:
 def crowd(count: int) -> Iterator[Crowd]:
     """Make tables in a schema of their own, with so many suspended runs, and drop them."""
     with own_tables(f"crowd_{count}") as alias:
-        made = Crowd(alias=alias, engine=Engine(store=DjangoStore(alias), tasks=Registry()))
+        made = Crowd(alias=alias, engine=Engine(store=DjangoStore(alias), tasks=TaskRegistry()))
         made.fill(count)
         yield made
 

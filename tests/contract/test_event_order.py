@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
-from trigger_celery.declare.definition import Registry
+from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.engine.waking.events import send_event
@@ -85,7 +85,7 @@ class Loop:
 
 
 def engine_on(database: str) -> Engine:
-    return Engine(store=DjangoStore(alias_of(database)), dispatcher=Silent(), tasks=Registry())
+    return Engine(store=DjangoStore(alias_of(database)), dispatcher=Silent(), tasks=TaskRegistry())
 
 
 def looping(engine: Engine) -> Loop:

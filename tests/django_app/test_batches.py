@@ -8,7 +8,7 @@ import pytest
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.trigger import Request, start
@@ -38,7 +38,7 @@ def requests(**options: bool) -> tuple[Engine, list[Request]]:
         )
         for number in range(THOUSAND)
     ]
-    return Engine(store=DjangoStore(), tasks=Registry()), made
+    return Engine(store=DjangoStore(), tasks=TaskRegistry()), made
 
 
 @pytest.mark.parametrize(

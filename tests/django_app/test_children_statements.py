@@ -15,7 +15,7 @@ from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.body.children import Together
 from trigger_celery.client.starting import run_together
-from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs import children
@@ -117,7 +117,7 @@ class Parent:
     """A run that starts many others."""
 
     def __init__(self, store: DjangoStore, count: int) -> None:
-        self.engine = Engine(store=store, tasks=Registry())
+        self.engine = Engine(store=store, tasks=TaskRegistry())
         task = define(_double, name="double")
 
         def parent() -> int:

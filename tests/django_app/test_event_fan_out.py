@@ -12,7 +12,7 @@ from django.db import connections
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import Registry
+from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.engine.waking.matching import BATCH, match_event
@@ -45,7 +45,7 @@ class Counting(NullDispatcher):
 
 
 def engine_on(store: object) -> Engine:
-    return Engine(store=store, dispatcher=Counting(), tasks=Registry())  # type: ignore[arg-type]
+    return Engine(store=store, dispatcher=Counting(), tasks=TaskRegistry())  # type: ignore[arg-type]
 
 
 def suspend_many(alias: str, engine: Engine, count: int, name: str = "go") -> None:

@@ -16,7 +16,7 @@ from django.db.models import F
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from testproject.shop.models import Effect
-from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, define
 from trigger_celery.declare.options import Debounce, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.trigger import Request, start, trigger
@@ -35,7 +35,7 @@ def add(a: int, b: int = 0) -> int:
 
 def engine_on(database: str) -> tuple[Engine, TaskDefinition]:
     definition = define(add, name="add")
-    tasks = Registry()
+    tasks = TaskRegistry()
     tasks.add(definition)
     return Engine(store=DjangoStore(alias_of(database)), tasks=tasks), definition
 

@@ -13,7 +13,7 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery import step
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import trigger
@@ -109,7 +109,7 @@ def tiny(value: int) -> int:
 
 @pytest.mark.django_db(databases=[alias_of("sqlite")], transaction=True)
 def test_executing_many_runs_leaves_nothing_in_memory() -> None:
-    engine = Engine(store=DjangoStore(alias_of("sqlite")), tasks=Registry())
+    engine = Engine(store=DjangoStore(alias_of("sqlite")), tasks=TaskRegistry())
     task = define(tiny, name="tiny")
     engine.tasks.add(task)
 

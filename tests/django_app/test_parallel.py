@@ -14,7 +14,7 @@ from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step, wait_any, wait_for_event
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.client.installed import install_engine
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get
 from trigger_celery.engine.runs.trigger import trigger
@@ -38,7 +38,7 @@ def _empty_log() -> None:
 def finished(database: str, body: Any) -> Any:
     """Carry a run of the body to its end on a database and return it."""
     store = DjangoStore(alias_of(database))
-    engine = Engine(store=store, tasks=Registry())
+    engine = Engine(store=store, tasks=TaskRegistry())
     definition = define(body, name="parallel", retry=ONCE)
     engine.tasks.add(definition)
     before = install_engine(engine)

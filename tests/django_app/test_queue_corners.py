@@ -15,7 +15,7 @@ from django.db import transaction
 from support.databases import alias_of, every_database
 from trigger_celery.client.installed import using_engine
 from trigger_celery.client.queues import limit_queue
-from trigger_celery.declare.definition import Registry
+from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine
 from trigger_celery.testing.contract.tools import (
     QUEUE,
@@ -119,7 +119,7 @@ def test_a_run_is_counted_once_its_caller_lets_it_go(store: DjangoStore) -> None
 @pytest.mark.parametrize("database", SERVERS)
 def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -> None:
     limit(store, concurrency=1)
-    engine = Engine(store=store, tasks=Registry())
+    engine = Engine(store=store, tasks=TaskRegistry())
 
     def change(**given: Any) -> object:
         return _released(store, lambda: limit_queue(QUEUE, **given))

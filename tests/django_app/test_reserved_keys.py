@@ -10,7 +10,7 @@ from support.databases import alias_of, every_database
 from trigger_celery import step
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.client.installed import install_engine
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get
 from trigger_celery.engine.runs.trigger import trigger
@@ -39,7 +39,7 @@ def body() -> None:
 @pytest.mark.parametrize("database", every_database(transaction=True))
 def test_a_reserved_key_ends_no_run_as_changed_code(database: str) -> None:
     store = DjangoStore(alias_of(database))
-    engine = Engine(store=store, tasks=Registry())
+    engine = Engine(store=store, tasks=TaskRegistry())
     definition = define(body, name="reserved", retry=TWICE)
     engine.tasks.add(definition)
     before = install_engine(engine)

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from support.databases import alias_of, every_database
 from testproject.celery import app
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.declare.schedule import timetable
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.schedules import control as schedule_control
@@ -41,7 +41,7 @@ def report() -> None:
 
 def engine_on(alias: str) -> Engine:
     """Return an engine of a process of its own, as far as it remembers anything."""
-    tasks = Registry()
+    tasks = TaskRegistry()
     tasks.add(define(report, name="report"))
     return Engine(store=DjangoStore(alias), tasks=tasks)
 

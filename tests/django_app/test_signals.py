@@ -14,7 +14,7 @@ from django.db import transaction
 from testproject.shop.tasks import linear
 from trigger_celery import RetryPolicy
 from trigger_celery.client.installed import installed_engine
-from trigger_celery.declare.definition import Registry, TaskDefinition, define
+from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, define
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
@@ -39,7 +39,7 @@ def _echo(value: int) -> int:
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(store=DjangoStore("default"), tasks=Registry(), listeners=DjangoListeners())
+    return Engine(store=DjangoStore("default"), tasks=TaskRegistry(), listeners=DjangoListeners())
 
 
 @pytest.fixture

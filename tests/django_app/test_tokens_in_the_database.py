@@ -17,7 +17,7 @@ from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery import Token, complete_token, create_token, step, wait_for_token
 from trigger_celery.client.installed import install_engine
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import drain
@@ -36,7 +36,7 @@ class Place:
 
     def __init__(self, alias: str) -> None:
         self.store = DjangoStore(alias)
-        self.engine = Engine(store=self.store, tasks=Registry(), token_url=token_url)
+        self.engine = Engine(store=self.store, tasks=TaskRegistry(), token_url=token_url)
 
     def start(self, body: Callable[..., Any], *args: object) -> UUID:
         """Start a run of the body and carry it on until it waits."""

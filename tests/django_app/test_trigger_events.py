@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from trigger_celery.client.installed import install_engine
-from trigger_celery.declare.definition import Registry
+from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine
 from trigger_celery.vocabulary.records import Subscription
 from trigger_celery_django.models import Event, Run
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def engine() -> Iterator[Engine]:
     """Return the engine that the command uses; it publishes nothing."""
-    engine = Engine(store=DjangoStore(), tasks=Registry())
+    engine = Engine(store=DjangoStore(), tasks=TaskRegistry())
     before = install_engine(engine)
     yield engine
     install_engine(before)

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
-from trigger_celery.declare.definition import define, registry
+from trigger_celery.declare.definition import declared_tasks, define
 from trigger_celery.errors import RunCanceled
 from trigger_celery.testing.contract.tools import (
     QUEUE,
@@ -50,9 +50,9 @@ def store() -> DjangoStore:
 def task() -> Iterator[None]:
     def body(number: int, to: str = "") -> None: ...
 
-    registry.add(define(body, name=TASK))
+    declared_tasks.add(define(body, name=TASK))
     yield
-    registry.remove(TASK)
+    declared_tasks.remove(TASK)
 
 
 @pytest.fixture

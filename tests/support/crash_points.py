@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.process.leases import LeaseKeeper
@@ -87,7 +87,7 @@ class World:
             dispatcher=self.inbox,
             clock=clock,
             worker=lambda: worker,
-            tasks=Registry(),
+            tasks=TaskRegistry(),
         )
         self.engine.__dict__["leases"] = QuietKeeper(self.store, clock)
 

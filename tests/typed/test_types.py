@@ -18,8 +18,8 @@ import pytest
 import trigger_celery
 from trigger_celery.celery.options import HookOptions, TaskOptions
 from trigger_celery.declare.hooks import HOOKS
-from trigger_celery.declare.option_values import OptionValues
-from trigger_celery.declare.task_queue import QUEUEING
+from trigger_celery.declare.options import OptionValues
+from trigger_celery.declare.queue import QUEUEING
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -10,7 +10,7 @@ from typing import Any
 
 from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import FanOut
-from trigger_celery.body.steps import line_of
+from trigger_celery.body.steps import source_line
 from trigger_celery.body.waits import MISSING, session_for
 from trigger_celery.errors import ChildRunFailed, WaitTimeout
 from trigger_celery.vocabulary.checks import duration
@@ -53,7 +53,7 @@ def start_and_wait(
             conclude=partial(_concluded, task, how),
             timeout=timeout,
             key=how.key,
-            source=line_of(frame),
+            source=source_line(frame),
         )
     )
 

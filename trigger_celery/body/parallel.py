@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from trigger_celery.body.both_styles import DurableList, DurableTuple
 from trigger_celery.body.context import Session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import session_for
 from trigger_celery.errors import UsageError
 
@@ -266,7 +266,7 @@ def wait_any(*branches: Any, key: str | None = None, max_parallel: int = MAX_PAR
     if not branches:
         raise UsageError("expected wait_any() to be given a branch, got: none")
     return session.wait_any(
-        branches, key=key, max_parallel=max_parallel, source=line_of(sys._getframe(1))
+        branches, key=key, max_parallel=max_parallel, source=source_line(sys._getframe(1))
     )
 
 

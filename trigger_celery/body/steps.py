@@ -221,7 +221,7 @@ def _call(
             atomic=options.atomic,
             timeout=options.timeout,
             is_async=options.is_async,
-            source=line_of(frame),
+            source=source_line(frame),
         )
     )
 
@@ -255,12 +255,12 @@ async def checkpoint(
             args=args,
             kwargs=kwargs,
             is_async=True,
-            source=line_of(sys._getframe(1)),
+            source=source_line(sys._getframe(1)),
         )
     )
 
 
-def line_of(frame: Any) -> str:
+def source_line(frame: Any) -> str:
     """Return ``file.py:line`` of a frame; the folder is left out on purpose."""
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from trigger_celery.body.both_styles import Durable, DurableDatetime, DurableFloat, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.vocabulary.records import StepKind
 
 
@@ -45,5 +45,5 @@ def _recorded(name: str, fn: Callable[[], object]) -> Durable[Any]:
     session = current_session()
     if session is None or session.in_step:
         return cast(Durable[Any], fn())
-    source = line_of(sys._getframe(2))
+    source = source_line(sys._getframe(2))
     return session.step(StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, source=source))

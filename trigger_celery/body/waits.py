@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, WaitCall, current_session, require_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.errors import NestedStep, WaitTimeout
 from trigger_celery.values import register
 from trigger_celery.values.filters import Filter
@@ -62,7 +62,7 @@ def sleep(length: timedelta | float, *, key: str | None = None) -> Durable[None]
     """
     session = session_for("sleep()")
     length = duration(length, "sleep's length")
-    source = line_of(sys._getframe(1))
+    source = source_line(sys._getframe(1))
 
     def build(at: str, position: int) -> NewWait:
         return NewWait(key=at, kind=StepKind.SLEEP, position=position, delay=length, source=source)
@@ -81,7 +81,7 @@ def sleep_until(when: datetime, *, key: str | None = None) -> Durable[None]:
     """
     session = session_for("sleep_until()")
     end = end_of_wait(when, "sleep_until's time")
-    source = line_of(sys._getframe(1))
+    source = source_line(sys._getframe(1))
 
     def build(at: str, position: int) -> NewWait:
         return NewWait(key=at, kind=StepKind.SLEEP, position=position, until=end, source=source)
@@ -156,7 +156,7 @@ def wait_for_event(
         filter=wanted.text,
         paths=wanted.paths,
         match_hash=wanted.match_hash,
-        source=line_of(sys._getframe(1)),
+        source=source_line(sys._getframe(1)),
     )
     build = partial(_placed, wait)
     conclude = partial(_concluded, session, wait, default)

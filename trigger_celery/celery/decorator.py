@@ -31,7 +31,7 @@ from trigger_celery.celery.options import (
 )
 from trigger_celery.celery.retrying import said_of_retries
 from trigger_celery.celery.task import DurableTask
-from trigger_celery.declare.definition import TaskDefinition, define, registry
+from trigger_celery.declare.definition import TaskDefinition, declared_tasks, define
 from trigger_celery.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _register(
         raise DeclarationError(
             f"expected base of task {definition.name!r} to be a DurableTask, got: {base!r}"
         )
-    registry.add(definition)
+    declared_tasks.add(definition)
     register: Any = shared_task(name=definition.name, base=base, durable=definition, **passed)
     return register(fn)
 

@@ -15,7 +15,7 @@ from trigger_celery.celery import own_tasks, worker
 from trigger_celery.celery.results import connect_confirm
 from trigger_celery.celery.serializer import register_serializer
 from trigger_celery.client.installed import install_engine
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.core import Engine
 
 LOGGERS = ("celery.app.trace", "celery.worker.strategy")
@@ -38,7 +38,7 @@ class RunLogFilter(logging.Filter):
         name = str(data.get("name"))
         if name == self._sweep:
             return False
-        return data.get("description") != IGNORED or registry.get(name) is None
+        return data.get("description") != IGNORED or declared_tasks.get(name) is None
 
 
 def filter_logs(sweep: str) -> None:

@@ -16,9 +16,8 @@ from trigger_celery.config import suggest
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.limits import RateLimit
 from trigger_celery.declare.options import TriggerOptions
-from trigger_celery.declare.queue import KeyRule, Queue
+from trigger_celery.declare.queue import QUEUEING, KeyRule, Queue
 from trigger_celery.declare.schedule import Timetable
-from trigger_celery.declare.task_queue import QUEUEING
 from trigger_celery.errors import DeclarationError, InvalidOption, InvalidTime, UnknownOption
 from trigger_celery.vocabulary.checks import duration, instant
 

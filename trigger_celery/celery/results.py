@@ -45,7 +45,7 @@ def started(task: Task[Any, Any]) -> None:
 def show_input(
     task: Task[Any, Any], request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    """Put the input of a run where Celery's tracer, handlers, logs and results look for it.
+    """Put the input of a run where Celery's tracer, hooks, logs and results look for it.
 
     In place: the tracer hands out the very list and dictionary of the message. Extended results
     store them: what the backend cannot encode is a text there.

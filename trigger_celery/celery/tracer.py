@@ -48,7 +48,7 @@ class LeavingInfo(TraceInfo):
     ) -> Any:
         """Publish the failure; an ``on_failure`` of the task that raises takes nothing of it back.
 
-        Celery would publish the end again, as a failure of that handler.
+        Celery would publish the end again, as a failure of that method.
         """
         error = self.retval
         try:
@@ -69,7 +69,7 @@ class LeavingInfo(TraceInfo):
         return info
 
     def handle_retry(self, task: Any, req: Any, store_errors: bool = True, **kwargs: Any) -> Any:
-        """Show the retry; the run has stored it, whatever a backend or a handler raises here."""
+        """Show the retry; the run has stored it, whatever a backend or ``on_retry`` raises here."""
         try:
             return super().handle_retry(task, req, store_errors, **kwargs)
         except Exception:

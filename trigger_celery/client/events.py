@@ -8,7 +8,7 @@ from uuid import uuid5
 
 from trigger_celery.body.both_styles import DurableStr
 from trigger_celery.body.context import StepCall, current_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.engine.waking import preview
@@ -47,7 +47,7 @@ def send_event(
             kind=StepKind.SEND,
             fn=send,
             kwargs={},
-            source=line_of(sys._getframe(1)),
+            source=source_line(sys._getframe(1)),
         )
     )
 

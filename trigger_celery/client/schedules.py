@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 
 from trigger_celery.body.both_styles import Durable, DurableList, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, find_task
-from trigger_celery.declare import schedule_rules
+from trigger_celery.declare import schedule as schedule_rules
 from trigger_celery.declare.schedule import OverlapName, timetable
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.schedules import control as schedule_control
@@ -303,7 +303,7 @@ def _step(name: str, call: Callable[[], object]) -> Durable[Any]:
     session = current_session()
     if session is None or session.in_step:
         return cast(Durable[Any], call())
-    line = line_of(sys._getframe(2))
+    line = source_line(sys._getframe(2))
     return session.step(StepCall(name=name, kind=StepKind.STEP, fn=call, kwargs={}, source=line))
 
 

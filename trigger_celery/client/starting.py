@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 from trigger_celery.body.both_styles import Durable, DurableList
 from trigger_celery.body.children import ONE, Together, start_and_wait
 from trigger_celery.body.context import StepCall, current_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import MISSING
 from trigger_celery.client.access import check_permission, check_thread, permitted
 from trigger_celery.client.async_calls import in_thread, twin
@@ -24,8 +24,7 @@ from trigger_celery.client.handles import RunHandle
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import suggest
 from trigger_celery.declare.definition import TaskDefinition
-from trigger_celery.declare.option_values import OptionValues
-from trigger_celery.declare.options import NO_OPTIONS, Scope, TriggerOptions
+from trigger_celery.declare.options import NO_OPTIONS, KeyScope, OptionValues, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.trigger import Request, Started, new_run, start
@@ -279,7 +278,7 @@ def reset_idempotency_key(
     task: str | Triggering[..., Any],
     key: str | Sequence[str],
     *,
-    scope: Scope | None = None,
+    scope: KeyScope | None = None,
 ) -> bool:
     """Free an idempotency key in the caller's transaction; False if no run held it.
 
@@ -369,7 +368,7 @@ def _in_context(
         # The same ids if the worker dies before this step is recorded.
         return begin(lambda number: uuid5(run.id, f"{run.idempotency_key}#{number}"))
 
-    source = line_of(frame)
+    source = source_line(frame)
     return session.step(
         StepCall(name=name, kind=StepKind.TRIGGER, fn=call, kwargs={}, source=source)
     )

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
-from trigger_celery.body.steps import line_of, primitive
+from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import MISSING, session_for
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
@@ -116,7 +116,7 @@ def wait_for_token(
         kind=StepKind.TOKEN,
         position=0,
         token_id=token_id,
-        source=line_of(sys._getframe(1)),
+        source=source_line(sys._getframe(1)),
     )
     return session.wait(
         WaitCall(
@@ -199,7 +199,7 @@ def id_of(token: object) -> UUID:
 def _step(
     session: Session, name: str, fn: Callable[[], object], frame: Any, key: str | None = None
 ) -> Durable[Any]:
-    source = line_of(frame)
+    source = source_line(frame)
     return session.step(
         StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, key=key, source=source)
     )

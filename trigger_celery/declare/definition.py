@@ -1,4 +1,4 @@
-"""What a durable task is, once declared: its body, its policies, the version of its source."""
+"""What a durable task is, once declared: its body, its policies, its event, its version."""
 
 from __future__ import annotations
 
@@ -11,15 +11,49 @@ from typing import Any
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.steps import checkpoint as automatic_checkpoint
 from trigger_celery.declare.automatic import rewrite
-from trigger_celery.declare.event_trigger import EventTrigger, event_trigger
 from trigger_celery.declare.hooks import NO_HOOKS, Hooks, check_hooks
 from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
+from trigger_celery.declare.queue import NO_QUEUEING, QUEUEING, Queueing, queueing
 from trigger_celery.declare.schedule import Timetable, timetables
 from trigger_celery.declare.source import source_of
-from trigger_celery.declare.task_queue import NO_QUEUEING, QUEUEING, Queueing, queueing
 from trigger_celery.errors import DeclarationError, DuplicateTask
+from trigger_celery.values import JsonCodec
+from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.checks import duration, valid_name
 from trigger_celery.vocabulary.records import TaskVersion
+
+
+@dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """Each event of this name that passes the filter starts one run."""
+
+    name: str
+    filter: Mapping[str, object]
+
+
+def event_trigger(
+    task: str,
+    signature: inspect.Signature,
+    on_event: str | None,
+    filter: Mapping[str, object] | None,
+) -> EventTrigger | None:
+    """Check ``on_event=`` and ``filter=`` of a task; None if no event starts it.
+
+    Raises :exc:`DeclarationError`, :exc:`InvalidName` and :exc:`InvalidFilter`.
+    """
+    if on_event is None:
+        if filter is not None:
+            raise DeclarationError(f"task {task!r} has a filter= but no on_event= to filter")
+        return None
+    valid_name(on_event, f"on_event of task {task!r}")
+    Filter(on_event, filter, JsonCodec())
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise DeclarationError(
+            f"expected task {task!r} with on_event= to take the event as its only argument: {error}"
+        ) from None
+    return EventTrigger(on_event, dict(filter or {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +222,7 @@ def _schedules(
     return found
 
 
-class Registry:
+class TaskRegistry:
     """The durable tasks of this process, by name."""
 
     def __init__(self) -> None:
@@ -219,7 +253,7 @@ class Registry:
         return iter(list(self._definitions.values()))
 
 
-registry = Registry()
+declared_tasks = TaskRegistry()
 
 
 def _place(definition: TaskDefinition) -> str:

@@ -1,11 +1,11 @@
-"""What may be said of a run when it is started; checked before anything is written."""
+"""What may be said of a run when it is started: checked before anything is written, and typed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from trigger_celery.config import suggest
 from trigger_celery.declare.queue import PRIORITY_LIMIT, Queue
@@ -23,7 +23,7 @@ ATTEMPTS_LIMIT = 250
 KEY_TTL = timedelta(days=30)
 """How long an idempotency key is held if nothing else is said."""
 
-Scope = Literal["run", "attempt", "global"]
+KeyScope = Literal["run", "attempt", "global"]
 ParentClose = Literal["abandon", "cancel"]
 
 
@@ -95,7 +95,7 @@ class TriggerOptions:
     delay: timedelta | float | datetime | None = None
     ttl: timedelta | float | datetime | None = None
     idempotency_key: str | Sequence[str] | None = None
-    idempotency_scope: Scope | None = None
+    idempotency_scope: KeyScope | None = None
     idempotency_ttl: timedelta | float | None = None
     debounce: Debounce | None = None
     tags: Sequence[str] = ()
@@ -240,3 +240,22 @@ def _check_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 
 NO_OPTIONS = TriggerOptions()
 """Nothing but what the task was declared with."""
+
+
+class OptionValues(TypedDict, total=False):
+    """What :class:`~trigger_celery.TriggerOptions` takes, to be given by name."""
+
+    delay: timedelta | float | datetime | None
+    ttl: timedelta | float | datetime | None
+    idempotency_key: str | Sequence[str] | None
+    idempotency_scope: KeyScope | None
+    idempotency_ttl: timedelta | float | None
+    debounce: Debounce | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any] | None
+    priority: int | None
+    max_attempts: int | None
+    max_duration: timedelta | float | None
+    concurrency_key: str | None
+    queue: Queue | str | None
+    parent_close: ParentClose | None

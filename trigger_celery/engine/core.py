@@ -12,8 +12,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import Registry, TaskDefinition, registry
-from trigger_celery.declare.event_trigger import EventTrigger
+from trigger_celery.declare.definition import (
+    EventTrigger,
+    TaskDefinition,
+    TaskRegistry,
+    declared_tasks,
+)
 from trigger_celery.engine.process.alarm import Alarm, AlarmThread
 from trigger_celery.engine.process.discovery import Discovery
 from trigger_celery.engine.process.leases import LeaseKeeper
@@ -97,7 +101,7 @@ class Engine:
     configure: Callable[[], Config] = Config
     worker: Callable[[], str] = worker_name
     draining: Callable[[], bool] = bool
-    tasks: Registry = field(default_factory=lambda: registry)
+    tasks: TaskRegistry = field(default_factory=lambda: declared_tasks)
     token_url: Callable[[UUID], str] = lambda token_id: f"/tokens/{token_id}/"
     canvas_of: Callable[[str, int | None], str] = lambda task, priority: ""
     canvas_of_copy: Callable[[str], str] = lambda canvas: ""

@@ -24,7 +24,7 @@ from trigger_celery.client.installed import install_engine
 from trigger_celery.client.runs import RunInfo, decoded
 from trigger_celery.client.starting import ConfiguredTask, Triggering
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import Registry, TaskDefinition, define, registry
+from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, declared_tasks, define
 from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.process.leases import Holding, LeaseKeeper
@@ -233,11 +233,11 @@ class Harness:
         return sorted(recorded.values(), key=lambda outcome: outcome.position)
 
 
-class _Tasks(Registry):
+class _Tasks(TaskRegistry):
     """The tasks of one harness; any other that this process has declared is found too."""
 
     def get(self, name: str) -> TaskDefinition | None:
-        return super().get(name) or registry.get(name)
+        return super().get(name) or declared_tasks.get(name)
 
 
 class _Leases(LeaseKeeper):

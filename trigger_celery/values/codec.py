@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from trigger_celery.errors import DecodeError, EncodeError, PayloadTooLarge
 from trigger_celery.values.refusal import Refused, refuse
@@ -12,6 +12,7 @@ from trigger_celery.values.registry import Registry, registry
 from trigger_celery.values.strict import finite, nests_deeper, no_constant
 from trigger_celery.values.types import LOADERS, TAG
 from trigger_celery.values.writer import NoRoom, Writer, dumps
+from trigger_celery.vocabulary.identity import new_token
 
 DEEPEST = 200
 """The largest ``max_depth``: what any codec wrote, every codec reads."""
@@ -127,3 +128,35 @@ class JsonCodec:
         if load is None:
             raise DecodeError(f"unknown tag {tag!r}: a newer version may have written this text")
         return load
+
+
+NULL = "null"
+"""The text of None."""
+
+
+class _Encodes(Protocol):
+    def encode(self, value: object, *, what: str = "value") -> str: ...
+
+
+def list_text(parts: Iterable[str]) -> str:
+    """Return the text of the list whose members have these texts."""
+    return f"[{','.join(parts)}]"
+
+
+def encode_around(codec: _Encodes, build: Callable[[str], object], text: str) -> str:
+    """Return the text of a value with a stored text inside, where ``build`` puts its argument.
+
+    Encoded once more that could be over the limit, and this process need not know its classes.
+    """
+    place = new_token()
+    return codec.encode(build(place)).replace(json.dumps(place), text)
+
+
+def canonical(text: str) -> str:
+    """Return a text that does not depend on the order in which names were given."""
+    return json.dumps(json.loads(text), sort_keys=True)
+
+
+def identity_text(parts: Sequence[Any]) -> str:
+    """Return the text by which a key of several parts is known, for a digest or an id."""
+    return json.dumps(parts)

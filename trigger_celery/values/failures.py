@@ -1,16 +1,74 @@
-"""Exceptions as data: what a person needs to see of one, without the objects it held."""
+"""Exceptions as data: what a person needs to see of one, which are the same, and forced ends."""
 
 from __future__ import annotations
 
 import json
 import linecache
+import os
+import re
+import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from traceback import FrameSummary
 from typing import Any
 
-from trigger_celery.errors import DecodeError
-from trigger_celery.values.fingerprint import fingerprint, is_own_file
+from trigger_celery.errors import DecodeError, RunCrashed, RunExpired, RunTimedOut
+from trigger_celery.vocabulary.lifecycle import ForcedEnd
+from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.states import RunState
+
+FRAMES = 5
+_PREFIX = 2_000
+
+_PLACEHOLDERS = (
+    (re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), "<uuid>"),
+    (re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`)(?!\w)"), "<text>"),
+    (re.compile(r"\b0[xX][0-9a-fA-F]+\b"), "<hex>"),
+    (re.compile(r"\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<hex>"),
+    (re.compile(r"\d+"), "<n>"),
+)
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_OWN = tuple(
+    {
+        os.path.join(folder, "")
+        for folder in (
+            os.path.dirname(os.path.abspath(os.__file__)),
+            sysconfig.get_path("purelib"),
+            sysconfig.get_path("platlib"),
+            _PACKAGE,
+        )
+    }
+)
+
+
+def fingerprint(kind: str, message: str, stack: Iterable[FrameSummary]) -> str:
+    """16 hex digits over the class, the message without its variable parts, and the frames.
+
+    ``stack`` holds the author's frames, innermost last: function and file name count, line
+    numbers do not, so that an edit elsewhere in the file keeps the group together.
+    """
+    frames = [f"{frame.name} {os.path.basename(frame.filename)}" for frame in stack][-FRAMES:]
+    text = "\n".join([kind, normalised(message), *frames])
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def normalised(message: str) -> str:
+    """``message`` with placeholders for numbers, hex ids, UUIDs and quoted texts."""
+    text = message[:_PREFIX]
+    for pattern, placeholder in _PLACEHOLDERS:
+        text = pattern.sub(placeholder, text)
+    return text
+
+
+def is_own_file(filename: str) -> bool:
+    """Whether a frame of this file is the author's: not Python's, a package's or ours."""
+    if filename.startswith("<") or "site-packages" in filename or "dist-packages" in filename:
+        return False
+    return not os.path.abspath(filename).startswith(_NOT_OWN)
+
 
 MESSAGE_LIMIT = 8 * 1024
 TRACEBACK_LIMIT = 32 * 1024
@@ -215,3 +273,25 @@ def from_text(text: str) -> Failure:
     except (ValueError, TypeError, RecursionError) as error:
         raise DecodeError(f"not a stored failure: {error}") from error
     return from_data(data)
+
+
+def overdue(run: Run) -> ForcedEnd:
+    """Return how a run ends whose deadline has come: expired if it was never started."""
+    if run.started_at is None:
+        never = RunExpired("it was not started within its ttl")
+        return _end(RunState.EXPIRED, "expire", never)
+    late = RunTimedOut(f"it was not over within its max_duration of {run.spec.max_duration}")
+    return _end(RunState.TIMED_OUT, "time out", late)
+
+
+def crashed(crashes: int) -> ForcedEnd:
+    """Return how a run ends that lost so many workers."""
+    dead = RunCrashed(f"its worker died {crashes} times while it executed the run")
+    return _end(RunState.FAILED, "fail", dead)
+
+
+def _end(state: RunState, verb: str, error: Exception) -> ForcedEnd:
+    failure = describe(error)
+    return ForcedEnd(
+        state=state, verb=verb, error=to_text(failure), fingerprint=failure.fingerprint
+    )

@@ -1,7 +1,8 @@
-"""What JSON text must not have: too deep a nesting, and numbers that no database takes."""
+"""What JSON text must not have, and the JSON of strangers: bounded before it is parsed."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NoReturn
 
@@ -39,3 +40,32 @@ def finite(text: str) -> float:
 def no_constant(name: str) -> NoReturn:
     """Refuse ``NaN`` and ``Infinity``, which Python's parser would take."""
     raise DecodeError(f"{name} is not JSON")
+
+
+DEEPEST = 60
+
+
+def parse(body: bytes) -> object:
+    """Return the value of a request's body: None, bool, int, float, str, list or dict.
+
+    Raises :exc:`DecodeError` for what is not UTF-8, not JSON, nested more than 60 levels
+    deep, has one key twice, or a number that no database takes.
+    """
+    try:
+        text = body.decode()
+        if nests_deeper(text, DEEPEST):
+            raise DecodeError(f"nested more than {DEEPEST} levels deep")
+        return json.loads(
+            text, object_pairs_hook=_object, parse_float=finite, parse_constant=no_constant
+        )
+    except DecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise DecodeError("an object has the same key twice")
+    return value

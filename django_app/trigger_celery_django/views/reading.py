@@ -13,7 +13,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from trigger_celery.errors import DecodeError, RequestRefused, StoreUnavailable
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery_django.conf import config
 
 logger = logging.getLogger("trigger_celery.http")

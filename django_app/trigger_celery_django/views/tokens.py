@@ -22,7 +22,7 @@ from trigger_celery.errors import (
     TokenClosed,
     TokenNotFound,
 )
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import StoredToken
 from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.links import is_secret

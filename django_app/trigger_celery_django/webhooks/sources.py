@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 
 from trigger_celery.config import suggest
 from trigger_celery.errors import DeclarationError, DecodeError, InvalidName, RequestRefused
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.checks import valid_name
 from trigger_celery_django.conf import config
 from trigger_celery_django.webhooks.schemes import SCHEMES, Delivery, Headers

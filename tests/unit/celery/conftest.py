@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from celery import _state, current_app
 
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 
 
 @pytest.fixture(autouse=True)
 def forgets_tasks() -> Iterator[None]:
     """Forget the tasks that a test declared, here and in Celery."""
     state: Any = _state
-    before, finalizers = {task.name for task in registry}, set(state._on_app_finalizers)
+    before, finalizers = {task.name for task in declared_tasks}, set(state._on_app_finalizers)
     yield
-    for name in {task.name for task in registry} - before:
-        registry.remove(name)
+    for name in {task.name for task in declared_tasks} - before:
+        declared_tasks.remove(name)
         current_app.tasks.pop(name, None)
     state._on_app_finalizers.intersection_update(finalizers)

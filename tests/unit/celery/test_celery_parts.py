@@ -24,7 +24,7 @@ from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.install import LOGGERS, RunLogFilter, filter_logs
 from trigger_celery.celery.own_tasks import SWEEP
 from trigger_celery.celery.worker import RevokedIds
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import UsageError
 from trigger_celery.testing import Harness
@@ -85,7 +85,7 @@ def test_lines_about_sweeps_and_suspensions_are_dropped_and_nothing_else() -> No
     keeps = RunLogFilter("the.sweep").filter
     assert not keeps(record(logging.INFO, name="the.sweep", description="received"))
     assert not keeps(record(logging.INFO, name="logged", description="ignored"))
-    registry.remove("logged")
+    declared_tasks.remove("logged")
     assert keeps(record(logging.INFO, name="logged", description="ignored"))
     assert keeps(record(logging.INFO, name="plain", description="ignored"))
     assert keeps(record(logging.ERROR, name="the.sweep"))

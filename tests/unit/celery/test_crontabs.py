@@ -13,8 +13,7 @@ from celery.schedules import crontab, schedule
 from trigger_celery import cron, every
 from trigger_celery.celery.crontabs import as_schedules
 from trigger_celery.celery.options import for_definition
-from trigger_celery.declare.schedule import Timetable, timetables
-from trigger_celery.declare.schedule_rules import rule
+from trigger_celery.declare.schedule import Timetable, rule, timetables
 from trigger_celery.errors import DeclarationError, InvalidSchedule
 
 

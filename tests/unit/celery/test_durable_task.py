@@ -14,7 +14,7 @@ from celery import Task
 
 from trigger_celery import DurableTask, NonRetryableError, RetryPolicy, durable_task, step
 from trigger_celery.backoff import RetryPolicy as Policy
-from trigger_celery.declare.definition import TaskDefinition, registry
+from trigger_celery.declare.definition import TaskDefinition, declared_tasks
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import trigger
@@ -52,7 +52,7 @@ def test_the_bare_decorator_names_the_task_after_its_function() -> None:
     def plainly() -> None: ...
 
     assert plainly.name == f"{__name__}.plainly"
-    assert registry.get(plainly.name) is plainly.durable
+    assert declared_tasks.get(plainly.name) is plainly.durable
     assert isinstance(plainly, DurableTask)
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_option_is_refused_with_the_closest_name() -> None:
         declared(max_crash=5)
     with pytest.raises(UnknownOption, match="durable_task has no option 'pydantic'"):
         declared(pydantic=True)
-    assert registry.get("under-test") is None
+    assert declared_tasks.get("under-test") is None
 
 
 def test_options_of_ours_reach_the_definition() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trigger_celery.declare.definition import Registry, define
+from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.errors import DeclarationError, DuplicateTask, InvalidName, InvalidTime
 
 
@@ -67,7 +67,7 @@ def test_only_functions_can_be_tasks() -> None:
     for fn in (generator, async_generator):
         with pytest.raises(DeclarationError, match="yields"):
             define(fn, name="t")
-    for thing in (len, Registry, 5):
+    for thing in (len, TaskRegistry, 5):
         with pytest.raises(DeclarationError, match="to be a def or an async def"):
             define(thing, name="t")  # type: ignore[arg-type]
 
@@ -80,7 +80,7 @@ def test_the_first_parameter_of_a_bound_task_is_not_an_argument() -> None:
 
 
 def test_a_name_belongs_to_one_function() -> None:
-    tasks = Registry()
+    tasks = TaskRegistry()
     first, again = define(body, name="t"), define(body, name="t", max_crashes=9)
     tasks.add(first)
     tasks.add(again)

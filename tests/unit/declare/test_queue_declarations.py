@@ -16,7 +16,7 @@ from celery.exceptions import CDeprecationWarning
 from trigger_celery import Queue, RateLimit, durable_task
 from trigger_celery.config import Config
 from trigger_celery.declare.declared_queues import declared_queues, limits_in_settings
-from trigger_celery.declare.definition import TaskDefinition, registry
+from trigger_celery.declare.definition import TaskDefinition, declared_tasks
 from trigger_celery.declare.queue import queues
 from trigger_celery.errors import (
     DeclarationError,
@@ -36,15 +36,15 @@ MINUTE = timedelta(minutes=1)
 def forgets_declarations() -> Iterator[None]:
     """Forget the queues and tasks that a test declared, here and in Celery."""
     state: Any = _state
-    known, before = {queue.name for queue in queues}, {task.name for task in registry}
+    known, before = {queue.name for queue in queues}, {task.name for task in declared_tasks}
     finalizers = set(state._on_app_finalizers)
     yield
     for queue in queues:
         if queue.name not in known:
             queues.remove(queue.name)
-    for task in registry:
+    for task in declared_tasks:
         if task.name not in before:
-            registry.remove(task.name)
+            declared_tasks.remove(task.name)
             current_app.tasks.pop(task.name, None)
     state._on_app_finalizers.intersection_update(finalizers)
 
@@ -249,7 +249,7 @@ def test_a_task_whose_limits_make_no_sense_is_refused(
 ) -> None:
     with pytest.raises(DeclarationError, match=message):
         declared(**options)
-    assert registry.get("under-test") is None
+    assert declared_tasks.get("under-test") is None
 
 
 def test_a_key_of_the_queue_is_looked_for_in_each_task_that_is_declared_with_it() -> None:

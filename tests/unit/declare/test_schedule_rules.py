@@ -10,7 +10,7 @@ import pytest
 from cronsim import CronSim
 
 from trigger_celery import cron, every
-from trigger_celery.declare.schedule_rules import Rule, instants, rule, upcoming
+from trigger_celery.declare.schedule import Rule, instants, rule, upcoming
 from trigger_celery.errors import InvalidSchedule
 
 PARIS, NEW_YORK = "Europe/Paris", "America/New_York"

@@ -10,7 +10,7 @@ import pytest
 
 from trigger_celery import Debounce, RetryPolicy, TriggerOptions, current_run
 from trigger_celery.config import Config
-from trigger_celery.declare.option_values import OptionValues
+from trigger_celery.declare.options import OptionValues
 from trigger_celery.engine.runs.trigger import Request, start, trigger
 from trigger_celery.errors import (
     EncodeError,

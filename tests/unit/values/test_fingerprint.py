@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trigger_celery.values import describe
-from trigger_celery.values.fingerprint import is_own_file, normalised
+from trigger_celery.values.failures import is_own_file, normalised
 
 
 def raised(make: Callable[[], Exception]) -> Exception:

@@ -22,8 +22,8 @@ from trigger_celery.engine.segment.replay import Slot
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.errors import ChildRunFailed, NonDeterminismError
 from trigger_celery.ports import Codec
+from trigger_celery.values.codec import NULL, list_text
 from trigger_celery.values.failures import from_text
-from trigger_celery.values.stored_text import NULL, list_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Checkpoint, ChildEnd, NewRun, NewWait, StepKind

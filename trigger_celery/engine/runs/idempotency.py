@@ -10,11 +10,11 @@ from typing import cast
 from uuid import UUID
 
 from trigger_celery.body.context import CurrentRun, current_session
-from trigger_celery.declare.options import KEY_TTL, Scope, TriggerOptions, key_parts
+from trigger_celery.declare.options import KEY_TTL, KeyScope, TriggerOptions, key_parts
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import IdempotencyConflict, InvalidOption
 from trigger_celery.ports import Store
-from trigger_celery.values.stored_text import canonical, identity_text
+from trigger_celery.values.codec import canonical, identity_text
 from trigger_celery.vocabulary.records import KeyPurpose, NewKey, NewRun, PushBack
 
 
@@ -99,7 +99,7 @@ def take(store: Store, key: NewKey | None) -> None:
     store.keys.take(key)
 
 
-def reset(engine: Engine, task: str, key: str | Sequence[str], scope: Scope | None) -> bool:
+def reset(engine: Engine, task: str, key: str | Sequence[str], scope: KeyScope | None) -> bool:
     """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
     digest = _scoped(key_parts(key), scope)
     with engine.store.joined():
@@ -117,7 +117,7 @@ def _conflict(key: NewKey, holder: UUID) -> IdempotencyConflict:
     )
 
 
-def _scoped(parts: Sequence[str], scope: Scope | None) -> str:
+def _scoped(parts: Sequence[str], scope: KeyScope | None) -> str:
     session = current_session()
     run: CurrentRun | None = None if session is None else session.describe()
     scope = scope or ("global" if run is None else "run")

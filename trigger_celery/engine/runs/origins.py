@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from trigger_celery.body.context import ScheduledRun
-from trigger_celery.declare.schedule_rules import zone
+from trigger_celery.declare.schedule import zone
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.records import FromEvent, FromPerson, FromSchedule, Origin
 

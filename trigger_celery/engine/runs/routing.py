@@ -10,8 +10,7 @@ from typing import Any
 from trigger_celery.config import suggest
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import TriggerOptions
-from trigger_celery.declare.queue import Queue, queues
-from trigger_celery.declare.task_queue import key_for
+from trigger_celery.declare.queue import Queue, key_for, queues
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import QueueNotFound
 
@@ -30,7 +29,7 @@ def placed(
     ``options`` are those of the trigger over those of the task; they win, then the task,
     then the queue. Without ``args`` the run gets no key but that of its trigger. Raises
     :exc:`QueueNotFound` for a queue that is not declared, and what
-    :func:`~trigger_celery.declare.task_queue.key_for` raises.
+    :func:`~trigger_celery.declare.queue.key_for` raises.
     """
     queue = None if options.queue is None else _queue(engine, definition, str(options.queue))
     key, priority = options.concurrency_key, options.priority

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from uuid import UUID, uuid5
 
-from trigger_celery.declare.schedule_rules import Rule, instants, rule, upcoming, zone
+from trigger_celery.declare.schedule import Rule, instants, rule, upcoming, zone
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.consequences import of_creation

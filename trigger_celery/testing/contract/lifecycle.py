@@ -35,7 +35,7 @@ from trigger_celery.testing.contract.tools import (
     swept,
     wait_ids,
 )
-from trigger_celery.values.forced_ends import crashed, overdue
+from trigger_celery.values.failures import crashed, overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import Lease, NewRun, PushBack, Run, RunSpec

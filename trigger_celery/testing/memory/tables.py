@@ -16,7 +16,7 @@ from uuid import UUID
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.memory.transactions import Transactions
-from trigger_celery.values.forced_ends import crashed
+from trigger_celery.values.failures import crashed
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     Checkpoint,

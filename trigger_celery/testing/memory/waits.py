@@ -9,7 +9,7 @@ from uuid import UUID
 
 from trigger_celery.testing.memory.events import next_number, note_matched
 from trigger_celery.testing.memory.tables import Core, WaitRow, nudge
-from trigger_celery.values.forced_ends import overdue
+from trigger_celery.values.failures import overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     LOOKED_FOR,

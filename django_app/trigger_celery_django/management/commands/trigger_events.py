@@ -13,7 +13,7 @@ from django.db import router
 
 from trigger_celery.client.events import preview_event, store_event
 from trigger_celery.errors import TriggerError
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery_django.management.output import as_json, count, table
 from trigger_celery_django.management.run_rows import cut
 from trigger_celery_django.models import Event

@@ -16,7 +16,7 @@ from trigger_celery.client.runs import stored_run
 from trigger_celery.client.starting import task_named
 from trigger_celery.errors import DecodeError, TriggerError
 from trigger_celery.values.failures import from_text
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState

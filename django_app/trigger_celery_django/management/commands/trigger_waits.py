@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from trigger_celery.client import waits
 from trigger_celery.errors import DecodeError, TriggerError
-from trigger_celery.values.foreign import parse
+from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import LOOKED_FOR, OpenWait, StepKind
 from trigger_celery_django.management.confirmation import user
 from trigger_celery_django.management.filters import run_id

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from trigger_celery.values.forced_ends import crashed
+from trigger_celery.values.failures import crashed
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, WaitState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from trigger_celery.values.forced_ends import overdue
+from trigger_celery.values.failures import overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState, WaitState

@@ -12,7 +12,7 @@ from django.db import Error, InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Fault(Enum):
+class DriverFault(Enum):
     """What an error says about the next try."""
 
     CLASH = auto()
@@ -36,37 +36,37 @@ _MYSQL_AWAY = {1021, 1040, 1053, 1290, 1317, 1792, 1836, 1927, 2002, 2003, 2006,
 _SQLITE_AWAY = {5, 6, 10, 13, 14}
 
 
-def fault_of(error: Error, connection: BaseDatabaseWrapper) -> Fault | None:
+def fault_of(error: Error, connection: BaseDatabaseWrapper) -> DriverFault | None:
     """Return what the error says about the next try, or None for an error of its own kind."""
     known = _BY_VENDOR[connection.vendor](error) if connection.vendor in _BY_VENDOR else None
     if known is not None:
         return known
     if isinstance(error, (OperationalError, InterfaceError)) and _is_lost(connection):
-        return Fault.AWAY
+        return DriverFault.AWAY
     return None
 
 
-def _postgresql(error: Error) -> Fault | None:
+def _postgresql(error: Error) -> DriverFault | None:
     state = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
     if state is None:
         # The server said nothing: there was none to say it.
-        return Fault.AWAY if isinstance(error, OperationalError) else None
+        return DriverFault.AWAY if isinstance(error, OperationalError) else None
     if state in _PG_CLASH:
-        return Fault.CLASH
-    return Fault.AWAY if state in _PG_AWAY or state[:2] in _PG_AWAY_CLASSES else None
+        return DriverFault.CLASH
+    return DriverFault.AWAY if state in _PG_AWAY or state[:2] in _PG_AWAY_CLASSES else None
 
 
-def _mysql(error: Error) -> Fault | None:
+def _mysql(error: Error) -> DriverFault | None:
     code = error.args[0] if error.args else None
     if code in _MYSQL_CLASH:
-        return Fault.CLASH
-    return Fault.AWAY if code in _MYSQL_AWAY else None
+        return DriverFault.CLASH
+    return DriverFault.AWAY if code in _MYSQL_AWAY else None
 
 
-def _sqlite(error: Error) -> Fault | None:
+def _sqlite(error: Error) -> DriverFault | None:
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _SQLITE_AWAY:
-        return Fault.AWAY
+        return DriverFault.AWAY
     return None
 
 

@@ -15,7 +15,7 @@ from django.db.transaction import Atomic
 
 from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
 from trigger_celery.vocabulary.records import Lease
-from trigger_celery_django.store.common.faults import Fault, drop_if_lost, fault_of
+from trigger_celery_django.store.common.faults import DriverFault, drop_if_lost, fault_of
 from trigger_celery_django.store.common.statement_counts import count, paused
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Guard:
                     raise
                 drop_if_lost(connection)
                 # Inside a caller's transaction all of it has to be repeated, not this verb.
-                if fault is Fault.AWAY or not left or connection.in_atomic_block:
+                if fault is DriverFault.AWAY or not left or connection.in_atomic_block:
                     raise StoreUnavailable(
                         f"the database {self.alias!r} did not do what was asked: {error}"
                     ) from error

@@ -13,7 +13,7 @@ from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_run
 from trigger_celery.body.steps import step
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.errors import (
@@ -167,7 +167,7 @@ def test_max_retries_alone_bounds_what_is_asked_for(harness: Harness) -> None:
         run_id = harness.trigger(fails)
         harness.run_until_idle()
     finally:
-        registry.remove("fails")
+        declared_tasks.remove("fails")
     assert (len(LOG), harness.run(run_id).attempt) == (1, 1)
 
 

@@ -24,7 +24,7 @@ from trigger_celery import (
     trigger,
 )
 from trigger_celery.celery import canvas
-from trigger_celery.declare.definition import registry
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.errors import (
     DeclarationError,
     EncodeError,
@@ -47,10 +47,10 @@ DAY = timedelta(days=1)
 def forgets_tasks() -> Iterator[None]:
     """Forget the tasks that a test declared, here and in Celery."""
     state: Any = _state
-    before, finalizers = {task.name for task in registry}, set(state._on_app_finalizers)
+    before, finalizers = {task.name for task in declared_tasks}, set(state._on_app_finalizers)
     yield
-    for name in {task.name for task in registry} - before:
-        registry.remove(name)
+    for name in {task.name for task in declared_tasks} - before:
+        declared_tasks.remove(name)
         current_app.tasks.pop(name, None)
     state._on_app_finalizers.intersection_update(finalizers)
 
@@ -176,7 +176,7 @@ def test_defaults_are_checked_where_a_task_is_declared(harness: Harness) -> None
     for mistake in ({"ttl": -1}, {"tags": "d"}, {"max_duration": 0}, {"priority": "high"}):
         with pytest.raises((InvalidOption, InvalidTime, DeclarationError)):
             durable_task(lambda: None, name="wrong", **mistake)
-    assert registry.get("wrong") is None
+    assert declared_tasks.get("wrong") is None
 
 
 def test_a_result_tells_how_a_run_failed_and_does_not_wait_for_ever(harness: Harness) -> None:
