@@ -111,7 +111,8 @@ from trigger_celery.errors import (
     TriggerError,
     WaitTimeout,
 )
-from trigger_celery.values import register
+from trigger_celery.values import Failure, register
+from trigger_celery.vocabulary.states import RunState
 
 __version__ = "0.1.0"
 
@@ -124,6 +125,7 @@ __all__ = [
     "Debounce",
     "DurableTask",
     "Event",
+    "Failure",
     "IdempotencyConflict",
     "NonRetryableError",
     "Queue",
@@ -135,6 +137,7 @@ __all__ = [
     "RunInfo",
     "RunPage",
     "RunResult",
+    "RunState",
     "RunSummary",
     "ScheduleInfo",
     "ScheduledRun",

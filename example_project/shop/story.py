@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from trigger_celery import RunState
 from trigger_celery.values.failures import from_text
 from trigger_celery.vocabulary.records import StepKind
-from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Run, Wait
 
 GOOD, BAD, CALM = "good", "bad", "calm"

@@ -36,7 +36,6 @@ RETURN_ANY = {
 
 NOT_PUBLIC_YET = {
     "docs/how-to/testing.md: trigger_celery.client.installed",
-    "example_project/shop/story.py: trigger_celery.vocabulary.states",
     "example_project/shop/story.py: trigger_celery.vocabulary.records",
     "example_project/shop/story.py: trigger_celery.values.failures",
 }

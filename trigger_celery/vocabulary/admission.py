@@ -78,20 +78,20 @@ class Room:
         if self.left(run) == 0:
             return False
         rates = self._rates_of(run)
-        at = max((self._earliest(who, rate) for who, rate in rates), default=self.now)
+        at = max((self._earliest(gate_key, rate) for gate_key, rate in rates), default=self.now)
         if at > self.now:
             self.again_at = at if self.again_at is None else min(at, self.again_at)
             return False
-        for who, rate in rates:
-            self._count_start(who, rate)
-            self.changed.add(who)
+        for gate_key, rate in rates:
+            self._count_start(gate_key, rate)
+            self.changed.add(gate_key)
         self._count(run)
         return True
 
     def expect(self, run: Standing) -> None:
         """Count a start that was promised by the rates: its slot is counted already."""
-        for who, rate in self._rates_of(run):
-            self._count_start(who, rate)
+        for gate_key, rate in self._rates_of(run):
+            self._count_start(gate_key, rate)
 
     def left(self, run: Standing) -> int | None:
         """Return how many such runs may have a slot as far as rates allow; None for any number."""
@@ -138,12 +138,12 @@ class Room:
         gates = self._gates_of(run) if run.starts else []
         return [pair for gate in gates for pair in _rates(gate, run)]
 
-    def _count_start(self, who: KeyOf, rate: Rate) -> None:
-        self.due[who] = max(self.due.get(who, self.now), self.now) + rate.interval
+    def _count_start(self, gate_key: KeyOf, rate: Rate) -> None:
+        self.due[gate_key] = max(self.due.get(gate_key, self.now), self.now) + rate.interval
 
-    def _earliest(self, who: KeyOf, rate: Rate) -> datetime:
+    def _earliest(self, gate_key: KeyOf, rate: Rate) -> datetime:
         """Return when the rate allows a start."""
-        due = self.due.get(who, self.now)
+        due = self.due.get(gate_key, self.now)
         return due - rate.interval * (rate.burst - 1)
 
 

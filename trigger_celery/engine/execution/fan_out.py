@@ -197,8 +197,8 @@ def _entry(codec: Codec, ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:
     if end.state is RunState.COMPLETED:
         return list_text([end.output or NULL])
     failure = None if end.error is None else from_text(end.error)
-    told = (end.state.value, "") if failure is None else (failure.kind, failure.message)
-    return codec.encode([str(run_id), *told])
+    ended = (end.state.value, "") if failure is None else (failure.kind, failure.message)
+    return codec.encode([str(run_id), *ended])
 
 
 def _chunks(texts: Sequence[str], limit: int) -> Iterator[list[str]]:

@@ -38,7 +38,7 @@ VERB = "hook"
 
 
 def owed(task: TaskDefinition) -> bool:
-    """Whether somebody has to call hooks once a run of the task has ended."""
+    """Whether a worker has to call hooks once a run of the task has ended."""
     return not AT_END.isdisjoint(task.hooks)
 
 
@@ -106,7 +106,7 @@ def _done(engine: Engine, run_id: UUID) -> set[str]:
 
 
 def _output(engine: Engine, finished: Finished) -> object:
-    """Return the result once more: what a hook does to it must not reach whoever is told of it."""
+    """Return the result once more: what a hook does to it must not reach the next reader."""
     return None if finished.output is None else engine.codec.decode(finished.output)
 
 
@@ -163,8 +163,10 @@ def _call(
     return answer
 
 
-def _note(engine: Engine, run_id: UUID, told: dict[str, str]) -> None:
+def _note(engine: Engine, run_id: UUID, details: dict[str, str]) -> None:
     try:
-        engine.patient.runs.note(run_id, VERB, told)
+        engine.patient.runs.note(run_id, VERB, details)
     except Exception:  # then it may be called again
-        logger.exception("run %s: it could not be noted that %s was called", run_id, told["hook"])
+        logger.exception(
+            "run %s: it could not be noted that %s was called", run_id, details["hook"]
+        )

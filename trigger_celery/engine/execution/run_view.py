@@ -15,7 +15,7 @@ from trigger_celery.vocabulary.records import Run
 
 
 def read_metadata(codec: Codec, text: str) -> Mapping[str, Any]:
-    """Return the metadata of a run; nobody changes what was stored."""
+    """Return the metadata of a run; changes of it reach nothing that is stored."""
     metadata: Any = codec.decode(text) if text else {}
     return MappingProxyType(metadata)
 

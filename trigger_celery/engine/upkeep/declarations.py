@@ -1,7 +1,7 @@
-"""Tells the store what this process declares: what starts its tasks, and what limits them.
+"""Stores what this process declares: what starts its tasks, and what limits them.
 
 Called by every sweep, so in each process of a worker soon after its start, and after
-migrations. Only what this process did not tell yet is told.
+migrations. Only what this process did not store yet is stored.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _done(duty: Duty, engine: Engine, until: float) -> int:
 
 
 def _move_due(engine: Engine, until: float) -> int:
-    """Move on the runs whose time has come, and look for what they wait for if nobody did."""
+    """Move on the runs whose time has come, and look for what they wait for if no worker did."""
     config, moved = engine.config, 0
     for _ in range(ROUNDS):
         due = engine.store.sweeps.due(
@@ -119,7 +119,7 @@ DUTIES: tuple[Duty, ...] = (
     _once(settle_left_over),  # before a wait on a completed token times out
     _move_due,
     _once(fire_schedules),
-    _once(admit_waiting),  # who just lost its lease or its time has left its slot
+    _once(admit_waiting),  # runs that just lost their lease or their time have left their slots
     _once(tidy_queues),
     _once(purge_events),
     _match_left_over,

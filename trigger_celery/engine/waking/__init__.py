@@ -1,1 +1,1 @@
-"""What wakes runs: events, tokens, subscriptions, and a person who ends a wait."""
+"""What wakes runs: events, tokens, subscriptions, and a person that ends a wait."""

@@ -35,7 +35,7 @@ class Emitted:
 def emit(
     engine: Engine, name: str, payload: object, *, id: str | None = None, source: str = ""
 ) -> Emitted:
-    """Do what :func:`send_event` does; tell whether the event is new."""
+    """Do what :func:`send_event` does; return whether the event is new."""
     text = engine.codec.encode(payload, what=f"the payload of event {name!r}")
     new = NewEvent(id=id or str(new_id()), name=name, payload=text, source=source)
     event = engine.store.events.add(new)

@@ -20,7 +20,7 @@ LOOKS: dict[StepKind, Callable[[Engine, Candidate], Sequence[Nudge]]] = {
     StepKind.TOKEN: look_at_token,
     StepKind.CHILDREN: children.look,
 }
-"""How to look, by the kind of the wait: ends the wait if it is over and returns whom to nudge."""
+"""How to look, by the kind of the wait: ends the wait if it is over and returns the nudge."""
 
 
 def look_back(engine: Engine, lease: Lease) -> bool:

@@ -2,7 +2,7 @@
 
 Both sides commit first and then look: the emitter looks for waits, the waiter for events,
 so one of them sees the other. A side that dies in between left a mark (an event that is
-not noted as matched, a wait that nobody looked for), and the sweep looks in its place.
+not noted as matched, a wait without a look so far), and the sweep looks in its place.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def match_event(engine: Engine, event: Event) -> int:
             moved += _wake(engine, event, chosen, crowded=crowded, last=last)
         elif last:
             engine.patient.events.matched(event.sequence)
-        crowded = True  # of the batches that follow nobody asked
+        crowded = True  # of the batches that follow none was read
     return moved
 
 
@@ -92,7 +92,7 @@ def _nudged(engine: Engine, nudges: Sequence[Nudge]) -> int:
 
 
 def _audience(engine: Engine, event: Event, payload: object) -> tuple[Audience, list[int]]:
-    """Return whom the event may concern, and the hashes of all waits that it may end.
+    """Return what the event may concern, and the hashes of all waits that it may end.
 
     One question answers all as long as this process knows the shapes of the waits on this
     name. The answer says what they are, and the process asks for the waits again if there are

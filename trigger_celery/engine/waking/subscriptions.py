@@ -32,7 +32,7 @@ _NAMESPACE = UUID("6d1bd9a7-6c0c-4b0e-9d5f-2f6e6d0f5a41")
 def synchronize(engine: Engine) -> int:
     """Let the store know which events start the tasks of this process; return what changed.
 
-    Only what this process did not tell yet is told. A task that is declared without
+    Only what this process did not store yet is stored. A task that is declared without
     ``on_event`` loses the subscription it had; tasks that are unknown here keep theirs.
     """
     declared = {task.name: task.on_event for task in engine.tasks}

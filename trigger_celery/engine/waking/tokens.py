@@ -20,7 +20,7 @@ from trigger_celery.vocabulary.states import TokenState, WaitState
 logger = logging.getLogger("trigger_celery.sweep")
 
 BATCH = 500
-WHO = 255
+AUTHOR_LENGTH = 255
 """How many characters of a closer's name are kept."""
 
 
@@ -50,7 +50,7 @@ def complete_token(
     token = get_token(engine, token_id)
     check_payload(token.schema, value)
     text = engine.codec.encode(value, what=f"the value of token {token_id}")
-    by = by[:WHO]
+    by = by[:AUTHOR_LENGTH]
     if not engine.store.tokens.close(token_id, TokenState.COMPLETED, value=text, by=by):
         now = get_token(engine, token_id)
         if repeatable and (now.closed_by, now.value) == (by, text):
@@ -60,13 +60,13 @@ def complete_token(
 
 
 def cancel_token(engine: Engine, token_id: UUID, *, by: str = "", repeatable: bool = False) -> bool:
-    """Cancel a token in the caller's transaction: who waits for it gets a timeout at once.
+    """Cancel a token in the caller's transaction: runs that wait for it get a timeout at once.
 
     Returns False if it is closed or over; ``repeatable`` as for a completion. Raises
     :exc:`TokenNotFound`.
     """
     get_token(engine, token_id)
-    by = by[:WHO]
+    by = by[:AUTHOR_LENGTH]
     if engine.store.tokens.close(token_id, TokenState.CANCELED, by=by):
         engine.store.on_commit(partial(settle, engine, token_id))
         return True
@@ -122,5 +122,5 @@ def _conclude(engine: Engine, token: StoredToken, wait_ids: Sequence[int]) -> Se
 def _why_closed(token: StoredToken) -> str:
     if token.state is TokenState.WAITING:
         return f"is over since {token.expires_at:%Y-%m-%d %H:%M:%S %Z}"
-    who = f" by {token.closed_by}" if token.closed_by else ""
-    return f"was {token.state} before{who}"
+    author = f" by {token.closed_by}" if token.closed_by else ""
+    return f"was {token.state} before{author}"

@@ -129,9 +129,9 @@ class MemoryQueues:
             for run_id in stale:
                 del tables.slots[run_id]
                 self._core.lines.forget(run_id)
-            idle = [who for who, due in tables.rates.items() if who[1] and due <= now][:limit]
-            for who in idle:
-                del tables.rates[who]
+            idle = [owner for owner, due in tables.rates.items() if owner[1] and due <= now][:limit]
+            for owner in idle:
+                del tables.rates[owner]
             return len(stale) + len(idle)
 
     def _room(self, queue: str) -> Room:

@@ -1,4 +1,4 @@
-"""The runs of the in-memory store: who owns them, what they recorded and started."""
+"""The runs of the in-memory store: their owners, what they recorded and started."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Slots:
         if not room.take(asks):
             self.put_in_line(run)
             return None
-        self._core.tables.rates |= {who: room.due[who] for who in room.changed}
+        self._core.tables.rates |= {owner: room.due[owner] for owner in room.changed}
         self.hold(run, run.fence + 1)
         return tuple(gate.name for gate in gates)
 

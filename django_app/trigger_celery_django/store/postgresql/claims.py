@@ -406,7 +406,7 @@ def _room(claim: Claim, locked: Iterable[Row], look: Row) -> tuple[Standing, Roo
     room = Room(
         [gate(*columns) for *columns, _ in locked],
         counts=counts,  # type: ignore[arg-type]
-        due={who: due_at for who, due_at in due.items() if due_at is not None},  # type: ignore[misc]
+        due={at: due_at for at, due_at in due.items() if due_at is not None},  # type: ignore[misc]
         now=now,
     )
     standing = Standing(
