@@ -35,7 +35,6 @@ RETURN_ANY = {
 """Public functions and methods that return ``Any``, each with the reason."""
 
 NOT_PUBLIC_YET = {
-    "docs/how-to/testing.md: trigger_celery.client.installed",
     "example_project/shop/story.py: trigger_celery.vocabulary.records",
     "example_project/shop/story.py: trigger_celery.values.failures",
 }
