@@ -17,6 +17,7 @@ from trigger_celery.testing import drain as drain_engine
 from trigger_celery_django.models import (
     DurableQueue,
     Event,
+    History,
     KeyRate,
     Run,
     RunKey,
@@ -54,7 +55,7 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
     """Move every time that the engine compares with the clock back by ``delta``.
 
     To the engine it is as if so much time had passed. Labels for people, such as those of
-    steps and of the history, stay.
+    steps, stay.
     """
     with transaction.atomic(using=store.alias):
         runs, waits = Run.objects.using(store.alias), Wait.objects.using(store.alias)
@@ -66,6 +67,7 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
             due_at=_earlier("due_at", delta),
             deadline_at=_earlier("deadline_at", delta),
         )
+        History.objects.using(store.alias).update(at=_earlier("at", delta))
         RunKey.objects.using(store.alias).update(expires_at=_earlier("expires_at", delta))
         waits.update(due_at=_earlier("due_at", delta))
         times = ("next_at", "last_at", "buffered_at", "due_at")
