@@ -7,15 +7,16 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from trigger_celery import RetryPolicy, durable_task, every, gather, get_run, step
+from trigger_celery import DurableTask, RetryPolicy, durable_task, every, gather, get_run, step
 from trigger_celery.config import Config
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.errors import UsageError
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
@@ -55,9 +56,16 @@ async def bound_async(self: Any, order_id: int = 0) -> list[Any]:
     return [order_id, self.request.id, self.request.retries]
 
 
-@durable_task(name="kit-hourly", schedule=every(timedelta(hours=1)))
-def hourly() -> None:
-    seen.append("hour")
+@pytest.fixture
+def hourly() -> Iterator[DurableTask[[], None]]:
+    """A scheduled task for one test: other tests of the process store what is declared."""
+
+    @durable_task(name="kit-hourly", schedule=every(timedelta(hours=1)))
+    def hourly() -> None:
+        seen.append("hour")
+
+    yield hourly
+    declared_tasks.remove("kit-hourly")
 
 
 def test_a_decorated_task_is_triggered_as_it_is(harness: Harness) -> None:
@@ -123,7 +131,9 @@ def test_a_plain_function_can_be_bound_for_one_harness(harness: Harness) -> None
     assert harness.result(run_id) == [7, str(run_id), "local"]
 
 
-def test_schedules_of_tasks_hold_once_they_are_added(harness: Harness) -> None:
+def test_schedules_of_tasks_hold_once_they_are_added(
+    harness: Harness, hourly: DurableTask[[], None]
+) -> None:
     harness.trigger(hourly)
     harness.advance(timedelta(hours=2))
     harness.run_until_idle(NOW)
