@@ -218,4 +218,5 @@ def test_no_view_is_in_a_transaction_of_its_request_whichever_database_has_them(
     assert len(ours) == 6
     for pattern in ours:
         exempt: set[str] = pattern.callback.__dict__["_non_atomic_requests"]
-        assert exempt == set(connections), pattern.name
+        # Tests of chaos, in the same process, add a database while they last.
+        assert exempt == set(connections) - {"chaos"}, pattern.name

@@ -54,6 +54,7 @@ def twin(verb: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, Any]]:
     name = verb.__name__
     call.__name__ = call.__qualname__ = f"a{name}"
     call.__module__ = verb.__module__
+    call.__annotations__ = dict(verb.__annotations__)
     call.__signature__ = signature(verb)  # type: ignore[attr-defined]  # functions take attributes
     call.__doc__ = f"Do what :func:`{name}` does, in async code: ``await a{name}(...)``."
     return primitive(call) if is_durable(verb) else call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import cast
 from uuid import uuid5
 
@@ -11,6 +12,7 @@ from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
@@ -45,7 +47,7 @@ def send_event(
         StepCall(
             name=f"send {name}",
             kind=StepKind.SEND,
-            fn=send,
+            fn=partial(installed_engine().persist, send),  # its id makes it safe to repeat
             kwargs={},
             source=source_line(sys._getframe(1)),
         )

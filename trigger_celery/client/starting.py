@@ -365,8 +365,12 @@ def _in_context(
 
     def call() -> object:
         run = session.describe()
-        # The same ids if the worker dies before this step is recorded.
-        return begin(lambda number: uuid5(run.id, f"{run.idempotency_key}#{number}"))
+
+        def again() -> object:
+            # The same ids if the worker dies before this step is recorded.
+            return begin(lambda number: uuid5(run.id, f"{run.idempotency_key}#{number}"))
+
+        return engine.persist(again)
 
     source = source_line(frame)
     return session.step(
