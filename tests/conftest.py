@@ -22,13 +22,17 @@ SLOW_FIRST = ("chaos", "integration", "contract", "bench", "architecture", "djan
 
 @pytest.fixture(autouse=True)
 def _tasks_of_one_test() -> Iterator[None]:
-    """Forget the shared tasks that a test declared in a function or a module of its own.
+    """Forget the apps that a test made, and the shared tasks declared in it or in its own module.
 
-    Celery gives every app all of them, and warns of two under one name.
+    Celery gives every living app all of them, and warns of two under one name. An app lives on
+    in reference cycles when its test has ended.
     """
-    shared: Any = vars(_state)["_on_app_finalizers"]
-    before = set(shared)
+    state: Any = _state
+    shared = state._on_app_finalizers
+    before, apps = set(shared), set(state._get_active_apps())
     yield
+    for app in set(state._get_active_apps()) - apps:
+        state._deregister_app(app)
     for callback in shared - before:
         if not _is_imported(callback):
             shared.discard(callback)
