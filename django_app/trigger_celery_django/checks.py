@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.celery.install import discover
-from trigger_celery.celery.own_tasks import SWEEP
+from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.determinism import nondeterministic_calls
 from trigger_celery.errors import DeclarationError

@@ -7,7 +7,7 @@ from django.db import router
 from trigger_celery.celery import canvas
 from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.install import discover, install
-from trigger_celery.celery.worker import is_draining
+from trigger_celery.celery.worker.bootsteps import is_draining
 from trigger_celery.config import Config
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import DeclarationError

@@ -16,8 +16,8 @@ from support.waiting import eventually
 from support.workers import Site, queue
 from testproject.celery import app
 from testproject.shop.tasks import nap, plain_half_second
-from trigger_celery.celery.own_tasks import SWEEP
-from trigger_celery.celery.worker import ENTRY
+from trigger_celery.celery.worker.bootsteps import ENTRY
+from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.vocabulary.states import RunState
 

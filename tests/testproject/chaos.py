@@ -25,7 +25,7 @@ from django_celery_results.backends import DatabaseBackend
 from testproject.shop.models import Effect
 from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
 from trigger_celery import current_run, durable_task, sleep, step, wait_for_event
-from trigger_celery.celery.own_tasks import SWEEP
+from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution import fan_out, settle
 from trigger_celery.engine.runs import children

@@ -11,9 +11,9 @@ from celery import Celery, signals
 from celery.app import app_or_default
 from celery.fixups.django import DjangoFixup
 
-from trigger_celery.celery import own_tasks, worker
 from trigger_celery.celery.results import connect_confirm
 from trigger_celery.celery.serializer import register_serializer
+from trigger_celery.celery.worker import bootsteps, own_tasks
 from trigger_celery.client.installed import install_engine
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.core import Engine
@@ -59,7 +59,7 @@ def install(engine: Engine) -> None:
     register_serializer()
     filter_logs(own_tasks.SWEEP)
     connect_confirm()
-    worker.connect(engine)
+    bootsteps.connect(engine)
 
 
 def discover() -> None:

@@ -22,7 +22,6 @@ from trigger_celery.body.context import current_session
 from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.options import expiry, take_ours
-from trigger_celery.celery.request import REVOKED_HEADER
 from trigger_celery.celery.results import EXECUTED, SHOWN, EndPublisher
 from trigger_celery.celery.retrying import (
     MAX_RETRIES,
@@ -30,7 +29,8 @@ from trigger_celery.celery.retrying import (
     refuse_options,
     retry_of,
 )
-from trigger_celery.celery.tracer import durable_tracer
+from trigger_celery.celery.worker.request import REVOKED_HEADER
+from trigger_celery.celery.worker.tracer import durable_tracer
 from trigger_celery.client.async_calls import in_thread
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
@@ -73,7 +73,7 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
     acks_late = False
     # Celery would store STARTED for every message, also over the result of a finished run.
     track_started = False
-    Request = "trigger_celery.celery.request:DurableRequest"
+    Request = "trigger_celery.celery.worker.request:DurableRequest"
     durable: TaskDefinition
     tracks_started: bool | None = None
     declared_retries: int | None = MAX_RETRIES

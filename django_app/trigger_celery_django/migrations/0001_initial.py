@@ -9,7 +9,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import trigger_celery.vocabulary.identity
-import trigger_celery_django.fields
+import trigger_celery_django.models.fields
 
 
 class Migration(migrations.Migration):
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=255)),
                 ("prefix", models.CharField(max_length=16)),
                 ("digest", models.CharField(max_length=64, unique=True)),
-                ("permissions", trigger_celery_django.fields.PayloadField()),
+                ("permissions", trigger_celery_django.models.fields.PayloadField()),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("revoked_at", models.DateTimeField(null=True)),
@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 (
                     "state",
                     models.CharField(
@@ -60,10 +60,10 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("input", trigger_celery_django.fields.PayloadField()),
-                ("output", trigger_celery_django.fields.PayloadField(null=True)),
-                ("error", trigger_celery_django.fields.PayloadField(null=True)),
-                ("canvas", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("input", trigger_celery_django.models.fields.PayloadField()),
+                ("output", trigger_celery_django.models.fields.PayloadField(null=True)),
+                ("error", trigger_celery_django.models.fields.PayloadField(null=True)),
+                ("canvas", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("version", models.CharField(blank=True, max_length=64)),
                 ("attempt", models.PositiveIntegerField(default=1)),
                 ("crashes", models.PositiveIntegerField(default=0)),
@@ -71,7 +71,10 @@ class Migration(migrations.Migration):
                 ("fence", models.BigIntegerField(default=0)),
                 ("attempts_after_fence", models.BigIntegerField(default=0)),
                 ("event_cut", models.BigIntegerField(default=0)),
-                ("worker", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
+                (
+                    "worker",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("token", models.CharField(blank=True, max_length=32)),
                 ("lease_length", models.DurationField(default=datetime.timedelta(0))),
                 ("created_at", models.DateTimeField()),
@@ -86,19 +89,22 @@ class Migration(migrations.Migration):
                 ("max_duration", models.DurationField(null=True)),
                 ("max_attempts", models.PositiveIntegerField(null=True)),
                 ("priority", models.IntegerField(default=0)),
-                ("queue", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
+                (
+                    "queue",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 (
                     "concurrency_key",
-                    trigger_celery_django.fields.IdentityField(blank=True, max_length=255),
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
                 ),
-                ("tags", trigger_celery_django.fields.PayloadField(blank=True)),
-                ("metadata", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("tags", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("metadata", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 (
                     "parent_key",
-                    trigger_celery_django.fields.IdentityField(blank=True, max_length=500),
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=500),
                 ),
                 ("closes_with_parent", models.BooleanField(default=False)),
-                ("origin", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("origin", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 (
                     "copied_from",
                     models.ForeignKey(
@@ -128,30 +134,38 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "name",
-                    trigger_celery_django.fields.IdentityField(
+                    trigger_celery_django.models.fields.IdentityField(
                         max_length=255, primary_key=True, serialize=False
                     ),
                 ),
-                ("declared", trigger_celery_django.fields.PayloadField(default="{}")),
-                ("overrides", trigger_celery_django.fields.PayloadField(default="{}")),
+                ("declared", trigger_celery_django.models.fields.PayloadField(default="{}")),
+                ("overrides", trigger_celery_django.models.fields.PayloadField(default="{}")),
                 ("limited", models.BooleanField(default=False)),
                 ("due_at", models.DateTimeField(null=True)),
                 (
                     "last_key",
-                    trigger_celery_django.fields.IdentityField(blank=True, max_length=255),
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
                 ),
                 ("paused_at", models.DateTimeField(null=True)),
                 ("paused_by", models.CharField(blank=True, max_length=255)),
-                ("pause_reason", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("pause_reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
             ],
         ),
         migrations.CreateModel(
             name="Subscription",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255, unique=True)),
-                ("name", trigger_celery_django.fields.IdentityField(db_index=True, max_length=255)),
-                ("filter", trigger_celery_django.fields.PayloadField(blank=True)),
+                (
+                    "task",
+                    trigger_celery_django.models.fields.IdentityField(max_length=255, unique=True),
+                ),
+                (
+                    "name",
+                    trigger_celery_django.models.fields.IdentityField(
+                        db_index=True, max_length=255
+                    ),
+                ),
+                ("filter", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("created_at", models.DateTimeField()),
             ],
         ),
@@ -159,9 +173,9 @@ class Migration(migrations.Migration):
             name="TaskVersion",
             fields=[
                 ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("source", trigger_celery_django.fields.PayloadField()),
-                ("file", trigger_celery_django.fields.PayloadField()),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                ("source", trigger_celery_django.models.fields.PayloadField()),
+                ("file", trigger_celery_django.models.fields.PayloadField()),
                 ("first_line", models.PositiveIntegerField()),
                 ("created_at", models.DateTimeField()),
             ],
@@ -170,8 +184,13 @@ class Migration(migrations.Migration):
             name="WaitShape",
             fields=[
                 ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ("name", trigger_celery_django.fields.IdentityField(db_index=True, max_length=255)),
-                ("paths", trigger_celery_django.fields.PayloadField()),
+                (
+                    "name",
+                    trigger_celery_django.models.fields.IdentityField(
+                        db_index=True, max_length=255
+                    ),
+                ),
+                ("paths", trigger_celery_django.models.fields.PayloadField()),
             ],
         ),
         migrations.CreateModel(
@@ -183,9 +202,9 @@ class Migration(migrations.Migration):
                 ("peak_memory", models.BigIntegerField()),
                 ("queries", models.PositiveIntegerField()),
                 ("worker", models.CharField(blank=True, max_length=255)),
-                ("source", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("source", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", trigger_celery_django.fields.IdentityField(max_length=500)),
+                ("key", trigger_celery_django.models.fields.IdentityField(max_length=500)),
                 (
                     "kind",
                     models.CharField(
@@ -203,7 +222,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("value", trigger_celery_django.fields.PayloadField()),
+                ("value", trigger_celery_django.models.fields.PayloadField()),
                 ("position", models.BigIntegerField()),
                 ("attempt", models.PositiveIntegerField()),
                 ("token", models.CharField(max_length=32)),
@@ -225,17 +244,20 @@ class Migration(migrations.Migration):
             name="Event",
             fields=[
                 ("sequence", models.BigAutoField(primary_key=True, serialize=False)),
-                ("source", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
-                ("event_id", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("name", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("payload", trigger_celery_django.fields.PayloadField()),
+                (
+                    "source",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("event_id", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                ("name", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                ("payload", trigger_celery_django.models.fields.PayloadField()),
                 ("received_at", models.DateTimeField()),
                 ("matched_at", models.DateTimeField(null=True)),
             ],
             options={
                 "indexes": [
                     models.Index(fields=["name", "sequence"], name="trigger_event_order"),
-                    trigger_celery_django.fields.PartialIndex(
+                    trigger_celery_django.models.fields.PartialIndex(
                         condition=models.Q(("matched_at", None)),
                         fields=["matched_at", "name", "sequence"],
                         name="trigger_event_unmatched",
@@ -255,12 +277,15 @@ class Migration(migrations.Migration):
                 ("peak_memory", models.BigIntegerField()),
                 ("queries", models.PositiveIntegerField()),
                 ("worker", models.CharField(blank=True, max_length=255)),
-                ("source", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("source", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", trigger_celery_django.fields.IdentityField(blank=True, max_length=500)),
+                (
+                    "key",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=500),
+                ),
                 ("run_attempt", models.PositiveIntegerField()),
                 ("number", models.PositiveIntegerField()),
-                ("error", trigger_celery_django.fields.PayloadField()),
+                ("error", trigger_celery_django.models.fields.PayloadField()),
                 (
                     "kind",
                     models.CharField(
@@ -293,7 +318,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("raised", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("raised", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("fence", models.BigIntegerField()),
                 (
                     "run",
@@ -331,7 +356,7 @@ class Migration(migrations.Migration):
                 ),
                 ("fence", models.BigIntegerField()),
                 ("worker", models.CharField(blank=True, max_length=255)),
-                ("data", trigger_celery_django.fields.PayloadField(default="{}")),
+                ("data", trigger_celery_django.models.fields.PayloadField(default="{}")),
                 (
                     "run",
                     models.ForeignKey(
@@ -351,8 +376,8 @@ class Migration(migrations.Migration):
             name="KeyRate",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("queue", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("key", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("queue", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                ("key", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 ("due_at", models.DateTimeField()),
             ],
             options={
@@ -373,9 +398,9 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 ("digest", models.CharField(max_length=64)),
-                ("key", trigger_celery_django.fields.PayloadField()),
+                ("key", trigger_celery_django.models.fields.PayloadField()),
                 ("input_digest", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
@@ -394,7 +419,7 @@ class Migration(migrations.Migration):
             name="RunTag",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("tag", trigger_celery_django.fields.IdentityField(max_length=128)),
+                ("tag", trigger_celery_django.models.fields.IdentityField(max_length=128)),
                 (
                     "run",
                     models.ForeignKey(
@@ -419,13 +444,16 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("key", trigger_celery_django.fields.IdentityField(max_length=255, unique=True)),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                (
+                    "key",
+                    trigger_celery_django.models.fields.IdentityField(max_length=255, unique=True),
+                ),
                 ("declared", models.BooleanField(default=False)),
                 ("cron", models.CharField(blank=True, max_length=255)),
                 ("every", models.DurationField(null=True)),
                 ("timezone", models.CharField(default="UTC", max_length=64)),
-                ("input", trigger_celery_django.fields.PayloadField(default="[[],{}]")),
+                ("input", trigger_celery_django.models.fields.PayloadField(default="[[],{}]")),
                 (
                     "overlap",
                     models.CharField(
@@ -483,9 +511,9 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("schema", trigger_celery_django.fields.PayloadField(blank=True)),
-                ("tags", trigger_celery_django.fields.PayloadField(blank=True)),
-                ("value", trigger_celery_django.fields.PayloadField(null=True)),
+                ("schema", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("tags", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("value", trigger_celery_django.models.fields.PayloadField(null=True)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("closed_at", models.DateTimeField(null=True)),
@@ -507,7 +535,7 @@ class Migration(migrations.Migration):
             name="Wait",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", trigger_celery_django.fields.IdentityField(max_length=500)),
+                ("key", trigger_celery_django.models.fields.IdentityField(max_length=500)),
                 (
                     "kind",
                     models.CharField(
@@ -539,15 +567,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("position", models.BigIntegerField()),
-                ("name", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
-                ("filter", trigger_celery_django.fields.PayloadField(blank=True)),
-                ("paths", trigger_celery_django.fields.PayloadField(blank=True)),
+                (
+                    "name",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("filter", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("paths", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("match_hash", models.BigIntegerField(null=True)),
                 ("due_at", models.DateTimeField(null=True)),
-                ("value", trigger_celery_django.fields.PayloadField(null=True)),
+                ("value", trigger_celery_django.models.fields.PayloadField(null=True)),
                 ("created_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
-                ("source", trigger_celery_django.fields.PayloadField(blank=True)),
+                ("source", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("looked", models.BooleanField(default=True)),
                 (
                     "event",
@@ -636,21 +667,24 @@ class Migration(migrations.Migration):
                         to="trigger_celery.run",
                     ),
                 ),
-                ("queue", trigger_celery_django.fields.IdentityField(max_length=255)),
-                ("key", trigger_celery_django.fields.IdentityField(blank=True, max_length=255)),
-                ("task", trigger_celery_django.fields.IdentityField(max_length=255)),
+                ("queue", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                (
+                    "key",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 ("line_at", models.DateTimeField()),
                 ("fence", models.BigIntegerField(null=True)),
                 ("promised_at", models.DateTimeField(null=True)),
             ],
             options={
                 "indexes": [
-                    trigger_celery_django.fields.PartialIndex(
+                    trigger_celery_django.models.fields.PartialIndex(
                         condition=models.Q(("fence", None), ("promised_at", None)),
                         fields=["queue", "key", "task", "line_at", "run"],
                         name="trigger_slot_line",
                     ),
-                    trigger_celery_django.fields.PartialIndex(
+                    trigger_celery_django.models.fields.PartialIndex(
                         condition=models.Q(
                             ("fence__isnull", False),
                             ("promised_at__isnull", False),
@@ -664,7 +698,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
                     models.Q(("state", "queued"), _negated=True),
                     models.Q(("due_at", None), _negated=True),
@@ -675,7 +709,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("due_at__lte", models.F("available_at")), ("state", "queued")),
                 fields=["due_at", "available_at"],
                 name="trigger_run_start",
@@ -683,7 +717,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("due_at__gt", models.F("available_at")), ("state", "queued")),
                 fields=["task", "due_at"],
                 name="trigger_run_unclaimed",
@@ -691,7 +725,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("deadline_at", None), _negated=True),
                 fields=["deadline_at"],
                 name="trigger_run_deadline",
@@ -699,7 +733,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("parent", None), _negated=True),
                 fields=["parent", "parent_key", "state"],
                 name="trigger_run_children",
@@ -758,7 +792,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="schedule",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("due_at__isnull", False)),
                 fields=["due_at"],
                 name="trigger_schedule_due",
@@ -773,7 +807,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="token",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("closed_at__isnull", False), ("settled_at", None)),
                 fields=["settled_at", "closed_at"],
                 name="trigger_token_unsettled",
@@ -788,7 +822,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="wait",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
                     ("state", "waiting"), models.Q(("match_hash", None), _negated=True)
                 ),
@@ -798,7 +832,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="wait",
-            index=trigger_celery_django.fields.PartialIndex(
+            index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(("token", None), _negated=True),
                 fields=["token", "id"],
                 name="trigger_wait_token",

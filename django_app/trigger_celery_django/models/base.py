@@ -6,7 +6,7 @@ from django.db import models
 
 from trigger_celery.vocabulary.records import Holds, Overlap, StepKind
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
-from trigger_celery_django.fields import PayloadField
+from trigger_celery_django.models.fields import PayloadField
 
 NAME_LENGTH = 255
 KEY_LENGTH = 500

@@ -7,8 +7,8 @@ from django.db.models import Q
 
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.states import TokenState
-from trigger_celery_django.fields import PartialIndex, PayloadField
 from trigger_celery_django.models.base import NAME_LENGTH, choices
+from trigger_celery_django.models.fields import PartialIndex, PayloadField
 from trigger_celery_django.models.runs import Run
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import NAME_LENGTH
+from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.runs import Run
 
 

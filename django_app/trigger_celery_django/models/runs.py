@@ -10,9 +10,9 @@ from django.db.models import F, Q
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Holds, StepKind
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, Measured, choices
-from trigger_celery_django.querysets import DeadLetterQuerySet, RunQuerySet
+from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
+from trigger_celery_django.models.querysets import DeadLetterQuerySet, RunQuerySet
 
 
 class Run(models.Model):

@@ -9,8 +9,8 @@ from django.utils.timezone import now
 
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Overlap
-from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import NAME_LENGTH, choices
+from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.runs import Run
 
 

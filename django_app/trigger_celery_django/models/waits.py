@@ -7,10 +7,10 @@ from django.db.models import Q
 
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import WaitState
-from trigger_celery_django.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, choices
+from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
+from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.models.runs import Run
-from trigger_celery_django.querysets import WaitQuerySet
 
 
 class Event(models.Model):

@@ -10,7 +10,7 @@ from trigger_celery.vocabulary.records import ChildEnd, Created, Lease, NewRun, 
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import check_length, noted, nudge
 from trigger_celery_django.store.common.tags import add_tags

@@ -14,7 +14,7 @@ from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Due, Lease, Nudge, RecentClaim, Unclaimed
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes, deadlines
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Count
 
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Run, Wait
-from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.models.querysets import RunQuerySet
 
 RUNS_LIMIT = 200
 """So many runs of a tree are shown; a fan-out may have thousands."""

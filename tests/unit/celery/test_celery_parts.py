@@ -19,11 +19,12 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from trigger_celery import durable_task
-from trigger_celery.celery import canvas, dispatcher, results, worker
+from trigger_celery.celery import canvas, dispatcher, results
 from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.install import LOGGERS, RunLogFilter, filter_logs
-from trigger_celery.celery.own_tasks import SWEEP
-from trigger_celery.celery.worker import RevokedIds
+from trigger_celery.celery.worker import bootsteps
+from trigger_celery.celery.worker.bootsteps import RevokedIds
+from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import UsageError
@@ -261,11 +262,11 @@ def test_no_sweep_message_is_sent_while_the_worker_holds_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(worker, "_send", lambda app, name, **options: sent.append(name))
+    monkeypatch.setattr(bootsteps, "_send", lambda app, name, **options: sent.append(name))
     other, held = Held("orders.pay"), Held(SWEEP)
     monkeypatch.setattr(worker_state, "reserved_requests", WeakSet([other, held]))
     site = SimpleNamespace(app=Celery("apart", set_as_current=False), steps=[])
-    tick = worker.SweepStep(site)._sweep
+    tick = bootsteps.SweepStep(site)._sweep
     tick(site)
     assert sent == []
     del held
@@ -279,5 +280,5 @@ def test_every_worker_consumes_the_queue_of_the_sweep_whatever_it_was_told_to() 
     app.conf.update(task_default_queue="shop", task_create_missing_queues=False)
     app.conf.task_queues = [Queue("shop"), Queue("other")]
     app.amqp.queues.select(["other"])
-    worker.SweepStep(SimpleNamespace(app=app, steps=[]))
+    bootsteps.SweepStep(SimpleNamespace(app=app, steps=[]))
     assert sorted(app.amqp.queues.consume_from) == ["other", "shop.trigger_celery"]

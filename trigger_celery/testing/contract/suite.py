@@ -31,9 +31,18 @@ from trigger_celery.testing.contract.events import (
 )
 from trigger_celery.testing.contract.failures import FailureContract
 from trigger_celery.testing.contract.lifecycle import LifecycleContract
-from trigger_celery.testing.contract.lines import LineContract, PromiseContract, TurnContract
 from trigger_celery.testing.contract.managing import CopyContract, PauseContract, RescheduleContract
-from trigger_celery.testing.contract.queues import LoadContract, PausedQueueContract, QueueContract
+from trigger_celery.testing.contract.queues.limits import (
+    LoadContract,
+    PausedQueueContract,
+    QueueContract,
+)
+from trigger_celery.testing.contract.queues.lines import LineContract, PromiseContract, TurnContract
+from trigger_celery.testing.contract.queues.slots import (
+    FreedSlotContract,
+    RateContract,
+    SlotContract,
+)
 from trigger_celery.testing.contract.runs import (
     ClaimContract,
     CreateContract,
@@ -42,7 +51,6 @@ from trigger_celery.testing.contract.runs import (
     ListContract,
     RepeatContract,
 )
-from trigger_celery.testing.contract.slots import FreedSlotContract, RateContract, SlotContract
 from trigger_celery.testing.contract.starting import (
     DebounceContract,
     KeyContract,

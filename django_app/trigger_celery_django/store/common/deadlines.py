@@ -11,7 +11,7 @@ from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge

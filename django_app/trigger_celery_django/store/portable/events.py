@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from trigger_celery.vocabulary.records import Audience, Candidate, NewEvent, StepKind, Subscription
 from trigger_celery_django import models
-from trigger_celery_django.querysets import WaitQuerySet
+from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 

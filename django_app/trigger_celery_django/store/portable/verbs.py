@@ -30,7 +30,7 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.querysets import RunQuerySet
+from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import outcomes
 from trigger_celery_django.store.common.changes import open_letter
 from trigger_celery_django.store.common.guard import Guard, lost

@@ -13,7 +13,7 @@ from celery import Celery, bootsteps, signals
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 
-from trigger_celery.celery.own_tasks import CANCEL, SWEEP, own_queue
+from trigger_celery.celery.worker.own_tasks import CANCEL, SWEEP, own_queue
 from trigger_celery.engine.core import Engine
 
 logger = logging.getLogger("trigger_celery.worker")

@@ -15,7 +15,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import revoked, task_ready
 
-from trigger_celery.celery.own_tasks import cancel_runs, own_queue, recover_run
+from trigger_celery.celery.worker.own_tasks import cancel_runs, own_queue, recover_run
 
 logger = logging.getLogger("trigger_celery.worker")
 

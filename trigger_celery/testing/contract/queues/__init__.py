@@ -1,0 +1,1 @@
+"""The contract of a store: durable queues, their lines and their slots."""
