@@ -11,7 +11,14 @@ from trigger_celery.body.waits import Event, sleep, sleep_until, wait_for_event
 from trigger_celery.celery.decorator import durable_task
 from trigger_celery.celery.task import DurableTask
 from trigger_celery.client.copies import afork_run, arerun, fork_run, rerun
-from trigger_celery.client.events import asend_event, send_event
+from trigger_celery.client.events import (
+    EventInfo,
+    EventPage,
+    alist_events,
+    asend_event,
+    list_events,
+    send_event,
+)
 from trigger_celery.client.handles import RunHandle
 from trigger_celery.client.queues import (
     QueueInfo,
@@ -33,6 +40,7 @@ from trigger_celery.client.queues import (
     resume_queue,
 )
 from trigger_celery.client.runs import (
+    RunFilters,
     RunInfo,
     RunPage,
     RunSummary,
@@ -125,6 +133,8 @@ __all__ = [
     "Debounce",
     "DurableTask",
     "Event",
+    "EventInfo",
+    "EventPage",
     "Failure",
     "IdempotencyConflict",
     "NonRetryableError",
@@ -133,6 +143,7 @@ __all__ = [
     "RateLimit",
     "RetryAfter",
     "RetryPolicy",
+    "RunFilters",
     "RunHandle",
     "RunInfo",
     "RunPage",
@@ -161,6 +172,7 @@ __all__ = [
     "aget_queue",
     "aget_run",
     "alimit_queue",
+    "alist_events",
     "alist_queues",
     "alist_runs",
     "alist_schedules",
@@ -201,6 +213,7 @@ __all__ = [
     "get_run",
     "heartbeat",
     "limit_queue",
+    "list_events",
     "list_queues",
     "list_runs",
     "list_schedules",

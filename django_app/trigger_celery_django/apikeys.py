@@ -12,20 +12,22 @@ from typing import Any
 from django.db import router
 from django.db.models import Q, QuerySet
 
+from trigger_celery.client.access import Caller
 from trigger_celery.config import suggest
-from trigger_celery.errors import InvalidOption
+from trigger_celery.errors import InvalidOption, RequestRefused
 from trigger_celery_django.models import ApiKey
 from trigger_celery_django.store.common.times import DatabaseNow
 
 PERMISSION_FOR = {
     "trigger": "trigger",
     "get_run": "read",
+    "list_runs": "read",
     "cancel_run": "cancel",
     "send_event": "send_event",
     "complete_token": "complete_token",
 }
 """By the verb that the API calls, what a key must be allowed to do."""
-PERMISSIONS = tuple(PERMISSION_FOR.values())
+PERMISSIONS = tuple(dict.fromkeys(PERMISSION_FOR.values()))
 """What a key may be allowed to do."""
 
 _PREFIX = "tc_"
@@ -59,17 +61,23 @@ def create_key(
     return row, key
 
 
-def find_key(key: str) -> ApiKey | None:
-    """Return the row of a key that is valid now, or None.
+def caller_of(key: str) -> Caller | None:
+    """Return the caller that a key stands for, or None if the key is not valid now.
 
-    The digest is looked up, not the key: how long that takes says nothing of the key.
+    The digest is looked up, not the key: how long that takes says nothing of the key. What the
+    key may not do is :exc:`RequestRefused` (403).
     """
-    return _valid().filter(digest=_digest(key)).first()
+    row = _valid().filter(digest=_digest(key)).first()
+    if row is None:
+        return None
+    allowed = json.loads(row.permissions)
 
+    def authorize(verb: str, subject: object, by: str) -> None:
+        if PERMISSION_FOR.get(verb) not in allowed:
+            permission = PERMISSION_FOR.get(verb, verb)
+            raise RequestRefused(403, f"this API key has no permission to {permission}")
 
-def allows(row: ApiKey, verb: str) -> bool:
-    """Whether the key may call this verb of the client."""
-    return PERMISSION_FOR.get(verb) in json.loads(row.permissions)
+    return Caller(by=f"api:{row.prefix}", via="api", authorize=authorize)
 
 
 def revoke_key(prefix: str) -> int:

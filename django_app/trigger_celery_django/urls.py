@@ -14,6 +14,7 @@ urlpatterns = [
     path("tokens/<uuid:token_id>/<str:secret>/", token, name="token"),
     path("webhooks/<str:source>/", webhook, name="webhook"),
     path("api/tasks/<path:task>/trigger/", api.trigger_task, name="api-trigger"),
+    path("api/runs/", api.list_runs, name="api-runs"),
     path("api/runs/<uuid:run_id>/", api.show_run, name="api-run"),
     path("api/runs/<uuid:run_id>/cancel/", api.cancel_run, name="api-cancel"),
     path("api/events/", api.send, name="api-events"),

@@ -190,6 +190,26 @@ def test_reserved_step_keys_are_built_and_parsed_in_one_module() -> None:
     )
 
 
+WRITES = {"save", "delete", "create", "update", "bulk_create", "bulk_update", "get_or_create"}
+READERS = tuple(
+    f"django_app/trigger_celery_django/{folder}/"
+    for folder in ("admin", "management", "trace", "views")
+)
+
+
+def test_what_people_see_is_read_and_never_written() -> None:
+    """The trace and the admin read rows; whatever changes one is a verb of the client."""
+    expect_none(
+        f"{name}:{node.lineno}"
+        for name, tree in MODULES.items()
+        if name.startswith(READERS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in WRITES
+    )
+
+
 def test_no_module_imports_itself_through_others() -> None:
     graph = grimp.build_graph(*OURS, cache_dir=None)
     # static_order() raises CycleError, which lists the modules of the cycle.

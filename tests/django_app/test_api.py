@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from testproject.shop.tasks import linear
 from trigger_celery import create_token
+from trigger_celery.client.access import Caller
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.waking import tokens
 from trigger_celery_django import urls
@@ -60,6 +61,47 @@ def test_a_run_is_started_read_and_canceled() -> None:
     shown = call("GET", f"runs/{told['id']}/").json()
     assert (shown["state"], shown["error"]["message"]) == ("canceled", "no more")
     assert not call("POST", f"runs/{told['id']}/cancel/").json()["canceled"]
+
+
+def test_runs_are_listed_a_page_at_a_time() -> None:
+    bodies = [{"args": [1], "options": {"tags": ["vip"] if number else []}} for number in range(4)]
+    ids = [call("POST", f"tasks/{linear.name}/trigger/", body).json()["id"] for body in bodies]
+    call("POST", f"runs/{ids[2]}/cancel/", {"reason": "no more"})
+
+    page = call("GET", "runs/?tag=vip&limit=2").json()
+    assert [run["id"] for run in page["runs"]] == [ids[3], ids[2]]
+    assert page["runs"][1]["error"]["message"] == "no more"
+    assert page["runs"][0] == {
+        name: value
+        for name, value in call("GET", f"runs/{ids[3]}/").json().items()
+        if name not in ("metadata", "output")
+    }
+    last = call("GET", f"runs/?tag=vip&limit=2&cursor={page['next']}").json()
+    assert ([run["id"] for run in last["runs"]], last["next"]) == ([ids[1]], None)
+
+    both = f"state=canceled&state=queued&task={linear.name}&since=2026-01-01T00:00Z"
+    assert len(call("GET", f"runs/?{both}").json()["runs"]) == 4
+    assert call("GET", f"runs/?root={ids[0]}&dead_letters=false").json()["runs"][0]["id"] == ids[0]
+    assert call("GET", f"runs/?parent={ids[0]}&schedule=nightly").json()["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("tags=vip", "no filter 'tags'"),
+        ("limit=many", "limit to be a number"),
+        ("limit=0", "1 to 1,000"),
+        ("since=yesterday", "since to be a time"),
+        ("since=2026-01-01", "aware"),
+        ("dead_letters=1", "true or false"),
+        ("queue=a&queue=b", "'queue' once"),
+        ("state=gone", "one of queued"),
+        ("cursor=x", "next of a page"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused(query: str, says: str) -> None:
+    answer = call("GET", f"runs/?{query}")
+    assert (answer.status_code, says in answer.json()["error"]) == (400, True), answer.json()
 
 
 def test_an_idempotency_key_gives_the_same_run_and_refuses_another_input() -> None:
@@ -197,10 +239,10 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line() -> None:
 
 
 def test_a_database_that_is_away_is_503_also_for_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(given: str) -> ApiKey:
+    def away(given: str) -> Caller:
         raise OperationalError("the server closed the connection")
 
-    monkeypatch.setattr(api, "find_key", away)
+    monkeypatch.setattr(api, "caller_of", away)
     answer = call("GET", f"runs/{MISSING}/")
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     assert answer.json() == {"error": "try again later"}
@@ -215,7 +257,7 @@ def test_a_key_ends_in_a_day_or_in_a_hundred_years(days: str) -> None:
 
 def test_no_view_is_in_a_transaction_of_its_request_whichever_database_has_them() -> None:
     ours = [each for each in urls.urlpatterns if each.name != "token"]  # that one may be in one
-    assert len(ours) == 6
+    assert len(ours) == 7
     for pattern in ours:
         exempt: set[str] = pattern.callback.__dict__["_non_atomic_requests"]
         # Tests of chaos, in the same process, add a database while they last.

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connections
 from django.db.models import F, Model
+from django.db.models.functions import Random
 
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery.engine.waking.matching import BATCH
 from trigger_celery.testing.contract.tools import NUDGE_INTERVAL
 from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import ListPosition, RunFilter
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
-from trigger_celery_django.models import Event, History, Run, Token, Wait
+from trigger_celery_django.models import DeadLetter, Event, History, Run, RunTag, Token, Wait
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.store.postgresql import events as event_statements
 from trigger_celery_django.store.postgresql import waits as wait_statements
@@ -101,14 +104,19 @@ def _plans(store: DjangoStore) -> dict[str, str]:
     with connections[store.alias].cursor() as cursor:
         cursor.execute("ANALYZE")
     for name, verb in verbs.items():
-        found: list[tuple[str, Any]] = []
-        with connections[store.alias].execute_wrapper(_keep(found)):
-            verb()
-        with connections[store.alias].cursor() as cursor:
-            statement, parameters = found[-1]
-            cursor.execute(f"EXPLAIN {statement}", parameters)
-            plans[name] = "\n".join(line for (line,) in cursor.fetchall())
+        plans[name] = _plan(store.alias, verb)
     return plans
+
+
+def _plan(alias: str, verb: Callable[[], object]) -> str:
+    """Run a verb and return how PostgreSQL would run its last statement again."""
+    found: list[tuple[str, Any]] = []
+    with connections[alias].execute_wrapper(_keep(found)):
+        verb()
+    statement, parameters = found[-1]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        return "\n".join(line for (line,) in cursor.fetchall())
 
 
 def _keep(found: list[tuple[str, Any]]) -> Any:
@@ -137,6 +145,49 @@ def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
     assert "trigger_event_unmatched" in plans["unmatched"]
     assert "trigger_wait_token" in plans["token waits"]
     assert "trigger_token_unsettled" in plans["unsettled"]
+
+
+LISTS = {
+    "trigger_run_created": RunFilter(),
+    "trigger_run_task": RunFilter(tasks=("rare",)),
+    "trigger_run_state_time": RunFilter(states=(RunState.CANCELED,)),
+    "trigger_run_queue": RunFilter(queue="mail"),
+    "trigger_run_schedule": RunFilter(schedule="nightly"),
+    "trigger_run_children": RunFilter(parent_id=new_id()),
+    "trigger_run_root": RunFilter(root_id=new_id()),
+    "trigger_letter_group": RunFilter(error="f1"),
+    "trigger_tag": RunFilter(tags=("vip",)),
+}
+"""By the index that it is read from, what a list may ask for."""
+
+
+@pytest.mark.parametrize(
+    "after", [None, ListPosition(EPOCH + timedelta(hours=12), new_id())], ids=["first", "next"]
+)
+@pytest.mark.requires("postgres")
+@pytest.mark.django_db(databases=[alias_of("postgres")])
+def test_a_page_of_runs_is_read_from_an_index_whatever_it_filters(
+    after: ListPosition | None,
+) -> None:
+    store = DjangoStore(alias_of("postgres"))
+    rows: list[RunTag] = []
+    dead: list[DeadLetter] = []
+    _fill(store.alias)
+    runs = Run.objects.using(store.alias)
+    runs.update(created_at=F("line_at") + Random() * timedelta(days=1))
+    for number, run in enumerate(runs.all()):
+        rows += [RunTag(run=run, tag=f"tag {number}")]
+        dead += [DeadLetter(run=run, state="open", fingerprint=f"{number}", created_at=EPOCH)]
+    RunTag.objects.using(store.alias).bulk_create(rows)
+    DeadLetter.objects.using(store.alias).bulk_create(dead)
+    with connections[store.alias].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    found: dict[str, str] = {}
+    for index, wanted in LISTS.items():
+        page = partial(store.runs.find, wanted, after=after, limit=100)
+        found[index] = _plan(store.alias, page)
+    assert {index: plan for index, plan in found.items() if index not in plan} == {}
+    assert {index: plan for index, plan in found.items() if "Seq Scan" in plan} == {}
 
 
 @pytest.mark.requires("postgres")

@@ -144,6 +144,23 @@ def test_list_filters_by_state_task_tag_age_and_dead_letter(store: DjangoStore) 
     assert listed("--dead-letters") == {dead}
 
 
+def test_list_filters_by_queue_schedule_tree_and_failure(store: DjangoStore) -> None:
+    top, dead = created(store, queue="mail"), failed(store)
+    below = created(store, parent_id=top, root_id=top, schedule="nightly")
+
+    def listed(*filters: object) -> set[UUID]:
+        return {UUID(text) for text in run("list", "--format", "ids", *filters).split()}
+
+    assert listed("--queue", "mail") == {top}
+    assert listed("--schedule", "nightly") == listed("--parent", top) == {below}
+    assert listed("--root", top) == {top, below}
+    DeadLetter.objects.update(fingerprint="f1")
+    assert listed("--error", "f1") == {dead}
+    assert "expected the id of a run" in str(refused("list", "--root", "x"))
+    run("retry", "--error", "f1", "--yes")
+    assert listed("--error", "f1") == set()
+
+
 def test_list_says_on_stderr_that_there_are_none() -> None:
     errors = io.StringIO()
     assert told("list")["runs"] == []

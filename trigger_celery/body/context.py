@@ -37,8 +37,8 @@ class CurrentRun:
 
     ``attempt`` counts the tries of the run from 1, ``fence`` grows with every claim,
     ``deadline`` is when it times out, ``max_attempts`` counts the first try,
-    ``parent_id`` is the run that started it if one did, ``schedule`` says which nominal time
-    of which schedule did.
+    ``parent_id`` is the run that started it if one did and ``root_id`` the run at the top of
+    that tree, ``schedule`` says which nominal time of which schedule did.
     """
 
     id: UUID
@@ -49,6 +49,7 @@ class CurrentRun:
     created_at: datetime
     step_key: str | None
     parent_id: UUID | None = None
+    root_id: UUID | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0

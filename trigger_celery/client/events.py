@@ -1,10 +1,13 @@
-"""Events: send one, or see what one would do."""
+"""Events: send one, see what one would do, list those that are stored."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import cast
+from typing import Any, cast
 from uuid import uuid5
 
 from trigger_celery.body.both_styles import DurableStr
@@ -13,11 +16,13 @@ from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.runs import check_limit
 from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
+from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.checks import valid_name
-from trigger_celery.vocabulary.records import StepKind
+from trigger_celery.vocabulary.records import ListedEvent, StepKind
 
 
 @primitive
@@ -74,6 +79,91 @@ def preview_event(name: str, payload: object = None) -> Preview:
     return preview.preview_event(engine, name, payload)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventInfo:
+    """A stored event; ``matched_at`` is when all waits of its time had been compared with it.
+
+    ``sequence`` orders events as they were stored.
+    """
+
+    sequence: int
+    id: str
+    name: str
+    payload: Any
+    source: str
+    received_at: datetime
+    matched_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """Some events of a list; ``next`` is the ``cursor`` of the next page, None for the last."""
+
+    events: tuple[EventInfo, ...]
+    next: str | None
+
+
+def list_events(
+    *,
+    name: str = "",
+    source: str | None = None,
+    unmatched: bool = False,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> EventPage:
+    """Return stored events, the latest first, a page at a time.
+
+    ``source`` "" is this application, None any; ``unmatched`` asks for events that may still
+    wake or start something. Raises ``InvalidOption`` for a cursor or limit (1 to 1,000) that
+    cannot be, and ``DecodeError``.
+    """
+    engine = permitted("list_events").engine
+    found, after = stored_events(
+        name=name, source=source, unmatched=unmatched, cursor=cursor, limit=limit
+    )
+    events = tuple(
+        EventInfo(
+            sequence=listed.event.sequence,
+            id=listed.event.id,
+            name=listed.event.name,
+            payload=engine.codec.decode(listed.event.payload),
+            source=listed.event.source,
+            received_at=listed.event.received_at,
+            matched_at=listed.matched_at,
+        )
+        for listed in found
+    )
+    return EventPage(events=events, next=after)
+
+
+def stored_events(
+    *,
+    name: str = "",
+    source: str | None = None,
+    unmatched: bool = False,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> tuple[Sequence[ListedEvent], str | None]:
+    """Do what :func:`list_events` does for what shows payloads as the text that is stored."""
+    events = permitted("list_events").engine.store.events
+    check_limit(limit)
+    found = events.find(
+        name=name, source=source, unmatched=unmatched, before=_before(cursor), limit=limit + 1
+    )
+    page = found[:limit]
+    return page, str(page[-1].event.sequence) if len(found) > limit else None
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not isinstance(cursor, str) or not cursor.isascii() or not cursor.isdigit():
+        raise InvalidOption(
+            f"expected cursor to be the next of a page of list_events(), got: {cursor!r}"
+        )
+    return int(cursor)
+
+
 def _check_names(name: str, id: str | None, source: str) -> None:
     valid_name(name, "an event's name")
     if id is not None:
@@ -83,3 +173,4 @@ def _check_names(name: str, id: str | None, source: str) -> None:
 
 
 asend_event = twin(send_event)
+alist_events = twin(list_events)

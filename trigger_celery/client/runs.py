@@ -8,83 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
+from trigger_celery.config import suggest
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import decode_input
-from trigger_celery.errors import InvalidOption, InvalidTime, RunNotFound
+from trigger_celery.errors import InvalidOption, InvalidTime, RunNotFound, UnknownOption
 from trigger_celery.values.failures import Failure, from_text
 from trigger_celery.vocabulary.checks import duration, instant
-from trigger_celery.vocabulary.records import ListedRun, Run, RunFilter, RunSpec, in_line_of
+from trigger_celery.vocabulary.records import (
+    ListedRun,
+    ListPosition,
+    Run,
+    RunFilter,
+    RunOutline,
+    RunSpec,
+    in_line_of,
+)
 from trigger_celery.vocabulary.states import RunState
 
 PAGE = 1_000
-"""So many runs :func:`list_runs` returns at most."""
+"""So many entries a page of a list has at most."""
 
-AS_STORED = (
-    "id",
-    "task",
-    "state",
-    "attempt",
-    "crashes",
-    "worker",
-    "created_at",
-    "available_at",
-    "started_at",
-    "finished_at",
-    "deadline_at",
-    "paused_at",
-    "tags",
-    "priority",
-    "queue",
-    "concurrency_key",
-    "parent_id",
-    "copied_from_id",
-)
-"""The fields that a :class:`RunInfo` has as they are stored, in the order people read them."""
+AS_STORED = tuple(field.name for field in fields(RunOutline))
+"""The fields of a run that are shown as they are stored, in the order people read them."""
 _SPEC = frozenset(field.name for field in fields(RunSpec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
-    """A run, decoded. ``output`` is what it returned, ``error`` why it did not succeed.
+class RunSummary(RunOutline):
+    """A run in a list; :func:`get_run` has its input and output too.
 
-    ``deadline_at`` is when it expires (before its first start) or times out (after it);
-    ``in_line_of`` is the durable queue that it stands in line for until it is let in, or "";
-    ``origin`` says what started it, and ``copied_from_id`` is the run that it is a rerun or
-    fork of.
+    ``error`` says why it did not succeed. ``deadline_at`` is when it expires (before its first
+    start) or times out (after it). ``schedule`` is the key of the schedule that started it,
+    or "". ``parent_id`` is the run that started it, ``root_id`` the one at the top of that tree,
+    and ``copied_from_id`` the run that it is a rerun or fork of.
     """
 
-    id: UUID
-    task: str
-    state: RunState
+    error: Failure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo(RunSummary):
+    """A run, decoded: what a list shows of it, and its values. ``output`` is what it returned.
+
+    ``in_line_of`` is the durable queue that it stands in line for until it is let in, or "";
+    ``origin`` says what started it.
+    """
+
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     output: Any
-    error: Failure | None
-    attempt: int
-    crashes: int
-    worker: str
-    created_at: datetime
-    available_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    deadline_at: datetime | None
-    paused_at: datetime | None
-    tags: tuple[str, ...]
     metadata: Mapping[str, Any]
-    priority: int
-    queue: str
-    concurrency_key: str
     in_line_of: str
-    parent_id: UUID | None
-    copied_from_id: UUID | None
     origin: Mapping[str, Any]
 
 
@@ -134,34 +116,6 @@ def decoded(engine: Engine, run: Run) -> RunInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """A run in a list; :func:`get_run` has its input and output too.
-
-    What its fields say is described at :class:`RunInfo`.
-    """
-
-    id: UUID
-    task: str
-    state: RunState
-    error: Failure | None
-    attempt: int
-    crashes: int
-    worker: str
-    created_at: datetime
-    available_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    deadline_at: datetime | None
-    paused_at: datetime | None
-    tags: tuple[str, ...]
-    priority: int
-    queue: str
-    concurrency_key: str
-    parent_id: UUID | None
-    copied_from_id: UUID | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """Some runs of a list; ``next`` is the ``cursor`` of the page behind it, None for the last."""
 
@@ -169,49 +123,72 @@ class RunPage:
     next: str | None
 
 
-def list_runs(
-    *,
-    task: str | Collection[str] = (),
-    state: str | Collection[str] = (),
-    queue: str = "",
-    tag: str | Collection[str] = (),
-    parent: UUID | str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    dead_letters: bool = False,
-    cursor: str | None = None,
-    limit: int = 100,
-) -> RunPage:
-    """Return runs, the newest first, a page at a time.
+class RunFilters(TypedDict, total=False):
+    """What :func:`list_runs` may ask for: a run has to fit all that is given.
 
     ``task`` and ``state`` may be several, of which a run has one; of several tags it has all.
+    ``schedule`` is the key of the one that started a run, ``parent`` the run that did, ``root``
+    a run whose whole tree is meant, itself included. ``error`` is the ``fingerprint`` of a
+    :class:`Failure`: runs that ended with a failure which a person would call the same.
     ``since`` and ``until`` are aware times: a run was created in between, ``until`` excluded.
-    ``dead_letters`` asks for runs that failed for good and wait for a person. The next page
-    has ``cursor=page.next``: each run that there was at the first page comes once, whatever
-    is created meanwhile.
+    ``dead_letters`` asks for runs that failed for good and wait for a person.
+    """
 
-    The order is that of the ids, which are made by time; a ``task_id`` that the caller chose
-    stands where it sorts. Raises ``InvalidOption`` for a state, cursor or limit (1 to 1,000) that
-    cannot be, ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent that is no id.
+    task: str | Collection[str]
+    state: str | Collection[str]
+    queue: str
+    schedule: str
+    tag: str | Collection[str]
+    parent: UUID | str | None
+    root: UUID | str | None
+    error: str
+    since: datetime | None
+    until: datetime | None
+    dead_letters: bool
+
+
+def list_runs(
+    *, cursor: str | None = None, limit: int = 100, **filters: Unpack[RunFilters]
+) -> RunPage:
+    """Return runs, the newest first, a page at a time; ``filters`` are :class:`RunFilters`.
+
+    The order is that of ``created_at``. The next page has ``cursor=page.next``: each run that
+    there was at the first page comes once, whatever is created meanwhile. Raises
+    ``UnknownOption`` for a filter of another name, ``InvalidOption`` for a state, cursor or limit
+    (1 to 1,000) that cannot be, ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent
+    or root that is no id.
     """
     store = permitted("list_runs").engine.store
-    _check_limit(limit)
-    wanted = RunFilter(
-        tasks=_texts(task),
-        states=tuple(_state(text) for text in _texts(state)),
-        queue=queue,
-        tags=_texts(tag),
+    check_limit(limit)
+    found = store.runs.find(_wanted(filters), after=_position(cursor), limit=limit + 1)
+    page = tuple(_summary(run) for run in found[:limit])
+    return RunPage(runs=page, next=_cursor(page[-1]) if len(found) > limit else None)
+
+
+def _wanted(given: RunFilters) -> RunFilter:
+    for name in given:
+        if name not in RunFilters.__annotations__:
+            hint = suggest(name, RunFilters.__annotations__)
+            raise UnknownOption(f"list_runs() has no filter {name!r}{hint}")
+    parent, root = given.get("parent"), given.get("root")
+    since, until = given.get("since"), given.get("until")
+    return RunFilter(
+        tasks=_texts(given.get("task", ())),
+        states=tuple(_state(text) for text in _texts(given.get("state", ()))),
+        queue=given.get("queue", ""),
+        schedule=given.get("schedule", ""),
+        tags=_texts(given.get("tag", ())),
         parent_id=None if parent is None else as_run_id(parent),
+        root_id=None if root is None else as_run_id(root),
+        error=given.get("error", ""),
         since=None if since is None else instant(since, "since"),
         until=None if until is None else instant(until, "until"),
-        dead_letters=dead_letters,
+        dead_letters=given.get("dead_letters", False),
     )
-    found = store.runs.find(wanted, before=_last_id(cursor), limit=limit + 1)
-    page = tuple(_summary(run) for run in found[:limit])
-    return RunPage(runs=page, next=str(page[-1].id) if len(found) > limit else None)
 
 
-def _check_limit(limit: object) -> None:
+def check_limit(limit: object) -> None:
+    """Raise :exc:`InvalidOption` unless a page may have so many entries."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE:
         raise InvalidOption(f"expected limit to be from 1 to {PAGE:,}, got: {limit!r}")
 
@@ -228,10 +205,22 @@ def _state(text: str) -> RunState:
         raise InvalidOption(f"expected a state to be one of {states}; got: {text!r}") from None
 
 
-def _last_id(cursor: str | None) -> UUID | None:
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _cursor(run: RunOutline) -> str:
+    """Return where a page ends, in letters that a URL takes as they are."""
+    return f"{(run.created_at - _EPOCH) // _MICROSECOND}-{run.id.hex}"
+
+
+def _position(cursor: str | None) -> ListPosition | None:
+    if cursor is None:
+        return None
     try:
-        return None if cursor is None else UUID(cursor)
-    except (ValueError, TypeError, AttributeError):
+        moment, _, run_id = cursor.partition("-")
+        return ListPosition(_EPOCH + int(moment) * _MICROSECOND, UUID(run_id))
+    except (ValueError, OverflowError, TypeError, AttributeError):
         raise InvalidOption(
             f"expected cursor to be the next of a page of list_runs(), got: {cursor!r}"
         ) from None

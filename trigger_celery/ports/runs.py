@@ -16,6 +16,7 @@ from trigger_celery.vocabulary.records import (
     HistoryEntry,
     Lease,
     ListedRun,
+    ListPosition,
     NewRun,
     Nudge,
     Outcomes,
@@ -34,12 +35,12 @@ class Runs(Protocol):
         """Return the run, or None."""
 
     def find(
-        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+        self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int
     ) -> Sequence[ListedRun]:
-        """Return the runs that were asked for, by id, the greatest and so the newest first.
+        """Return the runs that were asked for, the newest first; of equal times the greatest id.
 
-        Those with ids below ``before`` only, so that runs which are created between two calls
-        move nothing.
+        Those that come behind the run ``after`` only, so that runs which are created between two
+        calls move nothing.
         """
 
     def history(self, run_id: UUID) -> Sequence[HistoryEntry]:

@@ -13,6 +13,7 @@ from trigger_celery.vocabulary.records import (
     Due,
     Event,
     Lease,
+    ListedEvent,
     NewEvent,
     Nudge,
     RecentClaim,
@@ -107,6 +108,21 @@ class Events(Protocol):
         """Return events of this name that are not noted as matched, by sequence.
 
         Only those whose sequence is over ``after`` and under ``before``.
+        """
+
+    def find(
+        self,
+        *,
+        name: str = "",
+        source: str | None = None,
+        unmatched: bool = False,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[ListedEvent]:
+        """Return events of this name and source, or any; the latest first.
+
+        ``unmatched`` asks for those that are not noted as matched, ``before`` for those whose
+        sequence is lower.
         """
 
     def matched(self, sequence: int) -> None:

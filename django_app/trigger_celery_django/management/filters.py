@@ -15,7 +15,10 @@ from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.output import length
 
-FILTERS = ("state", "task", "tag", "since", "dead_letters")
+FILTERS = (
+    *("state", "task", "tag", "queue", "schedule", "parent", "root", "error"),
+    *("since", "dead_letters"),
+)
 
 
 def add_filters(parser: ArgumentParser) -> None:
@@ -25,6 +28,13 @@ def add_filters(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--task", help="name of the task")
     parser.add_argument("--tag", action="append", help="repeatable: runs that have all of them")
+    parser.add_argument("--queue", help="name of the durable queue")
+    parser.add_argument("--schedule", metavar="KEY", help="started by this schedule")
+    parser.add_argument("--parent", metavar="ID", help="started by this run")
+    parser.add_argument("--root", metavar="ID", help="this run and all that it led to")
+    parser.add_argument(
+        "--error", metavar="FINGERPRINT", help="ended with a failure like this one: see show"
+    )
     parser.add_argument(
         "--since", type=length, metavar="AGO", help="created in the last so long: 2d, 3h, 30m"
     )
@@ -45,6 +55,11 @@ def page_of(options: Mapping[str, Any], *, cursor: str | None = None, limit: int
         task=options["task"] or (),
         state=options["state"] or (),
         tag=options["tag"] or (),
+        queue=options["queue"] or "",
+        schedule=options["schedule"] or "",
+        parent=options["parent"],
+        root=options["root"],
+        error=options["error"] or "",
         since=None if since is None else database_time() - since,
         dead_letters=options["dead_letters"],
         cursor=cursor,

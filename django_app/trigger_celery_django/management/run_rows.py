@@ -71,6 +71,8 @@ def _values(run: RunInfo) -> dict[str, str | None]:
         "metadata": repr(run.metadata) if run.metadata else None,
         "origin": repr(run.origin) if run.origin else None,
     }
+    if run.error is not None and run.error.fingerprint:
+        values["error_fingerprint"] = run.error.fingerprint
     if run.error is not None and run.error.file:
         values["error_at"] = f"{run.error.file}:{run.error.line} in {run.error.function}"
     return values

@@ -106,6 +106,10 @@ class Migration(migrations.Migration):
                 ("closes_with_parent", models.BooleanField(default=False)),
                 ("origin", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 (
+                    "schedule",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                (
                     "copied_from",
                     models.ForeignKey(
                         db_constraint=False,
@@ -124,6 +128,17 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="children",
+                        to="trigger_celery.run",
+                    ),
+                ),
+                (
+                    "root",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="descendants",
                         to="trigger_celery.run",
                     ),
                 ),
@@ -737,6 +752,42 @@ class Migration(migrations.Migration):
                 condition=models.Q(("parent", None), _negated=True),
                 fields=["parent", "parent_key", "state"],
                 name="trigger_run_children",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(fields=["created_at"], name="trigger_run_created"),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(fields=["task", "created_at"], name="trigger_run_task"),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(fields=["state", "created_at"], name="trigger_run_state_time"),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.models.fields.PartialIndex(
+                condition=models.Q(("queue", ""), _negated=True),
+                fields=["queue", "created_at"],
+                name="trigger_run_queue",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.models.fields.PartialIndex(
+                condition=models.Q(("schedule", ""), _negated=True),
+                fields=["schedule", "created_at"],
+                name="trigger_run_schedule",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.models.fields.PartialIndex(
+                condition=models.Q(("root", None), _negated=True),
+                fields=["root", "created_at"],
+                name="trigger_run_root",
             ),
         ),
         migrations.AddConstraint(

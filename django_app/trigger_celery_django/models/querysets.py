@@ -6,13 +6,14 @@ from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from trigger_celery.vocabulary.records import Lease, RunFilter
+from trigger_celery.vocabulary.records import Lease, ListPosition, RunFilter
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 
 T = TypeVar("T", bound=Model, covariant=True)
 
 UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 """Of a run: it has ended and its callbacks are owed."""
+DEAD_LETTER_STATES = ("open", "retried", "discarded")
 
 
 class RunQuerySet(QuerySet[T]):
@@ -31,15 +32,37 @@ class RunQuerySet(QuerySet[T]):
     def wanted(self, by: RunFilter) -> RunQuerySet[T]:
         """The runs that a list asks for."""
         exact: dict[str, object] = {
+            "task__in": by.tasks,
+            "state__in": by.states,
             "queue": by.queue,
+            "schedule": by.schedule,
             "parent": by.parent_id,
             "created_at__gte": by.since,
+            "created_at__lt": by.until,
         }
-        exact |= {"created_at__lt": by.until, "task__in": by.tasks, "state__in": by.states}
         runs = self.filter(**{name: value for name, value in exact.items() if value})
+        if by.root_id is not None:
+            runs = runs.filter(Q(root=by.root_id) | Q(pk=by.root_id))
+        if by.error:  # the states say nothing, but the index begins with them
+            runs = runs.filter(
+                dead_letter__state__in=DEAD_LETTER_STATES,
+                dead_letter__fingerprint=by.error,
+                error__isnull=False,
+            )
         for tag in by.tags:
             runs = runs.filter(tag_rows__tag=tag)
         return runs.filter(dead_letter__state="open") if by.dead_letters else runs
+
+    def newest_first(self, after: ListPosition | None) -> RunQuerySet[T]:
+        """The runs behind a position of a list, in the order of lists."""
+        runs = self.order_by("-created_at", "-pk")
+        if after is None:
+            return runs
+        same_time = Q(created_at=after.created_at, pk__lt=after.id)
+        # The first condition follows from the second, and an index can be read by it.
+        return runs.filter(
+            Q(created_at__lt=after.created_at) | same_time, created_at__lte=after.created_at
+        )
 
 
 class WaitQuerySet(QuerySet[T]):

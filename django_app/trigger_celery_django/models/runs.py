@@ -66,7 +66,16 @@ class Run(models.Model):
     )
     parent_key = IdentityField(max_length=KEY_LENGTH, blank=True)
     closes_with_parent = models.BooleanField(default=False)
+    root = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        related_name="descendants",
+        db_constraint=False,
+        db_index=False,
+    )
     origin = PayloadField(blank=True)
+    schedule = IdentityField(max_length=NAME_LENGTH, blank=True)
     copied_from = models.ForeignKey(
         "self",
         models.DO_NOTHING,
@@ -112,6 +121,21 @@ class Run(models.Model):
                 fields=["parent", "parent_key", "state"],
                 name="trigger_run_children",
                 condition=~Q(parent=None),
+            ),
+            # Lists of runs, by what they filter most: the newest first, a page at a time.
+            models.Index(fields=["created_at"], name="trigger_run_created"),
+            models.Index(fields=["task", "created_at"], name="trigger_run_task"),
+            models.Index(fields=["state", "created_at"], name="trigger_run_state_time"),
+            PartialIndex(
+                fields=["queue", "created_at"], name="trigger_run_queue", condition=~Q(queue="")
+            ),
+            PartialIndex(
+                fields=["schedule", "created_at"],
+                name="trigger_run_schedule",
+                condition=~Q(schedule=""),
+            ),
+            PartialIndex(
+                fields=["root", "created_at"], name="trigger_run_root", condition=~Q(root=None)
             ),
         ]
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
-from trigger_celery.vocabulary.records import Audience, Event, NewEvent, Subscription
+from trigger_celery.vocabulary.records import Audience, Event, ListedEvent, NewEvent, Subscription
 from trigger_celery_django import models
 from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
@@ -53,6 +53,27 @@ class DjangoEvents:
         )
         rows = self._guard.read(lambda: list(events.order_by("sequence")[:limit]))
         return [event_record(row) for row in rows]
+
+    def find(
+        self,
+        *,
+        name: str = "",
+        source: str | None = None,
+        unmatched: bool = False,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[ListedEvent]:
+        events = models.Event.objects.using(self._alias).order_by("-sequence")
+        if name:
+            events = events.filter(name=name)
+        if source is not None:
+            events = events.filter(source=source)
+        if unmatched:
+            events = events.filter(matched_at=None)
+        if before is not None:
+            events = events.filter(sequence__lt=before)
+        rows = self._guard.read(lambda: list(events[:limit]))
+        return [ListedEvent(event=event_record(row), matched_at=row.matched_at) for row in rows]
 
     def matched(self, sequence: int) -> None:
         self._verbs.matched(sequence)

@@ -20,6 +20,7 @@ from trigger_celery.vocabulary.records import (
     Holds,
     Lease,
     ListedRun,
+    ListPosition,
     NewRun,
     Nudge,
     Outcomes,
@@ -82,11 +83,9 @@ class DjangoRuns:
         return self._guard.read(insert)
 
     def find(
-        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+        self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int
     ) -> Sequence[ListedRun]:
-        runs = models.Run.objects.using(self._alias).wanted(wanted).order_by("-pk")
-        if before is not None:
-            runs = runs.filter(pk__lt=before)
+        runs = models.Run.objects.using(self._alias).wanted(wanted).newest_first(after)
         return self._guard.read(
             lambda: [listed_run(row) for row in runs.values(*LISTED_COLUMNS)[:limit]]
         )

@@ -8,20 +8,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from uuid import UUID
 
+from django.db import router
+
 from trigger_celery.values.failures import from_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
-from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Wait
+from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Run, Wait
 from trigger_celery_django.trace.rows import Rows, read
 from trigger_celery_django.trace.spans import SpanKind, TraceSpan
 
 _LONGEST_DETAIL = 200
 
 
-def trace_of(run_id: UUID, *, using: str = "default") -> TraceSpan | None:
-    """Return the trace of a run and of the runs it started; None if there is no such run."""
-    rows = read(using, run_id)
+def trace_of(run_id: UUID, *, using: str | None = None) -> TraceSpan | None:
+    """Return the trace of a run and of the runs it started; None if there is no such run.
+
+    ``using`` is the alias of the database; by default it is the one that runs are written to.
+    """
+    rows = read(using or router.db_for_write(Run), run_id)
     return None if rows is None else _Tracer(rows).run()
 
 

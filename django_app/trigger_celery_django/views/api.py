@@ -23,9 +23,14 @@ from trigger_celery.errors import (
     UnknownTask,
     UsageError,
 )
-from trigger_celery_django.apikeys import PERMISSION_FOR, allows, find_key
-from trigger_celery_django.models import ApiKey
-from trigger_celery_django.views.fields import options_of, run_fields, taken
+from trigger_celery_django.apikeys import caller_of
+from trigger_celery_django.views.fields import (
+    asked_of,
+    listed_fields,
+    options_of,
+    run_fields,
+    taken,
+)
 from trigger_celery_django.views.reading import (
     View,
     answering,
@@ -45,7 +50,7 @@ def endpoint(method: str, verb: str) -> Callable[[View], View]:
     def declare(view: View) -> View:
         @functools.wraps(view)
         def answer(request: HttpRequest, **kwargs: object) -> HttpResponse:
-            with acting(_caller(_key_of(request))):
+            with acting(_caller(request)):
                 check_permission(verb, None)
                 return _refusing(view, request, **kwargs)
 
@@ -55,21 +60,12 @@ def endpoint(method: str, verb: str) -> Callable[[View], View]:
     return declare
 
 
-def _caller(key: ApiKey) -> Caller:
-    def authorize(verb: str, subject: object, by: str) -> None:
-        if not allows(key, verb):
-            permission = PERMISSION_FOR.get(verb, verb)
-            raise RequestRefused(403, f"this API key has no permission to {permission}")
-
-    return Caller(by=f"api:{key.prefix}", via="api", authorize=authorize)
-
-
-def _key_of(request: HttpRequest) -> ApiKey:
+def _caller(request: HttpRequest) -> Caller:
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    key = find_key(given.strip()) if kind.lower() == "bearer" else None
-    if key is None:
+    caller = caller_of(given.strip()) if kind.lower() == "bearer" else None
+    if caller is None:
         raise RequestRefused(401, "expected the header Authorization: Bearer with a valid API key")
-    return key
+    return caller
 
 
 def _refusing(view: View, request: HttpRequest, **kwargs: object) -> HttpResponse:
@@ -95,6 +91,13 @@ def trigger_task(request: HttpRequest, *, task: str) -> HttpResponse:
         raise RequestRefused(400, str(error)) from error
     answer = {"id": str(handle.id), "task": handle.task, "created": handle.created}
     return JsonResponse(answer, status=201 if handle.created else 200)
+
+
+@endpoint("GET", "list_runs")
+def list_runs(request: HttpRequest) -> HttpResponse:
+    """List runs, a page at a time; the query has the filters of the verb, and ``cursor``."""
+    page = runs.list_runs(**asked_of(request.GET))
+    return JsonResponse({"runs": [listed_fields(run) for run in page.runs], "next": page.next})
 
 
 @endpoint("GET", "get_run")

@@ -53,6 +53,7 @@ BY_ID: dict[str, Callable[..., Any]] = {
     "complete_wait": partial(trigger_celery.complete_wait, 1),
     "skip_wait": partial(trigger_celery.skip_wait, 1),
     "extend_wait": partial(trigger_celery.extend_wait, 1, 1),
+    "list_events": trigger_celery.list_events,
     "send_event": partial(trigger_celery.send_event, "paid"),
     "create_token": trigger_celery.create_token,
     "complete_token": partial(trigger_celery.complete_token, UNKNOWN),

@@ -101,9 +101,15 @@ def _wait(call: FanOut, slot: Slot, key: str, timeout: Any) -> NewWait:
 
 
 def _start(segment: Segment, call: FanOut, key: str) -> Routine[None]:
-    parent = segment.run.id
+    parent, root = segment.run.id, segment.run.spec.root_id or segment.run.id
     runs = [
-        replace(run, id=child_id(parent, key, index), parent_id=parent, parent_key=key)
+        replace(
+            run,
+            id=child_id(parent, key, index),
+            parent_id=parent,
+            parent_key=key,
+            root_id=root,
+        )
         for index, run in enumerate(call.build())
     ]
     for start in range(0, len(runs), BATCH):

@@ -37,6 +37,7 @@ def describe_run(engine: Engine, run: Run, step_key: str | None = None) -> Curre
         created_at=run.created_at,
         step_key=step_key,
         parent_id=run.spec.parent_id,
+        root_id=run.spec.root_id,
         tags=run.spec.tags,
         metadata=read_metadata(engine.codec, run.spec.metadata),
         priority=run.spec.priority,

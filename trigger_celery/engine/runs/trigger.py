@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.body.context import current_session
+from trigger_celery.body.context import CurrentRun, current_session
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import METADATA_LIMIT, NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine
@@ -19,7 +19,7 @@ from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import placed
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import NewKey, NewRun, Origin
+from trigger_celery.vocabulary.records import FromEvent, FromSchedule, NewKey, NewRun, Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def new_run(engine: Engine, request: Request) -> NewRun:
     if options.queue is not None or definition.queueing.concurrency_key is not None:
         keyed_by = None if request.keyless else request.args
         options = placed(engine, definition, options, keyed_by, request.kwargs)
-    session = current_session()
+    parent = _parent(request)
     canvas = request.canvas
     return NewRun(
         id=request.id or new_id(),
@@ -170,11 +170,21 @@ def new_run(engine: Engine, request: Request) -> NewRun:
         max_attempts=options.max_attempts,
         queue=str(options.queue or ""),
         concurrency_key=options.concurrency_key or "",
-        parent_id=None if session is None else session.describe().id,
-        closes_with_parent=session is not None and options.parent_close == "cancel",
+        parent_id=None if parent is None else parent.id,
+        closes_with_parent=parent is not None and options.parent_close == "cancel",
+        root_id=None if parent is None else parent.root_id or parent.id,
         origin="" if request.origin is None else encode_origin(engine.codec, request.origin),
+        schedule=request.origin.schedule if isinstance(request.origin, FromSchedule) else "",
         **_times(options),
     )
+
+
+def _parent(request: Request) -> CurrentRun | None:
+    """Return the run whose body asks; what an event or a schedule starts is the child of none."""
+    session = current_session()
+    if session is None or isinstance(request.origin, FromEvent | FromSchedule):
+        return None
+    return session.describe()
 
 
 def _options(request: Request) -> TriggerOptions:

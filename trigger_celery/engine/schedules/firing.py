@@ -137,10 +137,11 @@ def run_of(
             canvas=engine.canvas_of(schedule.task, None),
             max_crashes=engine.config.max_crashes,
             origin=encode_origin(engine.codec, origin),
+            schedule=schedule.key,
         )
     args, kwargs = decode_input(engine, schedule.input)
     asked = Request(definition=definition, args=args, kwargs=kwargs, id=run_id, origin=origin)
-    return replace(new_run(engine, asked), parent_id=None, closes_with_parent=False)
+    return new_run(engine, asked)
 
 
 @dataclass(frozen=True, slots=True)

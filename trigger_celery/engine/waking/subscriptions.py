@@ -124,9 +124,6 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
         concurrency_key=key,
         # Sending the event is what created the run, however late this is made up for.
         event_cut=event.sequence,
-        # The run that sends the event is not its parent: the event is what it began with.
-        parent_id=None,
-        closes_with_parent=False,
     )
 
 

@@ -10,6 +10,7 @@ from threading import Barrier
 from typing import Any
 from uuid import UUID
 
+from trigger_celery.client.runs import stored_fields
 from trigger_celery.errors import LeaseLost
 from trigger_celery.ports import Store
 from trigger_celery.testing.contract.tools import (
@@ -37,8 +38,7 @@ from trigger_celery.testing.contract.tools import (
     swept,
 )
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Claimed, Lease, RunFilter
-from trigger_celery.vocabulary.records import listed as as_listed
+from trigger_celery.vocabulary.records import Claimed, Lease, ListedRun, ListPosition, RunFilter
 from trigger_celery.vocabulary.states import RunState
 
 
@@ -133,7 +133,8 @@ class ListContract:
         new = replace(new_run(), tags=("a", "b"), priority=3, concurrency_key="k")
         store.runs.create([new])
         [listed] = store.runs.find(RunFilter(), limit=1)
-        assert listed == as_listed(got(store, new.id))
+        run = got(store, new.id)
+        assert listed == ListedRun(**stored_fields(run), error=run.error)
 
     def test_a_dead_letter_is_found_until_a_person_has_dealt_with_it(self, store: Store) -> None:
         lease = started(store)
@@ -143,15 +144,44 @@ class ListContract:
         store.runs.retry(lease.run_id)
         assert store.runs.find(RunFilter(dead_letters=True), limit=9) == []
 
-    def test_pages_stay_while_runs_are_created(self, store: Store) -> None:
-        ids = sorted((queued(store) for _ in range(5)), reverse=True)
-        first = [run.id for run in store.runs.find(RunFilter(), limit=2)]
-        newer = replace(new_run(), id=UUID(int=ids[0].int + 1))
-        store.runs.create([newer])
-        second = [run.id for run in store.runs.find(RunFilter(), before=first[-1], limit=2)]
-        last = [run.id for run in store.runs.find(RunFilter(), before=second[-1], limit=2)]
-        assert first + second + last == ids
-        assert store.runs.find(RunFilter(), limit=1)[0].id == newer.id
+    def test_a_run_is_found_by_how_it_ended_and_by_the_tree_it_belongs_to(
+        self, store: Store
+    ) -> None:
+        top, below = started(store), new_run()
+        child = replace(new_run(), parent_id=top.run_id, root_id=top.run_id, schedule="nightly")
+        store.runs.create([child, replace(below, parent_id=child.id, root_id=top.run_id)])
+        store.runs.end(top, ending(RunState.FAILED, error="{}"))
+
+        def found(**wanted: Any) -> set[UUID]:
+            return {run.id for run in store.runs.find(RunFilter(**wanted), limit=9)}
+
+        assert found(root_id=top.run_id) == {top.run_id, child.id, below.id}
+        assert found(root_id=child.id) == {child.id}
+        assert found(schedule="nightly") == {child.id}
+        assert found(error="f1") == found(error="f1", dead_letters=True) == {top.run_id}
+        assert found(error="another") == found(schedule="another") == set()
+        store.runs.retry(top.run_id)
+        assert found(error="f1") == set()
+
+    def test_pages_are_ordered_by_time_and_stay_while_runs_are_created(
+        self, store: Store, advance: Advance
+    ) -> None:
+        old = [replace(new_run(), id=UUID(int=_GREATEST - number)) for number in (2, 4, 3)]
+        store.runs.create(old)
+        advance(timedelta(seconds=1))
+        young = [got(store, queued(store)) for _ in range(3)]
+        young.sort(key=lambda run: (run.created_at, run.id), reverse=True)
+        page, found = store.runs.find(RunFilter(), limit=2), []
+        store.runs.create([replace(new_run(), id=UUID(int=_GREATEST))])
+        while page:
+            found += [run.id.int for run in page]
+            after = ListPosition(page[-1].created_at, page[-1].id)
+            page = store.runs.find(RunFilter(), after=after, limit=2)
+        assert found == [run.id.int for run in young] + [_GREATEST - n for n in (2, 3, 4)]
+        assert store.runs.find(RunFilter(), limit=1)[0].id.int == _GREATEST
+
+
+_GREATEST = 2**128 - 1
 
 
 class ClaimContract:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from trigger_celery.ports import Subscriptions, Waits
-from trigger_celery.testing.memory.tables import Core, EventRow
-from trigger_celery.vocabulary.records import Audience, Event, NewEvent, Subscription
+from trigger_celery.testing.memory.tables import Core
+from trigger_celery.vocabulary.records import Audience, Event, ListedEvent, NewEvent, Subscription
 
 
 class MemorySubscriptions:
@@ -54,14 +54,14 @@ class MemoryEvents:
 
             def write() -> None:
                 if not any(_mark(row.event) == _mark(stored) for row in self._rows()):
-                    self._core.tables.events[stored.sequence] = EventRow(event=stored)
+                    self._core.tables.events[stored.sequence] = ListedEvent(event=stored)
 
             if self._core.transactions.open:
                 self._core.transactions.open[-1].events[_mark(stored)] = stored
             self._core.transactions.write(write)
             return stored
 
-    def _rows(self) -> list[EventRow]:
+    def _rows(self) -> list[ListedEvent]:
         return [row for _, row in sorted(self._core.tables.events.items())]
 
     def _is_stored(self, event: NewEvent) -> bool:
@@ -86,6 +86,26 @@ class MemoryEvents:
                 if row.matched_at is None
                 and row.event.name == name
                 and after < row.event.sequence < before
+            ]
+            return tuple(found[:limit])
+
+    def find(
+        self,
+        *,
+        name: str = "",
+        source: str | None = None,
+        unmatched: bool = False,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[ListedEvent]:
+        with self._core.lock:
+            found = [
+                row
+                for row in reversed(self._rows())
+                if name in ("", row.event.name)
+                and source in (None, row.event.source)
+                and (row.matched_at is None or not unmatched)
+                and (before is None or row.event.sequence < before)
             ]
             return tuple(found[:limit])
 

@@ -9,10 +9,12 @@ from datetime import datetime
 from itertools import takewhile
 from uuid import UUID
 
+from trigger_celery.client.runs import stored_fields
 from trigger_celery.errors import LeaseLost, RunNotFound
 from trigger_celery.testing.memory.slots import Slots
 from trigger_celery.testing.memory.tables import (
     Core,
+    DeadLetter,
     FailureRow,
     LetterState,
     RunRow,
@@ -32,6 +34,7 @@ from trigger_celery.vocabulary.records import (
     Holds,
     Lease,
     ListedRun,
+    ListPosition,
     NewRun,
     Nudge,
     Outcome,
@@ -39,7 +42,6 @@ from trigger_celery.vocabulary.records import (
     Run,
     RunFilter,
     line_of,
-    listed,
 )
 from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
 
@@ -204,23 +206,19 @@ class MemoryRuns(MemoryHistory):
         self._core.transactions.write(write)
 
     def find(
-        self, wanted: RunFilter, *, before: UUID | None = None, limit: int
+        self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int
     ) -> Sequence[ListedRun]:
         with self._core.lock:
-            dead = {
-                letter.run_id
-                for letter in self._core.tables.letters.values()
-                if letter.state is LetterState.OPEN
-            }
+            letters = self._core.tables.letters
             found = [
                 row.run
                 for row in self._core.tables.runs.values()
-                if (before is None or row.run.id < before)
-                and _is_wanted(row.run, wanted)
-                and (not wanted.dead_letters or row.run.id in dead)
+                if _is_wanted(row.run, wanted)
+                and _is_wanted_of(letters.get(row.run.id), row.run, wanted)
+                and (after is None or _position(row.run) < (after.created_at, after.id))
             ]
-        found.sort(key=lambda run: run.id, reverse=True)
-        return [listed(run) for run in found[:limit]]
+        found.sort(key=_position, reverse=True)
+        return [ListedRun(**stored_fields(run), error=run.error) for run in found[:limit]]
 
     def get(self, run_id: UUID) -> Run | None:
         with self._core.lock:
@@ -372,12 +370,26 @@ def _is_wanted(run: Run, wanted: RunFilter) -> bool:
     return (
         (not wanted.tasks or run.task in wanted.tasks)
         and (not wanted.states or run.state in wanted.states)
-        and (not wanted.queue or run.spec.queue == wanted.queue)
+        and wanted.queue in ("", run.spec.queue)
+        and wanted.schedule in ("", run.spec.schedule)
         and set(wanted.tags) <= set(run.spec.tags)
         and wanted.parent_id in (None, run.spec.parent_id)
+        and wanted.root_id in (None, run.spec.root_id, run.id)
         and (wanted.since is None or run.created_at >= wanted.since)
         and (wanted.until is None or run.created_at < wanted.until)
     )
+
+
+def _is_wanted_of(letter: DeadLetter | None, run: Run, wanted: RunFilter) -> bool:
+    if letter is None:
+        return not wanted.error and not wanted.dead_letters
+    same = run.error is not None and letter.fingerprint == wanted.error
+    is_open = letter.state is LetterState.OPEN
+    return (same or not wanted.error) and (is_open or not wanted.dead_letters)
+
+
+def _position(run: Run) -> tuple[datetime, UUID]:
+    return run.created_at, run.id
 
 
 _SHOWN = 10

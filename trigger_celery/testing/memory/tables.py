@@ -21,10 +21,10 @@ from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
     Checkpoint,
     Claimed,
-    Event,
     FailedAttempt,
     HistoryEntry,
     Lease,
+    ListedEvent,
     NewWait,
     Nudge,
     Run,
@@ -204,14 +204,6 @@ class WaitRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
-    """An event; ``matched_at`` is when all waits open by then were compared with it."""
-
-    event: Event
-    matched_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A run that failed for good and waits for a person; a later failure opens it again."""
 
@@ -245,7 +237,7 @@ class Tables:
     failures: list[FailureRow] = field(default_factory=list)
     waits: dict[int, WaitRow] = field(default_factory=dict)
     shapes: dict[str, set[str]] = field(default_factory=dict)
-    events: dict[int, EventRow] = field(default_factory=dict)
+    events: dict[int, ListedEvent] = field(default_factory=dict)
     history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
     letters: dict[UUID, DeadLetter] = field(default_factory=dict)
     versions: dict[str, TaskVersion] = field(default_factory=dict)

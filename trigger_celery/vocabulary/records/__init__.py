@@ -36,16 +36,17 @@ from trigger_celery.vocabulary.records.runs import (
     HistoryEntry,
     Lease,
     ListedRun,
+    ListPosition,
     NewRun,
     Nudge,
     Origin,
     RecentClaim,
     Run,
     RunFilter,
+    RunOutline,
     RunSpec,
     TaskVersion,
     Unclaimed,
-    listed,
 )
 from trigger_celery.vocabulary.records.schedules import Overlap, Schedule, ScheduleChange
 from trigger_celery.vocabulary.records.steps import (
@@ -61,6 +62,7 @@ from trigger_celery.vocabulary.records.tokens import NewToken, OpenWait, StoredT
 from trigger_celery.vocabulary.records.waits import (
     Candidate,
     Event,
+    ListedEvent,
     NewEvent,
     NewWait,
     Outcome,
@@ -96,6 +98,8 @@ __all__ = [
     "KeyPurpose",
     "Lease",
     "Limits",
+    "ListPosition",
+    "ListedEvent",
     "ListedRun",
     "NewEvent",
     "NewKey",
@@ -115,6 +119,7 @@ __all__ = [
     "RecentClaim",
     "Run",
     "RunFilter",
+    "RunOutline",
     "RunSpec",
     "Schedule",
     "ScheduleChange",
@@ -129,5 +134,4 @@ __all__ = [
     "Unclaimed",
     "in_line_of",
     "line_of",
-    "listed",
 ]

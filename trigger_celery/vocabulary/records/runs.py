@@ -18,8 +18,10 @@ class RunSpec:
     ``max_duration`` counts from the first start. ``max_attempts`` overrides the task's policy.
     ``parent_id`` is the run that started it, ``parent_key`` the wait of the parent that its end
     serves ("" if none does), ``closes_with_parent`` says that canceling the parent cancels it.
-    ``origin`` is the text of an :data:`Origin` ("" for a plain call), and
-    ``copied_from_id`` is the run that it is a rerun or fork of.
+    ``root_id`` is the run at the top of that tree, None for a run without a parent.
+    ``origin`` is the text of an :data:`Origin` ("" for a plain call), ``schedule`` the key of
+    the schedule that started it ("" if none did), and ``copied_from_id`` is the run that it is
+    a rerun or fork of.
     """
 
     id: UUID
@@ -37,7 +39,9 @@ class RunSpec:
     parent_id: UUID | None = None
     parent_key: str = ""
     closes_with_parent: bool = False
+    root_id: UUID | None = None
     origin: str = ""
+    schedule: str = ""
     copied_from_id: UUID | None = None
 
 
@@ -230,29 +234,40 @@ class HistoryEntry:
 class RunFilter:
     """What all runs of a list have in common; what is left empty is not asked.
 
-    ``states`` and ``tasks`` name what is allowed, of ``tags`` a run has all. Runs were created
-    at ``since`` or later and before ``until``. ``dead_letters`` asks for those that failed for
-    good and wait for a person.
+    ``states`` and ``tasks`` name what is allowed, of ``tags`` a run has all. ``root_id`` asks for
+    that run and all below it, ``error`` for runs that ended with a failure of this fingerprint.
+    Runs were created at ``since`` or later and before ``until``. ``dead_letters`` asks for those
+    that failed for good and wait for a person.
     """
 
     tasks: tuple[str, ...] = ()
     states: tuple[RunState, ...] = ()
     queue: str = ""
+    schedule: str = ""
     tags: tuple[str, ...] = ()
     parent_id: UUID | None = None
+    root_id: UUID | None = None
+    error: str = ""
     since: datetime | None = None
     until: datetime | None = None
     dead_letters: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ListPosition:
+    """Where a page of a list of runs ends: lists are ordered by when runs were created."""
+
+    created_at: datetime
+    id: UUID
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedRun:
-    """A run in a list: no input or output, which may be long; ``error`` is as it is stored."""
+class RunOutline:
+    """What a list shows of a run: all but its values, which may be long."""
 
     id: UUID
     task: str
     state: RunState
-    error: str | None
     attempt: int
     crashes: int
     worker: str
@@ -266,34 +281,17 @@ class ListedRun:
     priority: int
     queue: str
     concurrency_key: str
+    schedule: str
     parent_id: UUID | None
+    root_id: UUID | None
     copied_from_id: UUID | None
 
 
-def listed(run: Run) -> ListedRun:
-    """Return what a list has of a run."""
-    spec = run.spec
-    return ListedRun(
-        id=spec.id,
-        task=spec.task,
-        state=run.state,
-        error=run.error,
-        attempt=run.attempt,
-        crashes=run.crashes,
-        worker=run.worker,
-        created_at=run.created_at,
-        available_at=run.available_at,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        deadline_at=run.deadline_at,
-        paused_at=run.paused_at,
-        tags=spec.tags,
-        priority=spec.priority,
-        queue=spec.queue,
-        concurrency_key=spec.concurrency_key,
-        parent_id=spec.parent_id,
-        copied_from_id=spec.copied_from_id,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun(RunOutline):
+    """A run in a list, with its ``error`` as it is stored."""
+
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

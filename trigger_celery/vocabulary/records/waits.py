@@ -37,6 +37,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedEvent:
+    """An event in a list; ``matched_at`` is when all waits open by then were compared with it."""
+
+    event: Event
+    matched_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewWait:
     """Something to wait for. At most one of ``delay`` and ``until`` says how long.
 

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import router
 
-from trigger_celery.client.events import preview_event, store_event
+from trigger_celery.client.events import preview_event, store_event, stored_events
+from trigger_celery.client.runs import PAGE
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.strict import parse
+from trigger_celery.vocabulary.records import ListedEvent
 from trigger_celery_django.management.output import as_json, count, table
 from trigger_celery_django.management.run_rows import cut
-from trigger_celery_django.models import Event
 
 COLUMNS = ("received", "name", "id", "source", "matched", "payload")
 WIDEST = 60
@@ -73,11 +73,7 @@ class Command(BaseCommand):
         self.stdout.write(as_json(plan) if options["json"] else shown)
 
     def _list(self, options: dict[str, Any]) -> None:
-        events = Event.objects.using(router.db_for_write(Event)).order_by("-sequence")
-        wanted = {key: options[key] for key in ("name", "source") if options[key] is not None}
-        if options["unmatched"]:
-            wanted["matched_at"] = None
-        rows = [_described(row) for row in events.filter(**wanted)[: options["limit"]]]
+        rows = [_described(listed) for listed in _latest(options)]
         if options["json"]:
             self.stdout.write(as_json({"events": rows}))
             return
@@ -88,16 +84,35 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
 
-def _described(row: Event) -> dict[str, Any]:
+def _latest(options: dict[str, Any]) -> list[ListedEvent]:
+    """Return so many of the latest events as the options ask for, page by page."""
+    found: list[ListedEvent] = []
+    cursor: str | None = None
+    while len(found) < options["limit"]:
+        page, cursor = stored_events(
+            name=options["name"] or "",
+            source=options["source"],
+            unmatched=options["unmatched"],
+            cursor=cursor,
+            limit=min(PAGE, options["limit"] - len(found)),
+        )
+        found += page
+        if cursor is None:
+            break
+    return found
+
+
+def _described(listed: ListedEvent) -> dict[str, Any]:
     """Return what is shown of an event: times in UTC, the payload as JSON that was stored."""
+    event = listed.event
     return {
-        "sequence": row.sequence,
-        "received": _time(row.received_at),
-        "name": row.name,
-        "id": row.event_id,
-        "source": row.source,
-        "matched": None if row.matched_at is None else _time(row.matched_at),
-        "payload": json.loads(row.payload),
+        "sequence": event.sequence,
+        "received": _time(event.received_at),
+        "name": event.name,
+        "id": event.id,
+        "source": event.source,
+        "matched": None if listed.matched_at is None else _time(listed.matched_at),
+        "payload": json.loads(event.payload),
     }
 
 

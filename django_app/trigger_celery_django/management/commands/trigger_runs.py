@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
-from django.db import router
 
 from trigger_celery.client import copies, runs
 from trigger_celery.client.installed import database_time
@@ -19,7 +18,7 @@ from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
 from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
-from trigger_celery_django.management.filters import add_filters, newest, run_id
+from trigger_celery_django.management.filters import FILTERS, add_filters, newest, run_id
 from trigger_celery_django.management.output import (
     add_format,
     as_json,
@@ -31,7 +30,6 @@ from trigger_celery_django.management.output import (
     plain,
     rows_as,
 )
-from trigger_celery_django.models import Run
 from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of
 
 LIVE = [state for state in RunState if state not in TERMINAL]
@@ -105,7 +103,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name.replace('_', ' '):<16} {cell(value)}")
 
     def _trace(self, options: dict[str, Any]) -> None:
-        trace = trace_of(_found(options).id, using=router.db_for_write(Run))
+        trace = trace_of(_found(options).id)
         assert trace is not None, "it was there a moment ago, and runs are not deleted"
         if self._json:
             self.stdout.write(as_json({"trace": as_data(trace)}))
@@ -180,7 +178,7 @@ class Command(BaseCommand):
         self.stdout.write(as_json(answer) if self._json else f"{moved}  starts {start.isoformat()}")
 
 
-_NO_FILTERS = ("state", "task", "tag", "since", "dead_letters", "all", "limit", "dry_run", "yes")
+_NO_FILTERS = (*FILTERS, "all", "limit", "dry_run", "yes")
 
 
 def _verb(verbs: Any, name: str, text: str, *positional: str) -> ArgumentParser:
