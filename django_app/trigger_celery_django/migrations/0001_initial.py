@@ -760,16 +760,31 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=models.Index(fields=["task", "created_at"], name="trigger_run_task"),
-        ),
-        migrations.AddIndex(
-            model_name="run",
-            index=models.Index(fields=["state", "created_at"], name="trigger_run_state_time"),
+            index=trigger_celery_django.models.fields.PartialIndex(
+                condition=models.Q(
+                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+                ),
+                fields=["task", "created_at"],
+                name="trigger_run_task",
+            ),
         ),
         migrations.AddIndex(
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
-                condition=models.Q(("queue", ""), _negated=True),
+                condition=models.Q(
+                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+                ),
+                fields=["state", "created_at"],
+                name="trigger_run_state_time",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=trigger_celery_django.models.fields.PartialIndex(
+                condition=models.Q(
+                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    models.Q(("queue", ""), _negated=True),
+                ),
                 fields=["queue", "created_at"],
                 name="trigger_run_queue",
             ),
@@ -777,7 +792,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
-                condition=models.Q(("schedule", ""), _negated=True),
+                condition=models.Q(
+                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    models.Q(("schedule", ""), _negated=True),
+                ),
                 fields=["schedule", "created_at"],
                 name="trigger_run_schedule",
             ),
@@ -785,7 +803,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
-                condition=models.Q(("root", None), _negated=True),
+                condition=models.Q(
+                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    models.Q(("root", None), _negated=True),
+                ),
                 fields=["root", "created_at"],
                 name="trigger_run_root",
             ),

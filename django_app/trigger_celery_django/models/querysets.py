@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
@@ -13,6 +14,9 @@ T = TypeVar("T", bound=Model, covariant=True)
 
 UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 """Of a run: it has ended and its callbacks are owed."""
+LISTED = Q(created_at__gt=datetime(1970, 1, 1, tzinfo=UTC))
+"""Of a run: lists alone ask so, and their indexes have no other runs. Statistics that are old draw
+no other statement to them."""
 DEAD_LETTER_STATES = ("open", "retried", "discarded")
 
 
@@ -40,7 +44,7 @@ class RunQuerySet(QuerySet[T]):
             "created_at__gte": by.since,
             "created_at__lt": by.until,
         }
-        runs = self.filter(**{name: value for name, value in exact.items() if value})
+        runs = self.filter(LISTED, **{name: value for name, value in exact.items() if value})
         if by.root_id is not None:
             runs = runs.filter(Q(root=by.root_id) | Q(pk=by.root_id))
         if by.error:  # the states say nothing, but the index begins with them

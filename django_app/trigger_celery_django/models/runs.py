@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.records import Holds, StepKind
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, Measured, choices
 from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
-from trigger_celery_django.models.querysets import DeadLetterQuerySet, RunQuerySet
+from trigger_celery_django.models.querysets import LISTED, DeadLetterQuerySet, RunQuerySet
 
 
 class Run(models.Model):
@@ -124,18 +124,24 @@ class Run(models.Model):
             ),
             # Lists of runs, by what they filter most: the newest first, a page at a time.
             models.Index(fields=["created_at"], name="trigger_run_created"),
-            models.Index(fields=["task", "created_at"], name="trigger_run_task"),
-            models.Index(fields=["state", "created_at"], name="trigger_run_state_time"),
+            PartialIndex(fields=["task", "created_at"], name="trigger_run_task", condition=LISTED),
             PartialIndex(
-                fields=["queue", "created_at"], name="trigger_run_queue", condition=~Q(queue="")
+                fields=["state", "created_at"], name="trigger_run_state_time", condition=LISTED
+            ),
+            PartialIndex(
+                fields=["queue", "created_at"],
+                name="trigger_run_queue",
+                condition=LISTED & ~Q(queue=""),
             ),
             PartialIndex(
                 fields=["schedule", "created_at"],
                 name="trigger_run_schedule",
-                condition=~Q(schedule=""),
+                condition=LISTED & ~Q(schedule=""),
             ),
             PartialIndex(
-                fields=["root", "created_at"], name="trigger_run_root", condition=~Q(root=None)
+                fields=["root", "created_at"],
+                name="trigger_run_root",
+                condition=LISTED & ~Q(root=None),
             ),
         ]
 
