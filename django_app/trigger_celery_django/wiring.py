@@ -8,6 +8,7 @@ from trigger_celery.celery import canvas
 from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.install import discover, install
 from trigger_celery.celery.worker.bootsteps import is_draining
+from trigger_celery.celery.worker.plain_tasks import beside_plain_tasks
 from trigger_celery.config import Config
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import DeclarationError
@@ -32,6 +33,7 @@ def build_engine() -> Engine:
         canvas_of_copy=canvas.of_copy,
         listeners=DjangoListeners(),
         discover=discover,
+        beside_plain_tasks=beside_plain_tasks,
     )
 
 

@@ -1,10 +1,12 @@
-"""The example of the page on parallel branches runs and does what the page says."""
+"""The examples of the page on parallel branches run and do what the page says."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -14,30 +16,42 @@ from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.testing import Harness
 
 
+@pytest.fixture
+def examples(tmp_path: Path) -> Iterator[list[Any]]:
+    """Return the blocks of the page as modules."""
+    before = {task.name for task in declared_tasks}
+    modules = []
+    for number, block in enumerate(page("parallel").blocks("python")):
+        path = tmp_path / f"documented_parallel_{number}.py"
+        path.write_text(block.text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        modules.append(importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(modules[-1])
+    yield modules
+    for name in {task.name for task in declared_tasks} - before:
+        declared_tasks.remove(name)
+        current_app.tasks.pop(name, None)
+
+
 @pytest.mark.parametrize("name", ["fulfil", "fulfil_async"])
 @pytest.mark.parametrize(("paid", "end"), [(True, "paid"), (False, "given up")])
 def test_the_example_reserves_all_and_waits_for_one(
-    tmp_path: Path, name: str, paid: bool, end: str
+    examples: list[Any], name: str, paid: bool, end: str
 ) -> None:
-    [block] = page("parallel").blocks("python")
-    path = tmp_path / "documented_parallel.py"
-    path.write_text(block.text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        with Harness() as harness:
-            task = getattr(module, name).durable
-            harness.engine.tasks.add(task)
-            run_id = harness.trigger(task, "o-1", ["a", "b"])
-            harness.run_until_idle(timedelta(0))
-            if paid:
-                harness.send_event("paid", {"order": "o-1"})
-            harness.run_until_idle(timedelta(days=4))
-            assert harness.result(run_id) == [["a reserved", "b reserved"], end]
-    finally:
-        for each in ("fulfil", "fulfil-async"):
-            declared_tasks.remove(each)
-            current_app.tasks.pop(each, None)
+    with Harness() as harness:
+        run_id = harness.trigger(getattr(examples[0], name), "o-1", ["a", "b"])
+        harness.run_until_idle(timedelta(0))
+        if paid:
+            harness.send_event("paid", {"order": "o-1"})
+        harness.run_until_idle(timedelta(days=4))
+        assert harness.result(run_id) == [["a reserved", "b reserved"], end]
+
+
+def test_the_example_charges_in_threads(examples: list[Any]) -> None:
+    with Harness() as harness:
+        run_id = harness.trigger(examples[1].charge_all, [1, 2])
+        harness.run_until_idle()
+        assert harness.result(run_id) == [1, 2]
+        assert harness.steps(run_id) == {"branch-1/charge": 1, "branch-2/charge": 2}

@@ -160,6 +160,10 @@ class Session(Protocol):
 
     def child_id(self, task: str) -> UUID: ...
 
+    def is_shared_process(self) -> bool: ...
+
+    def misused(self, error: Exception) -> None: ...
+
 
 _session: ContextVar[Session | None] = ContextVar("trigger_celery_session", default=None)
 

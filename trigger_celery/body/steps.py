@@ -14,6 +14,7 @@ from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.awaitables import holds_durable_call
 from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import StepCall, current_session, step_key
+from trigger_celery.body.threads import check_thread
 from trigger_celery.errors import DeclarationError, InvalidTime, NestedStep
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.checks import duration, valid_name
@@ -201,6 +202,7 @@ def _call(
 ) -> object:
     session = current_session()
     if session is None:
+        check_thread(options.name)
         return fn(*args, **kwargs)
     if step_key.get() is not None:
         raise NestedStep(

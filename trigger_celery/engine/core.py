@@ -92,6 +92,7 @@ class Engine:
     ``canvas_of_copy`` makes of a run's canvas that of a new one that owes its callers nothing.
     ``listeners`` get the news of what has happened. ``discover`` imports the modules in which the
     project declares its tasks; it is called when the first unknown one is looked up.
+    ``beside_plain_tasks`` says whether the calling thread may work for something that is no run.
     """
 
     store: Store
@@ -107,6 +108,7 @@ class Engine:
     canvas_of_copy: Callable[[str], str] = lambda canvas: ""
     listeners: Listeners = field(default_factory=NoListeners)
     discover: Callable[[], None] = lambda: None
+    beside_plain_tasks: Callable[[], bool] = bool
     discovery: Discovery = field(default_factory=Discovery, init=False, repr=False, compare=False)
     _patient: tuple[Store | None, Store] = field(init=False, repr=False, compare=False)
 

@@ -12,6 +12,7 @@
     ├── UsageError (ValueError)         a durable call at the wrong place or with a wrong value
     │   ├── NotInRun                    a call that needs a run, outside of any
     │   ├── NestedStep                  a step or a wait inside a step
+    │   ├── ForeignThread               a durable call in a thread that the body started
     │   ├── TransactionOpen             a boundary reached inside an open transaction
     │   ├── BlocksEventLoop             a call that waits for the database, in an event loop
     │   ├── DuplicateStepKey            two calls of one run under one explicit key
@@ -76,6 +77,7 @@ from trigger_celery.errors.mistakes import (
     DuplicateStepKey,
     DuplicateTask,
     EncodeError,
+    ForeignThread,
     InvalidFilter,
     InvalidName,
     InvalidOption,
@@ -137,6 +139,7 @@ __all__ = [
     "DuplicateStepKey",
     "DuplicateTask",
     "EncodeError",
+    "ForeignThread",
     "IdempotencyConflict",
     "IllegalTransition",
     "InvalidFilter",

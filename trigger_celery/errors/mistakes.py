@@ -41,6 +41,10 @@ class NestedStep(UsageError):
     """A step or a wait was called inside a step; only bodies of tasks may do that."""
 
 
+class ForeignThread(UsageError):
+    """A durable call was made in a thread that neither the worker nor ``gather()`` started."""
+
+
 class TransactionOpen(UsageError):
     """A boundary of a run was reached inside an open database transaction."""
 

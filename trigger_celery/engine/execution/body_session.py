@@ -75,6 +75,14 @@ class BodySession:
         self._segment.keep(self._segment.replay.branches.current().failed)
         return uuid.uuid5(self._segment.run.id, key)
 
+    def is_shared_process(self) -> bool:
+        """Whether the calling thread may work for something that is no run."""
+        return self._segment.engine.beside_plain_tasks()
+
+    def misused(self, error: Exception) -> None:
+        """Let the run fail by an error that its body may never see, as in a thread of its own."""
+        self._segment.replay.misuse = error
+
     def wait(self, call: WaitCall) -> Any:
         """Wait, or return how the wait ended."""
         slot = self._place(call)
@@ -112,6 +120,7 @@ class BodySession:
 
     def _begin(self, what: str) -> None:
         self._segment.leaving.raise_if_left()
+        self._segment.replay.check_thread(what)
         if not self._segment.is_async:  # its branches use connections of their own
             self._segment.store.check_boundary(what)
 

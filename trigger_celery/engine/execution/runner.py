@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.body.context import entered, step_key
+from trigger_celery.body.context import step_key
+from trigger_celery.body.threads import executing
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution import hooks, settle
@@ -134,6 +135,7 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         with meter:
             value = copy_context().run(_call, segment, body)
         if segment.leaving.reason is None:
+            segment.replay.check_use()
             segment.store.check_boundary(f"the end of task {segment.run.task!r}")
             return settle.completed(segment, value, publish=publish)
         if segment.leaving.left_main_line:
@@ -177,7 +179,7 @@ def _failure_in(segment: Segment, error: BaseException) -> Exception | None:
 
 def _call(segment: Segment, body: Body) -> object:
     args, kwargs = decode_input(segment.engine, segment.run.spec.input)
-    with entered(BodySession(segment)):
+    with executing(BodySession(segment)):
         if not segment.is_async:
             return body(*args, **kwargs)
         return _call_async(segment, partial(body, *args, **kwargs))

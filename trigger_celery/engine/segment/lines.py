@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,7 @@ class Scope:
     ``floor`` is the position after which its next new call is placed. Of a branch in a thread,
     ``left`` is what it has to be left for, and ``parked`` where it, or its branches, wait.
     ``failed`` are the failures that the code met on its way here and that may still be
-    forgotten; ``tasks`` are branches that asyncio carries.
+    forgotten; ``tasks`` are branches that asyncio carries; ``thread`` is where its code runs.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Scope:
     parked: list[Parked] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
+    thread: int = field(default_factory=get_ident)
 
     def absorb(self, branch: Scope) -> None:
         """Take over what failed in a branch that is over: what follows here is after it."""
@@ -65,6 +67,7 @@ class Branches:
         self.starters: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
         self._in_step: Callable[[], bool] = bool
         self._is_async = False
+        self._pool_thread = self.main.thread
 
     def begin(self, in_step: Callable[[], bool]) -> None:
         """Make the running asyncio task the main line, and name what it starts from now on.
@@ -74,6 +77,7 @@ class Branches:
         self._in_step = in_step
         self._is_async = True
         self.is_single = False
+        self.main.thread = get_ident()
         task = current_task()
         if task is not None:
             self._scopes[task] = self.main
@@ -87,6 +91,11 @@ class Branches:
         return self.main if task is None else self._scopes.get(task, self.main)
 
     @property
+    def is_pool_thread(self) -> bool:
+        """Whether this is the thread of the worker that executes the run."""
+        return self._pool_thread == get_ident()
+
+    @property
     def thread(self) -> Scope | None:
         """The scope of the branch of a ``def`` body whose thread this is, if it is one."""
         line = current_line.get()
@@ -95,6 +104,7 @@ class Branches:
     @contextmanager
     def entered(self, scope: Scope) -> Iterator[None]:
         """Make the calling thread the branch ``scope`` of a ``def`` body."""
+        scope.thread = get_ident()
         token = current_line.set((self, scope))
         try:
             yield

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, get_ident
 
+from trigger_celery.body.threads import CURE
 from trigger_celery.engine.segment.failures import Failed
 from trigger_celery.engine.segment.lines import Branches, Scope
-from trigger_celery.errors import DuplicateStepKey, InvalidName, NonDeterminismError
+from trigger_celery.errors import DuplicateStepKey, ForeignThread, InvalidName, NonDeterminismError
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import Outcome, Outcomes, StepKind
 from trigger_celery.vocabulary.states import WaitState
@@ -45,6 +46,7 @@ class Replay:
         self._taken: set[str] = set()
         self._backoffs = _open_backoffs(outcomes.recorded)
         self.branches = Branches()
+        self.misuse: Exception | None = None
         self._lock = Lock()  # branches of a def body are threads
 
     def place(self, name: str, kind: StepKind, explicit: str | None) -> Slot:
@@ -57,6 +59,8 @@ class Replay:
         with self._lock:
             branches = self.branches
             scope = branches.main if branches.is_single else branches.current()
+            if self.misuse is not None or scope.thread != get_ident():
+                self._refuse(f"{kind} {name!r}", scope)
             return self._place(scope, name, kind, explicit)
 
     def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> Slot:
@@ -77,7 +81,27 @@ class Replay:
     def name_once(self, name: str) -> str:
         """Return a key for a call that records nothing but must be the same on each replay."""
         with self._lock:
-            return self._key(self.branches.current(), name, None)
+            scope = self.branches.current()
+            if not self.branches.is_pool_thread:  # an async body may ask Django's thread to do it
+                self._refuse(name, scope)
+            return self._key(scope, name, None)
+
+    def check_thread(self, what: str) -> None:
+        """Raise :exc:`ForeignThread` for a call in a thread that the body started itself."""
+        self._refuse(what, self.branches.current())
+
+    def check_use(self) -> None:
+        """Raise what the body did wrong where it may not have seen the error."""
+        if self.misuse is not None:
+            raise self.misuse
+
+    def _refuse(self, what: str, scope: Scope) -> None:
+        self.check_use()
+        if scope.thread != get_ident():
+            self.misuse = ForeignThread(
+                f"{what} was called in a thread that the body started itself. {CURE}"
+            )
+            raise self.misuse
 
     def recorded(self, key: str) -> Outcome | None:
         """Return what earlier segments recorded under a key that no call has to itself."""
