@@ -13,7 +13,7 @@ from django.db import connections
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs.consequences import of_end_here
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.testing.contract.tools import TASK, claim, started
 from trigger_celery.vocabulary.identity import new_id, new_token
@@ -66,7 +66,7 @@ class Race:
         self.engine.store.runs.end(lease, ending)
         run = self.engine.store.runs.get(lease.run_id)
         assert run is not None
-        children.ended(self.engine, run, run.state)
+        of_end_here(self.engine, run, run.state, call_hooks=lambda: None)
 
     def together(self, action: Callable[[], object], spins: int) -> None:
         """Do it at the moment at which all do theirs, give or take less than a statement."""

@@ -11,8 +11,9 @@ from django.db import connections
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import children, consequences
+from trigger_celery.engine.runs import consequences
 from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.consequences import of_end_here
 from trigger_celery.errors import LeaseLost
 from trigger_celery.testing.contract.tools import TASK, claim, started
 from trigger_celery.vocabulary.identity import new_id, new_token
@@ -68,7 +69,7 @@ class Family:
 
     def _follow(self, run_id: UUID) -> None:
         run = run_control.get(self.engine, run_id)
-        children.ended(self.engine, run, run.state)
+        of_end_here(self.engine, run, run.state, call_hooks=lambda: None)
 
 
 @pytest.mark.parametrize("database", SERVERS)

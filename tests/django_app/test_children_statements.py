@@ -18,7 +18,7 @@ from trigger_celery.client.starting import run_together
 from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs.consequences import of_end_here
 from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Finished
 from trigger_celery.testing.contract.tools import AWKWARD, started, suspend, suspension
@@ -82,7 +82,7 @@ def _end(left: int) -> Callable[[DjangoStore], Verb]:
         run = store.runs.get(first)
         assert run is not None
         engine = Engine(store=store)
-        return lambda: children.ended(engine, run, RunState.COMPLETED)
+        return lambda: of_end_here(engine, run, RunState.COMPLETED, call_hooks=lambda: None)
 
     return prepare
 

@@ -9,7 +9,8 @@ import pytest
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs import children, consequences
+from trigger_celery.engine.runs import consequences
+from trigger_celery.engine.runs.consequences import of_end_here
 from trigger_celery.testing.contract.tools import AWKWARD, got, started
 from trigger_celery.testing.contract.triggers import born
 from trigger_celery.vocabulary.states import RunState
@@ -34,5 +35,7 @@ def test_children_that_end_while_others_are_canceled_do_not_spare_those(
         return locked(work)
 
     monkeypatch.setattr(store._guard, "transaction", after_one_has_ended)
-    children.ended(Engine(store=store), got(store, lease.run_id), RunState.CANCELED)
+    of_end_here(
+        Engine(store=store), got(store, lease.run_id), RunState.CANCELED, call_hooks=lambda: None
+    )
     assert not live.exists()

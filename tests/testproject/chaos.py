@@ -28,7 +28,7 @@ from trigger_celery import current_run, durable_task, sleep, step, wait_for_even
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution import fan_out, settle
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs import consequences
 from trigger_celery.engine.waking import matching
 from trigger_celery.ports import Dispatcher
 from trigger_celery.vocabulary.records import Nudge
@@ -236,7 +236,7 @@ def _stop(where: str, when: str, number: int) -> None:
 def _install(fault: str) -> None:
     """Make the faults of this worker."""
     # More batches are more places to die at.
-    for module in (matching, children, fan_out):
+    for module in (matching, consequences, fan_out):
         vars(module)["BATCH"] = 100
     # A run whose worker died before its callbacks were out is published again after this.
     settle.PUBLISH_WITHIN = timedelta(seconds=2)

@@ -19,7 +19,7 @@ from trigger_celery.engine.execution.body_session import BodySession
 from trigger_celery.engine.process.leases import Holding
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.queues.declarations import remember_limits
-from trigger_celery.engine.runs import children
+from trigger_celery.engine.runs.consequences import of_end_here
 from trigger_celery.engine.runs.trigger import decode_input
 from trigger_celery.engine.segment.outcome import (
     NOT_CLAIMED,
@@ -67,7 +67,7 @@ def execute(
     if claimed is None:
         return NOT_CLAIMED
     if claimed.publishing:
-        return _ended(engine, definition, _stored_end(engine, claimed))
+        return _ended(engine, definition, _stored_end(engine, claimed), is_new=False)
     try:
         with engine.leases.holding(claimed.lease, claim.length, sent_at=sent_at) as held:
             executed = _carry(engine, claimed, held, definition, body or definition.body, publish)
@@ -99,10 +99,17 @@ def _stored_end(engine: Engine, claimed: Claimed) -> Finished:
     return stored_outcome(claimed, None if text is None else engine.codec.decode(text))
 
 
-def _ended(engine: Engine, definition: TaskDefinition, finished: Finished) -> Finished:
-    """Do what follows from the end of a run before it counts as published; safe to repeat."""
-    children.ended(engine, finished.run, finished.state)
-    hooks.ended(engine, definition, finished)
+def _ended(
+    engine: Engine, definition: TaskDefinition, finished: Finished, *, is_new: bool = True
+) -> Finished:
+    of_end_here(
+        engine,
+        finished.run,
+        finished.state,
+        call_hooks=partial(hooks.ended, engine, definition, finished),
+        is_new=is_new,
+        error=finished.kind,
+    )
     return finished
 
 

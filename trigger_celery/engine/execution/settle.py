@@ -55,7 +55,6 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
         publish_within=PUBLISH_WITHIN,
     )
     _end(segment, ending)
-    notifications.ended(segment.engine, segment.run, RunState.COMPLETED)
     return Finished(
         run=segment.run,
         lease=segment.lease,
@@ -125,12 +124,12 @@ def failed(
         failed=attempt,
     )
     _end(segment, ending)
-    notifications.ended(segment.engine, segment.run, RunState.FAILED, error=failure.kind)
     return Finished(
         run=segment.run,
         lease=segment.lease,
         state=RunState.FAILED,
         error=error,
+        kind=failure.kind,
         owed=publish,
     )
 

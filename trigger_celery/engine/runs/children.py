@@ -1,10 +1,8 @@
-"""What the end of a run means to its parent and to its children.
+"""Wakes a run that waits for its children, by the last of them that ends.
 
-The last of the children that a run waits for wakes it. All of them commit their ends first
-and then look whether a sibling has still to end, so that the last one to commit sees that
-none has; none of the others touches the parent. The parent commits its wait first and then
-looks too. All this belongs to the publishing of an ended run: whoever repeats that repeats
-this, so that a worker may die in between.
+All of them commit their ends first and then look whether a sibling has still to end, so that the
+last one to commit sees that none has; none of the others touches the parent. The parent commits
+its wait first and then looks too.
 """
 
 from __future__ import annotations
@@ -13,22 +11,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs.consequences import close
 from trigger_celery.vocabulary import step_keys
-from trigger_celery.vocabulary.records import Candidate, Nudge, Run, StepKind
-from trigger_celery.vocabulary.states import RunState, WaitState
-
-
-def ended(engine: Engine, run: Run, state: RunState) -> None:
-    """Do what follows from the end of ``run`` as ``state``; safe to repeat.
-
-    Has to be done before the end is noted as published.
-    """
-    if state is RunState.CANCELED:
-        while close(engine, run.id):
-            pass
-    if run.spec.parent_id is not None and run.spec.parent_key:
-        _tell_parent(engine, run.spec.parent_id, run.spec.parent_key)
+from trigger_celery.vocabulary.records import Candidate, Nudge, StepKind
+from trigger_celery.vocabulary.states import WaitState
 
 
 def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
@@ -38,7 +23,8 @@ def look(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     return engine.patient.waits.conclude([wait.wait_id], WaitState.COMPLETED)
 
 
-def _tell_parent(engine: Engine, parent_id: UUID, key: str) -> None:
+def wake_parent(engine: Engine, parent_id: UUID, key: str) -> None:
+    """End the parent's wait for the children of ``key`` unless one of them has still to end."""
     if engine.patient.children.live(parent_id, key):
         return
     waits = engine.patient.waits

@@ -1,19 +1,23 @@
-"""What follows when runs were created, and when a run ended that no worker of ours executed."""
+"""What follows when runs were created and when a run has ended, written once each.
+
+A run that ends in its own worker frees its slot with its segment, as one that suspends does.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.queues import admission
+from trigger_celery.engine.runs import children
 from trigger_celery.errors import RunCanceled
 from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.news import Topic
-from trigger_celery.vocabulary.records import Created, NewRun, Nudge
+from trigger_celery.vocabulary.records import Created, NewRun, Nudge, Run
 from trigger_celery.vocabulary.states import RunState
 
 logger = logging.getLogger("trigger_celery.run")
@@ -56,11 +60,35 @@ def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
         engine.store.on_commit(partial(admission.admit, engine, line))
 
 
-def of_end(engine: Engine, nudges: Sequence[Nudge], *, admit: bool = True) -> None:
-    """Let workers publish the ends of these runs, send their signals, and pass their slots on.
+def of_end_here(
+    engine: Engine,
+    run: Run,
+    state: RunState,
+    *,
+    call_hooks: Callable[[], None],
+    is_new: bool = True,
+    error: str = "",
+) -> None:
+    """Do what a worker has to before the end of its run is published.
 
-    A worker that publishes an end cancels the children of the run, wakes its parent and calls
-    its hooks. The sweep admits by itself, after all that ends (``admit=False``).
+    Send its signal if the end ``is_new``, cancel the children of a canceled run, wake the parent
+    of any, call the hooks. All but the signal is safe to repeat, so that a worker may die in
+    between: the one that claims the end to publish it begins again.
+    """
+    if is_new:
+        notifications.ended(engine, run, state, error=error)
+    if state is RunState.CANCELED:
+        while close(engine, run.id):
+            pass
+    if run.spec.parent_id is not None and run.spec.parent_key:
+        children.wake_parent(engine, run.spec.parent_id, run.spec.parent_key)
+    call_hooks()
+
+
+def of_end(engine: Engine, nudges: Sequence[Nudge], *, admit: bool = True) -> None:
+    """Send the signals of runs that no worker ended, pass their slots on, let them be published.
+
+    The sweep admits by itself, after all that ends (``admit=False``).
     """
     if not nudges:
         return

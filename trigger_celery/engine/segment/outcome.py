@@ -17,7 +17,7 @@ class Finished:
     """The run has ended. ``owed`` means result and callbacks are still to be published.
 
     ``value`` is the result of a completed run and ``output`` the same as it is stored;
-    ``error`` is the failure of any other.
+    ``error`` is the failure of any other, and ``kind`` the class that its record names.
     """
 
     run: Run
@@ -26,6 +26,7 @@ class Finished:
     value: object = None
     output: str | None = None
     error: Exception | None = None
+    kind: str = ""
     owed: bool = True
 
 
