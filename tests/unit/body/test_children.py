@@ -263,7 +263,9 @@ def test_children_may_have_children(family: Family) -> None:
     assert family.wakes(run_id) == 1
 
 
-def test_a_child_knows_its_parent_and_the_parent_tells_of_its_children(family: Family) -> None:
+def test_a_child_knows_its_parent_and_the_parents_history_lists_its_children(
+    family: Family,
+) -> None:
     def child() -> str:
         return str(current_run().parent_id)
 
@@ -277,8 +279,8 @@ def test_a_child_knows_its_parent_and_the_parent_tells_of_its_children(family: F
     assert family.result(run_id) == str(run_id)
     started = child_id(run_id, "child", 0)
     assert family.run(started).parent_id == run_id
-    told = [e.data for e in family.memory.runs.history(run_id) if e.verb == "start children"]
-    assert told == [f'{{"key": "child", "count": 1, "first": ["{started}"]}}']
+    recorded = [e.data for e in family.memory.runs.history(run_id) if e.verb == "start children"]
+    assert recorded == [f'{{"key": "child", "count": 1, "first": ["{started}"]}}']
 
 
 def test_a_large_fan_out_is_started_in_batches_and_its_parent_woken_once(family: Family) -> None:
@@ -644,7 +646,7 @@ def test_more_children_than_were_started_are_refused(family: Family) -> None:
         family.result(run_id)
 
 
-def test_outside_of_a_run_there_is_nobody_to_wait(family: Family) -> None:
+def test_a_call_outside_of_a_run_cannot_wait(family: Family) -> None:
     start = family.starts(family.task(double))
     with pytest.raises(NotInRun, match="trigger_and_wait"):
         start(1)
@@ -672,7 +674,7 @@ def test_a_step_cannot_wait_for_runs(family: Family) -> None:
     ],
     ids=["idempotency key", "debounce", "negative timeout"],
 )
-def test_bad_options_are_told_before_anything_is_started(
+def test_bad_options_are_refused_before_anything_is_started(
     family: Family, wanted: dict[str, Any], error: type[Exception]
 ) -> None:
     start = family.starts(family.task(double), **wanted)

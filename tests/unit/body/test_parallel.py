@@ -146,21 +146,21 @@ def test_a_branch_sees_the_context_and_the_run_of_its_body(harness: Harness) -> 
     setting: ContextVar[str] = ContextVar("setting")
 
     @step
-    def told() -> str:
+    def own_key() -> str:
         heartbeat()
         return current_run().step_key or ""
 
     def branch() -> Any:
         seen = setting.get()
         setting.set("mine")
-        return [seen, told(), str(current_run().id)]
+        return [seen, own_key(), str(current_run().id)]
 
     def body() -> Any:
         setting.set("the body's")
         return [gather(branch), setting.get()]
 
     run_id = started(harness, body)
-    seen = ["the body's", "branch-1/told", str(run_id)]
+    seen = ["the body's", "branch-1/own_key", str(run_id)]
     assert harness.result(run_id) == [[seen], "the body's"]
 
 

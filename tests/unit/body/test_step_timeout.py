@@ -42,7 +42,7 @@ def _empty_log() -> None:
 
 
 def busy() -> None:
-    """Run Python code until somebody raises here."""
+    """Run Python code until the watch raises here."""
     while True:
         pass
 

@@ -1,4 +1,4 @@
-"""Steps of plain def tasks: recorded once, told again on every replay."""
+"""Steps of plain def tasks: recorded once, returned again on every replay."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_the_url_is_recorded_nowhere(harness: Harness) -> None:
     assert secret not in str(harness.run(run_id))
 
 
-def test_the_first_completion_wins_and_the_second_is_told(harness: Harness) -> None:
+def test_the_first_completion_wins_and_the_second_raises(harness: Harness) -> None:
     run_id, token_id = ask(harness)
     complete_token(token_id, "first", by="ann")
     with pytest.raises(TokenClosed, match="completed before by ann"):
@@ -181,7 +181,7 @@ def test_a_wait_for_a_token_that_is_over_already_ends_at_once(harness: Harness) 
     assert harness.result(run_id) == "late"
 
 
-def test_an_unknown_token_is_told(harness: Harness) -> None:
+def test_an_unknown_token_raises(harness: Harness) -> None:
     unknown = uuid4()
     with pytest.raises(TokenNotFound):
         complete_token(unknown)
@@ -382,7 +382,7 @@ def test_a_value_that_cannot_be_stored_leaves_the_token_open(harness: Harness) -
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "told"),
+    ("options", "error", "message"),
     [
         ({"timeout": -1}, InvalidTime, "zero or more"),
         ({"timeout": "1h"}, InvalidTime, "timedelta or seconds"),
@@ -396,9 +396,9 @@ def test_a_value_that_cannot_be_stored_leaves_the_token_open(harness: Harness) -
     ],
 )
 def test_bad_options_of_a_token_are_refused(
-    harness: Harness, options: dict[str, Any], error: type[Exception], told: str
+    harness: Harness, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         create_token(**options)
 
 

@@ -176,7 +176,7 @@ def test_deep_branches_reach_the_race_before_the_run_suspends(harness: Harness) 
     assert harness.result(started(harness, body)) == (1, [[[[[[1]]]]]])
 
 
-def test_a_failure_is_raised_only_if_nobody_won(harness: Harness) -> None:
+def test_a_failure_is_raised_only_if_no_branch_won(harness: Harness) -> None:
     def body() -> Any:
         return wait_any(fail, lambda: charge(1))
 

@@ -167,7 +167,7 @@ def test_an_event_while_a_step_runs_is_not_missed(harness: Harness) -> None:
     assert harness.result(run_id) == {"id": 7}
 
 
-def test_an_event_tells_what_it_is(harness: Harness) -> None:
+def test_an_event_has_its_name_id_source_and_time(harness: Harness) -> None:
     def body() -> list[object]:
         event = wait_for_event("approved")
         return [event.id, event.name, event.payload, event.received_at]

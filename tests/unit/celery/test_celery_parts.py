@@ -32,7 +32,7 @@ from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState
 
-# Celery gives every app the tasks that other tests declared: these names are nobody else's.
+# Celery gives every app the tasks that other tests declared: only this module uses these names.
 FIRST, SECOND = "nudged.first", "nudged.second"
 
 
@@ -44,7 +44,7 @@ def revoked() -> Iterator[Any]:
     worker_state.revoked.clear()
 
 
-def test_a_revoked_id_is_told_of_until_it_was_handled(revoked: Any) -> None:
+def test_a_revoked_id_is_returned_until_it_was_handled(revoked: Any) -> None:
     ids = RevokedIds()
     revoked.update(["a", "b"])
     assert ids.fresh() == ["a", "b"]
@@ -64,7 +64,7 @@ def test_one_id_that_comes_as_another_goes_is_noticed(revoked: Any) -> None:
     assert ids.fresh() == ["new"]
 
 
-def test_the_id_of_an_expired_message_is_not_told_of(revoked: Any) -> None:
+def test_the_id_of_an_expired_message_is_not_returned(revoked: Any) -> None:
     ids = RevokedIds()
     revoked.update(["late", "revoked"])
     ids.note(request=SimpleNamespace(id="late"), expired=True, terminated=False)
@@ -233,7 +233,7 @@ def test_a_fork_opens_connections_of_its_own(
 
 
 class Backend:
-    """Keeps the last state that it was told, as result backends do."""
+    """Keeps the states that it is given, as result backends keep the last one."""
 
     def __init__(self) -> None:
         self.states: list[tuple[str, Any]] = []
@@ -242,7 +242,7 @@ class Backend:
         self.states.append((state, result))
 
 
-def test_a_suspension_told_too_late_does_not_hide_the_result(harness: Harness) -> None:
+def test_a_suspension_stored_too_late_does_not_hide_the_result(harness: Harness) -> None:
     run_id = harness.trigger(harness.task(lambda value: value, name="overtaken"), 7)
     harness.execute(run_id)
     task = SimpleNamespace(backend=Backend(), request=SimpleNamespace(id=str(run_id)))
@@ -275,7 +275,7 @@ def test_no_sweep_message_is_sent_while_the_worker_holds_one(
     assert sent == [SWEEP]
 
 
-def test_every_worker_consumes_the_queue_of_the_sweep_whatever_it_was_told_to() -> None:
+def test_every_worker_consumes_the_queue_of_the_sweep_whatever_its_q_option() -> None:
     app = Celery("apart", set_as_current=False)
     app.conf.update(task_default_queue="shop", task_create_missing_queues=False)
     app.conf.task_queues = [Queue("shop"), Queue("other")]

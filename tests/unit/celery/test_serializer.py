@@ -116,6 +116,6 @@ def test_results_and_failures_come_back_through_the_backend(app: Celery) -> None
     app.backend.store_result("t-1", {"order": ORDER, "pair": (1, 2)}, "SUCCESS")
     assert app.AsyncResult("t-1").result == {"order": ORDER, "pair": (1, 2)}
     app.backend.store_result("t-2", ValueError("no", 5), "FAILURE")
-    told = app.AsyncResult("t-2").result
-    assert type(told) is ValueError
-    assert told.args == ("no", 5)
+    error = app.AsyncResult("t-2").result
+    assert type(error) is ValueError
+    assert error.args == ("no", 5)

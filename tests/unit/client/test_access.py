@@ -1,4 +1,4 @@
-"""Who may call a verb, and what the record keeps of the call: decided once for all verbs."""
+"""Which callers may call a verb, and what is recorded of the call: decided once for all verbs."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def test_the_caller_is_recorded_where_a_verb_names_no_other(harness: Harness) ->
         trigger_celery.pause_run(run_id, reason="night")
         trigger_celery.resume_run(run_id, by="bob")
     trigger_celery.pause_run(run_id)
-    told = [entry.data for entry in harness.memory.runs.history(run_id)[1:]]
-    assert told[0] == '{"by": "admin:ann", "reason": "night"}'
-    assert told[1:] == ['{"by": "bob"}', "{}"]
+    recorded = [entry.data for entry in harness.memory.runs.history(run_id)[1:]]
+    assert recorded[0] == '{"by": "admin:ann", "reason": "night"}'
+    assert recorded[1:] == ['{"by": "bob"}', "{}"]
 
 
-def test_a_run_that_is_started_from_outside_says_by_whom(harness: Harness) -> None:
+def test_a_run_that_is_started_from_outside_names_its_caller(harness: Harness) -> None:
     harness.task(task)
     with acting(Caller(by="api:1", via="api")):
         handle = trigger_celery.trigger("task")

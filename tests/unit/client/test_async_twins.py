@@ -62,7 +62,7 @@ def test_a_twin_returns_and_raises_what_its_verb_does(harness: Harness) -> None:
         asyncio.run(asend_event(""))
 
 
-def test_a_body_is_told_to_await_the_verb_itself(harness: Harness) -> None:
+def test_the_error_of_a_twin_in_a_body_says_to_await_the_verb_itself(harness: Harness) -> None:
     async def body() -> str:
         return await asend_event("paid")
 

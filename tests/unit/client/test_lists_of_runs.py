@@ -32,13 +32,13 @@ def harness() -> Iterator[Harness]:
 
 
 def mail(to: str) -> None:
-    if to == "nobody":
+    if to == "unknown":
         raise LookupError("no such address")
 
 
 def test_a_list_says_what_became_of_runs_and_why(harness: Harness) -> None:
     task = harness.task(mail)
-    failed, done = harness.trigger(task, "nobody"), harness.trigger(task, "ann")
+    failed, done = harness.trigger(task, "unknown"), harness.trigger(task, "ann")
     harness.run_until_idle()
     page = list_runs(task="mail")
     assert {run.id: run.state for run in page.runs} == {

@@ -80,7 +80,7 @@ def take(harness: Harness, run_id: UUID, worker: str = "w1") -> bool:
 
 
 def nudged(harness: Harness) -> list[UUID]:
-    """Return who was nudged since the last time."""
+    """Return the runs that were nudged since the last call."""
     found = [nudge.run_id for nudge in harness.dispatcher.nudges]
     harness.dispatcher.nudges.clear()
     return found
@@ -103,7 +103,7 @@ def names() -> list[str]:
 # look
 
 
-def test_a_queue_tells_its_limits_and_how_full_it_is(
+def test_a_queue_shows_its_limits_and_how_full_it_is(
     harness: Harness, task: TaskDefinition
 ) -> None:
     full(harness, task)
@@ -119,7 +119,7 @@ def test_a_queue_tells_its_limits_and_how_full_it_is(
     assert list_queues()[0] == get_queue("emails")
 
 
-def test_a_run_tells_what_it_stands_in_line_for_until_it_is_let_in(
+def test_a_run_names_the_line_it_stands_in_until_it_is_let_in(
     harness: Harness, task: TaskDefinition
 ) -> None:
     first, _, third = full(harness, task)
@@ -153,7 +153,7 @@ VERBS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-@pytest.mark.parametrize("name", ["emailz", "", "task/", "task/nobody", "a\0b", None, 7])
+@pytest.mark.parametrize("name", ["emailz", "", "task/", "task/undeclared", "a\0b", None, 7])
 def test_no_verb_knows_a_queue_that_is_not_there(
     harness: Harness, task: TaskDefinition, verb: Callable[[Any], object], name: object
 ) -> None:
@@ -162,12 +162,14 @@ def test_no_verb_knows_a_queue_that_is_not_there(
     assert names() == ["emails", "reports"]
 
 
-def test_an_unknown_name_is_told_with_the_closest(harness: Harness, task: TaskDefinition) -> None:
+def test_an_unknown_name_is_refused_with_the_closest(
+    harness: Harness, task: TaskDefinition
+) -> None:
     with pytest.raises(QueueNotFound, match=r"'emailz'; did you mean 'emails'\?"):
         pause_queue("emailz")
 
 
-def test_an_unknown_name_is_told_where_there_are_none(harness: Harness) -> None:
+def test_an_unknown_name_is_refused_where_no_queue_is_declared(harness: Harness) -> None:
     with pytest.raises(QueueNotFound, match="none is declared"):
         pause_queue("emails")
 
@@ -215,7 +217,7 @@ def test_a_suspended_run_of_a_paused_queue_goes_on_after_the_pause(
     assert harness.result(run_id) == 7
 
 
-def test_who_waits_is_told_as_soon_as_a_queue_goes_on(
+def test_runs_in_line_are_nudged_as_soon_as_a_queue_is_resumed(
     harness: Harness, task: TaskDefinition
 ) -> None:
     pause_queue("emails", by="ann", reason="gateway away")
@@ -235,8 +237,8 @@ def test_a_pause_of_everything_stops_all_lines_until_it_ends(
     waiting = [put(harness, task, name) for name in ("emails", "reports", None)]
     assert nudged(harness) == []
     assert not any(take(harness, run_id) for run_id in waiting)
-    told = {queue.name: queue.stopped for queue in list_queues()}
-    assert told == {
+    stopped = {queue.name: queue.stopped for queue in list_queues()}
+    assert stopped == {
         "*": "paused",
         "emails": "everything is paused",
         "reports": "everything is paused",
@@ -278,22 +280,22 @@ def test_a_pause_that_could_not_be_stored_is_refused(
         resume_queue("emails", **given)
 
 
-def test_pauses_are_told_to_who_listens(harness: Harness, task: TaskDefinition) -> None:
-    told: list[tuple[Topic, News]] = []
+def test_listeners_receive_each_pause_and_its_end(harness: Harness, task: TaskDefinition) -> None:
+    received: list[tuple[Topic, News]] = []
 
     class Listeners:
         def wants(self, topic: Topic) -> bool:
             return True
 
         def send(self, topic: Topic, news: News) -> None:
-            told.append((topic, news))
+            received.append((topic, news))
 
     harness.engine.listeners = Listeners()
     pause_queue("emails", by="ann", reason="gateway away")
     pause_queue("emails")
     resume_queue("emails", by="bob")
     resume_queue("emails")
-    assert told == [
+    assert received == [
         (Topic.QUEUE_PAUSED, QueueNews(name="emails", by="ann", reason="gateway away")),
         (Topic.QUEUE_RESUMED, QueueNews(name="emails", by="bob")),
     ]
@@ -407,7 +409,9 @@ def test_a_queue_in_settings_can_be_changed_before_any_worker_stored_it() -> Non
 # holders, release
 
 
-def test_holders_are_told_the_longest_first(harness: Harness, task: TaskDefinition) -> None:
+def test_the_longest_holder_of_a_slot_is_listed_first(
+    harness: Harness, task: TaskDefinition
+) -> None:
     first = put(harness, task)
     assert take(harness, first)
     harness.advance(MINUTE)
@@ -424,7 +428,7 @@ def test_holders_are_told_the_longest_first(harness: Harness, task: TaskDefiniti
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, "7", None])
-def test_how_many_holders_are_told_is_a_number(
+def test_how_many_holders_are_listed_is_a_number(
     harness: Harness, task: TaskDefinition, limit: Any
 ) -> None:
     with pytest.raises(InvalidOption):

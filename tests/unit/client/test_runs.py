@@ -151,7 +151,7 @@ def test_no_verb_knows_a_run_that_is_not_there(
 # cancel, retry
 
 
-def test_a_cancel_says_who_and_why(harness: Harness) -> None:
+def test_a_cancel_records_its_caller_and_reason(harness: Harness) -> None:
     run_id = delayed(harness)
     assert cancel_run(run_id, reason="a typo", by="ann")
     assert not cancel_run(run_id)
@@ -161,7 +161,7 @@ def test_a_cancel_says_who_and_why(harness: Harness) -> None:
     assert history(harness, run_id)[-1] == ("cancel", {"by": "ann", "reason": "a typo"})
 
 
-def test_a_retry_keeps_checkpoints_and_says_who_and_why(harness: Harness) -> None:
+def test_a_retry_keeps_checkpoints_and_records_its_caller_and_reason(harness: Harness) -> None:
     def body() -> str:
         paid: str = pay(1)
         if len(LOG) == 1:
@@ -343,7 +343,7 @@ def test_a_failed_run_is_forked_at_the_step_that_failed(harness: Harness) -> Non
     assert LOG == ["pay 1", "mail sorry"]
 
 
-def test_an_unknown_step_is_told_with_the_closest_ones(harness: Harness) -> None:
+def test_an_unknown_step_is_refused_with_the_closest_ones(harness: Harness) -> None:
     old = finished(harness)
     before_it = harness.memory.dump()
     with pytest.raises(StepNotFound, match="'mial'; near it: 'mail'"):

@@ -397,7 +397,7 @@ def test_tracebacks_show_the_file_line_column_and_name_of_the_source() -> None:
     assert positions[0] == positions[1]
 
 
-def test_two_functions_of_one_name_in_one_file_are_told_apart() -> None:
+def test_two_functions_of_one_name_in_one_file_are_kept_apart() -> None:
     def make() -> list[Body]:
         async def body() -> int:
             return await double(1)

@@ -195,7 +195,7 @@ def test_a_source_that_uses_other_variables_of_its_surroundings_is_refused(tmp_p
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "reloaded.py"
-    # Names of two lengths: Python itself tells compiled files by second and size.
+    # Names of two lengths: Python itself distinguishes compiled files by second and size.
     for number, name in enumerate(("f", "other")):
         module = load(path, FIRST.replace("f()", f"{name}()"))
         os.utime(path, (number, number))

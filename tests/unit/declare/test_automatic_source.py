@@ -1,4 +1,4 @@
-"""The source of a task is told with a digest that changes exactly when the text does."""
+"""The source of a task has a digest that changes exactly when its text does."""
 
 from __future__ import annotations
 

@@ -329,7 +329,7 @@ def test_what_is_declared_is_queues_tasks_and_the_deployment() -> None:
     assert "task/free" not in found
 
 
-def test_a_limit_that_was_taken_away_is_told_where_it_is_stored() -> None:
+def test_a_limit_that_left_the_code_is_declared_as_none_where_one_is_stored() -> None:
     free: TaskDefinition = declared().durable
     assert not {"*", "task/under-test"} & declared_queues(Config(), [free]).keys()
     stored = {"*", "task/under-test", "task/elsewhere", "queue-elsewhere"}

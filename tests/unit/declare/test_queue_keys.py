@@ -1,4 +1,4 @@
-"""Where a run goes: its queue, its concurrency key and its priority, and who says so."""
+"""Where a run goes: queue, concurrency key and priority, and which declaration decides."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_value_that_is_no_key_is_refused_before_anything_is_written(
     assert harness.memory.dump() == before
 
 
-def test_defaults_and_functions_tell_keys_too(harness: Harness) -> None:
+def test_defaults_and_functions_give_keys_too(harness: Harness) -> None:
     def of_host(tenant: str, to: str = "ann@example.com") -> str | None:
         return to.partition("@")[2] or None
 
@@ -154,13 +154,15 @@ def test_a_trigger_wins_over_its_task_and_that_over_its_queue(harness: Harness) 
     assert triggered(harness, plain, "t", queue=queue) == ("mine", "t", 9)
 
 
-def test_a_task_that_tells_no_key_does_not_ask_its_queue(harness: Harness) -> None:
+def test_a_task_whose_key_is_none_does_not_use_that_of_its_queue(harness: Harness) -> None:
     queue = Queue("mine", concurrency_key="tenant")
     task = harness.task(mail, queue=queue, concurrency_key=lambda tenant: None)
     assert triggered(harness, task, "t") == ("mine", "", 0)
 
 
-def test_a_queue_whose_key_the_task_cannot_tell_wants_one_of_the_trigger(harness: Harness) -> None:
+def test_a_queue_key_that_is_no_parameter_of_the_task_needs_one_of_the_trigger(
+    harness: Harness,
+) -> None:
     Queue("mine", concurrency_key="customer")
     task = harness.task(mail)
     with pytest.raises(InvalidOption, match="'customer', which the task does not have"):

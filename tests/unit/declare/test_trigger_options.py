@@ -104,7 +104,7 @@ def test_a_debounce_cannot_be_combined_with_what_says_the_same(other: dict[str, 
         TriggerOptions(debounce=Debounce(key="k", delay=5), **other)
 
 
-def test_an_option_nobody_knows_is_refused_with_the_closest_name() -> None:
+def test_an_unknown_option_is_refused_with_the_closest_name() -> None:
     with pytest.raises(UnknownOption, match="no option 'idempotent_key'.*'idempotency_key'"):
         TriggerOptions.of({"idempotent_key": "k"})
 

@@ -1,4 +1,4 @@
-"""What listeners are told, and that they cannot disturb what they are told of."""
+"""What the engine reports to listeners, and that no listener disturbs a run."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ ONCE = RetryPolicy(max_attempts=1)
 
 
 class Recorder:
-    """Listeners that want these topics (all of them by default) and keep what they are told."""
+    """A listener that wants these topics (all of them by default) and keeps its news."""
 
     def __init__(self, topics: Sequence[Topic] = tuple(Topic)) -> None:
         self.topics = topics
-        self.told: list[tuple[Topic, News]] = []
+        self.received: list[tuple[Topic, News]] = []
 
     def wants(self, topic: Topic) -> bool:
         return topic in self.topics
 
     def send(self, topic: Topic, news: News) -> None:
-        self.told.append((topic, news))
+        self.received.append((topic, news))
 
     @property
     def names(self) -> list[str]:
-        return [str(topic) for topic, _ in self.told]
+        return [str(topic) for topic, _ in self.received]
 
     def of(self, topic: Topic) -> Any:
         """Return the only news of a topic."""
-        (news,) = [news for told, news in self.told if told is topic]
+        (news,) = [news for each, news in self.received if each is topic]
         return news
 
 
@@ -86,12 +86,12 @@ def fail() -> None:
     raise LookupError("no such order")
 
 
-def test_a_run_with_steps_is_told_from_its_creation_to_its_end(
+def test_a_run_with_steps_is_reported_from_its_creation_to_its_end(
     harness: Harness, recorder: Recorder
 ) -> None:
     run_id = harness.trigger(harness.task(twice), 4)
     harness.run_until_idle()
-    assert recorder.told == [
+    assert recorder.received == [
         (Topic.RUN_CREATED, RunNews(run_id=run_id, task="twice", state=RunState.QUEUED)),
         (Topic.RUN_STARTED, RunNews(run_id=run_id, task="twice", state=RunState.EXECUTING)),
         (Topic.STEP_COMPLETED, StepNews(run_id=run_id, task="twice", key="stored", attempt=1)),
@@ -100,7 +100,7 @@ def test_a_run_with_steps_is_told_from_its_creation_to_its_end(
     ]
 
 
-def test_an_async_run_is_told_alike(harness: Harness, recorder: Recorder) -> None:
+def test_an_async_run_is_reported_alike(harness: Harness, recorder: Recorder) -> None:
     @step
     async def add(value: int) -> int:
         return value + 1
@@ -113,7 +113,7 @@ def test_an_async_run_is_told_alike(harness: Harness, recorder: Recorder) -> Non
     assert recorder.names == ["run_created", "run_started", "step_completed", "run_completed"]
 
 
-def test_a_wait_and_its_event_are_told(harness: Harness, recorder: Recorder) -> None:
+def test_a_wait_and_its_event_are_reported(harness: Harness, recorder: Recorder) -> None:
     run_id = harness.trigger(harness.task(wait))
     harness.run_until_idle(STILL)
     news = recorder.of(Topic.RUN_SUSPENDED)
@@ -134,7 +134,7 @@ def test_a_wait_and_its_event_are_told(harness: Harness, recorder: Recorder) -> 
     ]
 
 
-def test_an_event_that_was_there_already_is_not_told_again(
+def test_an_event_that_is_stored_already_is_not_reported_again(
     harness: Harness, recorder: Recorder
 ) -> None:
     harness.send_event("paid", id="1")
@@ -142,7 +142,7 @@ def test_an_event_that_was_there_already_is_not_told_again(
     assert recorder.names == ["event_received"]
 
 
-def test_attempts_and_their_end_are_told(harness: Harness, recorder: Recorder) -> None:
+def test_attempts_and_their_end_are_reported(harness: Harness, recorder: Recorder) -> None:
     policy = RetryPolicy(max_attempts=2, min_delay=10, jitter=False)
     run_id = harness.trigger(harness.task(fail, retry=policy))
     harness.run_until_idle()
@@ -162,7 +162,7 @@ def test_attempts_and_their_end_are_told(harness: Harness, recorder: Recorder) -
     assert recorder.of(Topic.RUN_FAILED) == recorder.of(Topic.RUN_DEAD_LETTERED) == failed
 
 
-def test_a_failed_attempt_of_a_step_is_told(harness: Harness, recorder: Recorder) -> None:
+def test_a_failed_attempt_of_a_step_is_reported(harness: Harness, recorder: Recorder) -> None:
     @step(retry=RetryPolicy(max_attempts=2, min_delay=0))
     def charge() -> None:
         raise LookupError("secret of a customer")
@@ -172,15 +172,15 @@ def test_a_failed_attempt_of_a_step_is_told(harness: Harness, recorder: Recorder
 
     run_id = harness.trigger(harness.task(body, retry=ONCE))
     harness.run_until_idle()
-    told = [news for topic, news in recorder.told if topic is Topic.STEP_FAILED]
-    assert told == [
+    failed = [news for topic, news in recorder.received if topic is Topic.STEP_FAILED]
+    assert failed == [
         StepNews(run_id=run_id, task="body", key="charge", attempt=number, error="LookupError")
         for number in (1, 2)
     ]
-    assert "secret" not in repr(recorder.told)
+    assert "secret" not in repr(recorder.received)
 
 
-def test_a_canceled_run_is_told_where_it_is_canceled(harness: Harness, recorder: Recorder) -> None:
+def test_a_cancel_reports_the_run_once(harness: Harness, recorder: Recorder) -> None:
     run_id = harness.trigger(harness.task(wait))
     harness.run_until_idle(STILL)
     harness.cancel(run_id, "sold out")
@@ -191,7 +191,9 @@ def test_a_canceled_run_is_told_where_it_is_canceled(harness: Harness, recorder:
     assert recorder.names.count("run_canceled") == 1
 
 
-def test_runs_that_time_alone_ends_are_told(harness: Harness, recorder: Recorder) -> None:
+def test_runs_that_a_sweep_times_out_or_expires_are_reported(
+    harness: Harness, recorder: Recorder
+) -> None:
     short = TriggerOptions(max_duration=timedelta(minutes=1))
     timed_out = trigger(harness.engine, harness.task(wait), options=short)
     harness.run_until_idle(STILL)
@@ -207,7 +209,7 @@ def test_runs_that_time_alone_ends_are_told(harness: Harness, recorder: Recorder
 
 
 @pytest.mark.parametrize("by", ["sweep", "supervisor"])
-def test_a_run_that_lost_its_last_worker_is_told(
+def test_a_run_that_lost_its_last_worker_is_reported(
     harness: Harness, recorder: Recorder, by: str
 ) -> None:
     def deadly() -> None:
@@ -230,14 +232,14 @@ def test_a_run_that_lost_its_last_worker_is_told(
     assert recorder.of(Topic.RUN_DEAD_LETTERED).run_id == run_id
 
 
-def test_every_way_to_create_runs_is_told(harness: Harness, recorder: Recorder) -> None:
+def test_every_way_to_create_runs_is_reported(harness: Harness, recorder: Recorder) -> None:
     def created() -> set[UUID]:
         runs = {
             news.run_id
-            for topic, news in recorder.told
+            for topic, news in recorder.received
             if topic is Topic.RUN_CREATED and isinstance(news, RunNews)
         }
-        recorder.told.clear()
+        recorder.received.clear()
         return runs
 
     task = harness.task(twice)
@@ -269,7 +271,7 @@ def _on_paid(harness: Harness) -> TaskDefinition:
 def at_times() -> None: ...
 
 
-def test_a_run_is_told_once_its_transaction_is_committed(
+def test_a_run_is_reported_once_its_transaction_is_committed(
     harness: Harness, recorder: Recorder
 ) -> None:
     task = harness.task(twice)
@@ -278,7 +280,7 @@ def test_a_run_is_told_once_its_transaction_is_committed(
         send_event("paid")
         assert recorder.names == []
     assert recorder.names == ["run_created", "event_received"]
-    recorder.told.clear()
+    recorder.received.clear()
 
     def broken() -> None:
         with harness.memory.joined():
@@ -291,7 +293,7 @@ def test_a_run_is_told_once_its_transaction_is_committed(
     assert recorder.names == []
 
 
-def test_what_nobody_wants_to_hear_is_not_told(harness: Harness) -> None:
+def test_a_topic_without_listeners_is_not_reported(harness: Harness) -> None:
     recorder = harness.engine.listeners = Recorder([Topic.RUN_FAILED])
     harness.trigger(harness.task(twice), 1)
     harness.trigger(harness.task(fail, retry=ONCE))
@@ -313,11 +315,11 @@ def test_a_listener_that_raises_disturbs_nothing(
     with caplog.at_level(logging.ERROR, "trigger_celery.signals"):
         harness.run_until_idle()
     assert harness.result(run_id) == 8
-    assert len(recorder.told) == 5
+    assert len(recorder.received) == 5
     assert "a listener to step_completed failed" in caplog.text
 
 
-def test_an_end_that_cannot_be_read_back_is_not_told_and_stays(
+def test_an_end_that_cannot_be_read_back_is_not_reported_and_stays(
     harness: Harness, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = harness.trigger(harness.task(wait))
@@ -332,7 +334,7 @@ def test_an_end_that_cannot_be_read_back_is_not_told_and_stays(
     assert recorder.names == ["run_created"]
 
 
-def test_a_listener_is_outside_of_the_run_that_it_is_told_of(harness: Harness) -> None:
+def test_a_listener_is_called_outside_of_the_run(harness: Harness) -> None:
     raised: list[Topic] = []
 
     class Curious(Recorder):

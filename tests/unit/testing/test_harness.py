@@ -96,7 +96,7 @@ def test_limited_runs_are_carried_on_one_after_the_other_in_the_order_of_their_l
     harness: Harness,
 ) -> None:
     task = harness.task(napping, concurrency_limit=1)
-    harness.sweep()  # tells the store of the limit
+    harness.sweep()  # stores the limit
     runs = [
         trigger(harness.engine, task, (10,), options=TriggerOptions(priority=priority))
         for priority in (0, 0, 9)

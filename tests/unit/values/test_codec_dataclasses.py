@@ -125,7 +125,7 @@ def test_an_attribute_beside_the_fields_comes_back_or_is_refused_by_its_name() -
         again(value)
 
 
-def test_those_who_want_the_constructor_give_load() -> None:
+def test_load_builds_a_value_through_its_constructor() -> None:
     EFFECTS.clear()
     parcel = Parcel("p-1")
     EFFECTS.clear()

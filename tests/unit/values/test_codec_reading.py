@@ -64,7 +64,7 @@ FOREIGN = [
     '{"$t":"failure","v":{}}',
     '{"$t":"failure","v":null}',
     '{"$t":"object"}',
-    '{"$t":"object","n":"nobody.Here","v":{}}',
+    '{"$t":"object","n":"missing.Here","v":{}}',
     '{"$t":"object","n":["os.system"],"v":{}}',
 ]
 

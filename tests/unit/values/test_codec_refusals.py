@@ -179,7 +179,7 @@ def test_a_huge_key_does_not_make_a_huge_path() -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_cycle_is_told_where_it_closes_for_the_first_time() -> None:
+def test_the_error_of_a_cycle_names_the_path_where_it_first_closes() -> None:
     inner: dict[str, object] = {}
     outer = {"a": [1, inner]}
     inner["back"] = outer["a"]

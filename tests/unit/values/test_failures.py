@@ -1,4 +1,4 @@
-"""Exceptions become records: told in full, bounded, and free of the objects they held."""
+"""Exceptions become records: complete, bounded, and free of the objects they held."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Falsy(Exception):
         return False
 
 
-def test_a_failure_tells_class_message_traceback_and_notes() -> None:
+def test_a_failure_keeps_class_message_traceback_and_notes() -> None:
     error = raised(lambda: ValueError("bad value"))
     error.add_note("order o-1")
     failure = describe(error)
@@ -62,16 +62,16 @@ def test_a_failure_keeps_the_source_around_the_authors_innermost_line() -> None:
     )
 
 
-def test_the_authors_line_is_told_rather_than_the_librarys_below_it() -> None:
+def test_the_authors_line_is_kept_rather_than_the_librarys_below_it() -> None:
     try:
         json.loads("{")
     except ValueError as error:
         failure = describe(error)
-    assert failure.function == "test_the_authors_line_is_told_rather_than_the_librarys_below_it"
+    assert failure.function == "test_the_authors_line_is_kept_rather_than_the_librarys_below_it"
     assert "raw_decode" in failure.traceback
 
 
-def test_without_frames_of_the_author_the_innermost_of_all_is_told() -> None:
+def test_without_frames_of_the_author_the_innermost_of_all_is_kept() -> None:
     failure = describe(raised(lambda: ValueError("x")), own_frames=lambda name: False)
     assert failure.function == "raised"
 
@@ -82,7 +82,7 @@ def test_an_exception_that_was_never_raised_has_no_place() -> None:
     assert failure.traceback == "ValueError: x\n"
 
 
-def test_an_exception_without_a_text_is_told_by_its_class() -> None:
+def test_an_exception_without_a_text_is_named_by_its_class() -> None:
     failure = describe(raised(Custom))
     assert failure.message == "<unprintable Custom>"
 
@@ -97,12 +97,12 @@ def test_broken_notes_are_left_out() -> None:
     assert describe(error).notes == ()
 
 
-def test_the_cause_is_told_and_a_suppressed_context_is_not() -> None:
+def test_the_cause_is_kept_and_a_suppressed_context_is_not() -> None:
     error, cause = ValueError("x"), KeyError("k")
     error.__cause__ = cause
-    told = describe(error).cause
-    assert told is not None
-    assert told.kind == "KeyError"
+    kept = describe(error).cause
+    assert kept is not None
+    assert kept.kind == "KeyError"
     error.__cause__, error.__context__ = None, cause
     error.__suppress_context__ = False
     assert describe(error).cause is not None
@@ -113,9 +113,9 @@ def test_the_cause_is_told_and_a_suppressed_context_is_not() -> None:
 def test_a_cause_that_is_false_is_still_the_cause() -> None:
     error = ValueError("x")
     error.__cause__, error.__context__ = Falsy(), KeyError("k")
-    told = describe(error).cause
-    assert told is not None
-    assert told.kind == "Falsy"
+    kept = describe(error).cause
+    assert kept is not None
+    assert kept.kind == "Falsy"
 
 
 def test_a_long_or_circular_chain_is_cut() -> None:

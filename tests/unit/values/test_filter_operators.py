@@ -1,4 +1,4 @@
-"""The operators of event filters, told once more by an oracle that knows nothing of the code."""
+"""The operators of event filters against an oracle that knows the documentation only."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def number(value: object) -> bool:
     return type(value) in (int, float, Decimal)
 
 
-def told(spec: dict[str, Any], payload: Any) -> bool:
-    """Say what the documentation says, in as few words as possible."""
+def documented(spec: dict[str, Any], payload: Any) -> bool:
+    """Whether a payload matches, as the documentation has it."""
     if spec and not isinstance(payload, dict):
         return False
     for path, condition in spec.items():
@@ -109,8 +109,8 @@ def holds(condition: Any, value: Any) -> bool:
     if all(name.startswith("$") for name in condition):
         return all(OPERATORS[name](operand, value) for name, operand in condition.items())
     if isinstance(value, list):
-        return any(told(condition, each) for each in value)
-    return told(condition, value)
+        return any(documented(condition, each) for each in value)
+    return documented(condition, value)
 
 
 OPERATORS: dict[str, Any] = {
@@ -201,7 +201,7 @@ def test_the_evaluator_says_what_the_oracle_says_and_the_index_excludes_no_match
     spec: dict[str, Any], payload: object
 ) -> None:
     assume(len(set(named(spec))) == len(named(spec)))
-    assert passes(spec, payload) is told(spec, payload)
+    assert passes(spec, payload) is documented(spec, payload)
 
 
 @given(st.dictionaries(keys, payloads, min_size=1), st.data())
@@ -209,7 +209,7 @@ def test_a_filter_made_from_a_payload_is_passed_and_selected(
     payload: dict[str, Any], data: st.DataObject
 ) -> None:
     spec = data.draw(st.just(drawn_from(payload, data)))
-    assert passes(spec, payload) is told(spec, payload) is True
+    assert passes(spec, payload) is documented(spec, payload) is True
 
 
 def drawn_from(payload: dict[str, Any], data: st.DataObject) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who may have a slot: limits at a time, and rates that neither drift nor hoard."""
+"""Which runs get a slot: limits at a time, and rates that neither drift nor hoard."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_key_of_one_queue_is_none_of_anothers() -> None:
     assert found.take(run("other", key="a"))
 
 
-def test_those_who_were_counted_already_leave_less_room() -> None:
+def test_runs_that_hold_slots_leave_less_room() -> None:
     found = Room(
         [gate(concurrency=3, key_concurrency=2)],
         counts={("q", ""): 2, ("q", "a"): 2},
@@ -105,7 +105,7 @@ def test_those_who_were_counted_already_leave_less_room() -> None:
 
 
 @pytest.mark.parametrize("shut", [gate(paused=True), gate(concurrency=0), gate(key_concurrency=0)])
-def test_nobody_gets_a_slot_where_nothing_may_start(shut: Gate) -> None:
+def test_no_run_gets_a_slot_where_nothing_may_start(shut: Gate) -> None:
     found = room(shut)
     assert not found.take(run(key="a"))
     assert found.again_in is None
@@ -170,7 +170,7 @@ def test_no_stretch_of_time_has_more_starts_than_burst_and_rate_allow(
     burst=st.integers(1, 4),
     gaps=st.lists(st.integers(0, 2_000_000), max_size=30),
 )
-def test_who_is_refused_is_told_the_first_moment_at_which_it_may_start(
+def test_a_refused_run_learns_the_first_moment_at_which_it_may_start(
     burst: int, gaps: list[int]
 ) -> None:
     claims, now = Claims(Rate(interval=SECOND, burst=burst)), START
@@ -216,7 +216,7 @@ def test_several_rates_hold_at_once_and_a_refused_start_counts_for_none() -> Non
     assert found.due[EVERYTHING, ""] == START + SECOND
 
 
-def test_the_first_rate_that_allows_a_start_tells_when_to_look_again() -> None:
+def test_the_first_rate_that_allows_a_start_sets_when_to_ask_again() -> None:
     found = Room(
         [gate(key_rate=Rate(interval=SECOND))],
         due={("q", "a"): START + SECOND * 9, ("q", "b"): START + SECOND * 3},

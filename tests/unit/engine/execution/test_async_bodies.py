@@ -211,7 +211,7 @@ def test_branches_of_a_task_group_keep_their_keys(harness: Harness) -> None:
 
 
 def test_branches_are_numbered_as_they_are_started(harness: Harness) -> None:
-    delays = iter([2, 0, 0, 2])  # who gets to its step first differs between two segments
+    delays = iter([2, 0, 0, 2])  # which branch gets to its step first differs between two segments
 
     async def branch(number: int) -> int:
         for _ in range(next(delays)):

@@ -82,7 +82,9 @@ def run_through(harness: Harness, store: FaultStore) -> UUID:
                 return run_id
         except SimulatedCrash:
             store.restart()
-        except StoreUnavailable:  # told to whoever triggered, sent or swept: they try again
+        except (
+            StoreUnavailable
+        ):  # raised to the caller that triggered, sent or swept: it tries again
             pass
     raise AssertionError(harness.run(run_id))
 
@@ -180,7 +182,7 @@ def test_a_lost_worker_need_not_be_waited_for(harness: Harness) -> None:
     run_id = harness.trigger(harness.task(deadly))
     crash(harness, run_id)
     worker = harness.run(run_id).worker
-    assert not run_control.recover(harness.engine, run_id, "somebody else")
+    assert not run_control.recover(harness.engine, run_id, "another worker")
     assert run_control.recover(harness.engine, run_id, worker)
     assert not run_control.recover(harness.engine, run_id, worker)
     assert harness.run(run_id).crashes == 1
@@ -192,7 +194,9 @@ def owing(run: object) -> bool:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_end_that_nobody_confirmed_is_told_again(harness: Harness, fails: bool) -> None:
+def test_an_end_whose_publishing_was_not_recorded_is_published_again(
+    harness: Harness, fails: bool
+) -> None:
     def body() -> object:
         note("body")
         if fails:
@@ -221,7 +225,7 @@ def test_an_end_that_nobody_confirmed_is_told_again(harness: Harness, fails: boo
     assert LOG == ["body"]
 
 
-def test_an_end_is_confirmed_only_if_somebody_waits_for_it(harness: Harness) -> None:
+def test_an_end_without_callbacks_needs_no_record_of_its_publishing(harness: Harness) -> None:
     task = harness.task(lambda: 1, name="task")
     run_id = harness.trigger(task)
     executed = execute(harness.engine, run_id, task)

@@ -237,10 +237,10 @@ def test_a_compensation_that_fails_is_tried_again(harness: Harness) -> None:
     assert (run.state, run.attempt) == ("failed", 2)
     assert CALLS == {"flight": 1, "hotel": 1, "cancel flight": 2}
     assert run.error is not None
-    assert "act" in run.error.traceback, "the letter shows where it failed the first time"
+    assert "act" in run.error.traceback, "the dead letter shows where it failed the first time"
 
 
-def test_a_person_who_retries_is_told_again_what_is_final_and_forks_to_try_it(
+def test_a_retry_raises_a_final_failure_again_and_a_fork_tries_its_step(
     harness: Harness,
 ) -> None:
     FAILS["hotel"] = 1

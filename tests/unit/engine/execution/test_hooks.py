@@ -43,22 +43,22 @@ class Calls:
     """Hooks that write down what they were called with."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.made: list[tuple[str, dict[str, Any]]] = []
 
     def all(self, *names: str) -> dict[str, Callable[..., None]]:
         """Return these hooks, or all there are but ``catch_error``."""
         return {name: partial(self._hook, name) for name in names or HOOKS if name != "catch_error"}
 
     def _hook(self, name: str, **given: Any) -> None:
-        self.told.append((name, given))
+        self.made.append((name, given))
 
     @property
     def names(self) -> list[str]:
-        return [name for name, _ in self.told]
+        return [name for name, _ in self.made]
 
     def of(self, name: str) -> dict[str, Any]:
         """Return what the only call of a hook was given."""
-        (given,) = [given for told, given in self.told if told == name]
+        (given,) = [given for each, given in self.made if each == name]
         return given
 
 
@@ -80,10 +80,10 @@ def wait() -> object:
 
 
 def notes(harness: Harness, run_id: UUID) -> list[dict[str, Any]]:
-    """Return what the history tells of failed hooks."""
+    """Return what the history says of failed hooks."""
     history = harness.memory.runs.history(run_id)
-    told = [json.loads(entry.data) for entry in history if entry.verb == "hook"]
-    return [note for note in told if "error" in note]
+    recorded = [json.loads(entry.data) for entry in history if entry.verb == "hook"]
+    return [note for note in recorded if "error" in note]
 
 
 # --- when, and with what
@@ -211,7 +211,7 @@ def test_a_hook_of_the_end_is_called_again_if_its_worker_dies_in_it(
     harness: Harness, calls: Calls
 ) -> None:
     def dies(run: CurrentRun, result: object) -> None:
-        calls.told.append(("on_complete", {"run": run}))
+        calls.made.append(("on_complete", {"run": run}))
         if calls.names.count("on_complete") == 1:
             raise KeyboardInterrupt
 
@@ -222,7 +222,7 @@ def test_a_hook_of_the_end_is_called_again_if_its_worker_dies_in_it(
     assert harness.stored(run_id).published_at is None
     harness.run_until_idle()
     assert calls.names == ["on_success", "on_complete", "on_complete"]
-    first, second = (given["run"].idempotency_key for _, given in calls.told[1:])
+    first, second = (given["run"].idempotency_key for _, given in calls.made[1:])
     assert first == second == f"{run_id}:~on_complete"
     assert harness.stored(run_id).published_at is not None
 
@@ -230,7 +230,7 @@ def test_a_hook_of_the_end_is_called_again_if_its_worker_dies_in_it(
 def test_an_end_that_is_published_again_calls_no_hook_again(harness: Harness, calls: Calls) -> None:
     task = harness.task(echo, **calls.all("on_success", "on_complete"))
     run_id = harness.trigger(task, 1)
-    for _ in range(3):  # its result backend is away: nobody confirms that the end is out
+    for _ in range(3):  # its result backend is away: no worker records that the end is published
         executed = execute(harness.engine, run_id, task)
         assert isinstance(executed, Finished)
         assert executed.owed
@@ -271,7 +271,7 @@ def test_a_retry_by_hand_calls_the_hooks_of_the_next_end_too(
 
     def on_complete(run: CurrentRun, result: RunResult) -> None:
         if result.state is RunState.CANCELED:
-            calls.told.append(("on_complete", {}))
+            calls.made.append(("on_complete", {}))
 
     task = harness.task(fail, retry=once, on_complete=on_complete, **calls.all("on_failure"))
     run_id = harness.trigger(task)
@@ -286,17 +286,17 @@ def test_a_retry_by_hand_calls_the_hooks_of_the_next_end_too(
 
 
 def test_hooks_may_be_async(harness: Harness) -> None:
-    told: list[int] = []
+    received: list[int] = []
 
     async def on_success(run: CurrentRun, output: int) -> None:
-        told.append(output)
+        received.append(output)
 
     async def body(value: int) -> int:
         return value
 
     harness.trigger(harness.task(body, on_success=on_success), 3)
     harness.run_until_idle()
-    assert told == [3]
+    assert received == [3]
 
 
 # --- errors of hooks
@@ -353,19 +353,19 @@ def test_the_hook_after_a_broken_one_is_called(harness: Harness, calls: Calls) -
     assert calls.names == ["on_complete"]
 
 
-def test_what_a_hook_does_to_the_output_reaches_nobody_else(harness: Harness) -> None:
-    told: list[object] = []
+def test_what_a_hook_does_to_the_output_reaches_no_other_reader(harness: Harness) -> None:
+    received: list[object] = []
 
     def spoils(run: CurrentRun, output: list[int]) -> None:
         output.append(99)
 
     def looks(run: CurrentRun, result: RunResult) -> None:
-        told.append(result.output)
+        received.append(result.output)
 
     task = harness.task(lambda: [1], name="lists", on_success=spoils, on_complete=looks)
     executed = execute(harness.engine, harness.trigger(task), task)
     assert isinstance(executed, Finished)
-    assert (executed.value, told) == ([1], [[1]])
+    assert (executed.value, received) == ([1], [[1]])
 
 
 def test_a_failure_that_cannot_be_noted_is_logged(

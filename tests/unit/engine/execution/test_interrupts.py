@@ -54,7 +54,7 @@ def _exceeded(_: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_name == "_invoke_callbacks":
             # The main thread is still handing a result to the loop, where concurrent.futures
-            # logs an exception and goes on: there is nobody to interrupt yet.
+            # logs an exception and goes on: there is no body to interrupt yet.
             return
         frame = frame.f_back
     HEARD.set()

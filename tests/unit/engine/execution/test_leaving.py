@@ -1,4 +1,4 @@
-"""Leaving an async body: a parked branch has no result, and nobody gets to see the suspension."""
+"""Leaving an async body: a parked branch has no result, and no caller sees the suspension."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _lost(self: Holding) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_is_logged_for_branches_that_nobody_waits_for(
+def test_nothing_is_logged_for_branches_that_no_code_awaits(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def body() -> None:

@@ -1,4 +1,4 @@
-"""Replays: which code changes a run under way survives, and how the others are told."""
+"""Replays: which code changes a run under way survives, and how the others are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_inserted_steps_run_and_removed_ones_are_ignored(
         ("~ a b c", "calls 'sleep' before 'a', but this run recorded 'a' before 'sleep'"),
     ],
 )
-def test_another_order_is_told_with_both_sides(harness: Harness, after: str, message: str) -> None:
+def test_another_order_fails_with_both_sides_named(
+    harness: Harness, after: str, message: str
+) -> None:
     run_id = changed(harness, "a b ~ c", after)
     run = harness.stored(run_id)
     assert run.state is RunState.FAILED
@@ -100,7 +102,7 @@ def test_another_order_is_told_with_both_sides(harness: Harness, after: str, mes
     assert LOG == []
 
 
-def test_another_kind_is_told_with_both_sides(harness: Harness) -> None:
+def test_another_kind_fails_with_both_sides_named(harness: Harness) -> None:
     run_id = harness.trigger(version(harness, ["now", "~"]))
     harness.run_until_idle(NOW)
     version(harness, ["now", "~"], lambda name: now())

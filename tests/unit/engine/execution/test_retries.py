@@ -122,7 +122,7 @@ def test_tries_of_a_step_go_on_counting_in_the_next_attempt_of_the_run(harness: 
     assert harness.run(run_id).attempt == 2
 
 
-def test_a_person_who_retries_a_run_gives_its_steps_all_their_tries(harness: Harness) -> None:
+def test_a_retry_by_hand_gives_the_steps_of_a_run_all_their_tries(harness: Harness) -> None:
     flaky = failing_until(7, ValueError("no"), retry=policy(5, 10))
     run_id = started(harness, flaky, retry=policy(3, 10))
     harness.run_until_idle()

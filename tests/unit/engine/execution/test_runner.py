@@ -26,7 +26,7 @@ def body(value: int = 1) -> int:
     return once(value)
 
 
-def test_a_finished_segment_tells_the_stored_value(harness: Harness) -> None:
+def test_a_finished_segment_returns_the_stored_value(harness: Harness) -> None:
     task = harness.task(lambda: (1, [2]), name="task")
     executed = execute(harness.engine, harness.trigger(task), task)
     assert isinstance(executed, Finished)
@@ -37,7 +37,7 @@ def test_a_finished_segment_tells_the_stored_value(harness: Harness) -> None:
     )
 
 
-def test_a_failed_segment_tells_the_error_itself(harness: Harness) -> None:
+def test_a_failed_segment_returns_the_error_itself(harness: Harness) -> None:
     error = LookupError("gone")
 
     def failing() -> None:
@@ -66,7 +66,7 @@ def test_another_body_may_stand_in(harness: Harness) -> None:
     assert harness.result(run_id) == 6
 
 
-def test_who_publishes_is_asked_with_the_run(harness: Harness) -> None:
+def test_the_publisher_is_asked_with_the_run(harness: Harness) -> None:
     asked: list[Run] = []
 
     def owes(run: Run) -> bool:

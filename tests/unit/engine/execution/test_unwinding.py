@@ -163,7 +163,7 @@ def test_a_handed_back_body_that_swallows_it_is_not_blamed(harness: Harness) -> 
     assert LOG == ["swallowed", "one"]
 
 
-def test_recorded_steps_are_told_while_the_worker_shuts_down(harness: Harness) -> None:
+def test_recorded_steps_return_while_the_worker_shuts_down(harness: Harness) -> None:
     def body() -> None:
         note("one")
         sleep(60)

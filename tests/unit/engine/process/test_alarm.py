@@ -144,7 +144,7 @@ def _exit_with(ours: AlarmThread) -> None:  # pragma: no cover
         os._exit(code)
 
 
-def test_a_manual_alarm_rings_when_told_to() -> None:
+def test_a_manual_alarm_rings_when_a_test_calls_it() -> None:
     clock, calls = ManualClock(), []
     ours = ManualAlarm(clock)
     ours.set("k", LATER, lambda: calls.append("first"))

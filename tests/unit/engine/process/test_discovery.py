@@ -125,8 +125,8 @@ def test_a_module_that_cannot_be_imported_keeps_no_run_from_starting(
     for _ in range(2):
         with pytest.raises(UnknownTask, match=r"called 'late'.*autodiscover_tasks\(\)"):
             trigger("late")
-    [told] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "restart this process" in told.message
+    [error] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "restart this process" in error.message
     assert "no module named anything" in caplog.text
 
 
@@ -201,9 +201,7 @@ def test_a_module_that_misses_a_task_while_it_is_imported_imports_nothing_again(
     assert project.imports == 1
 
 
-def test_who_comes_while_another_thread_imports_waits_for_it(
-    harness: Harness, project: Project
-) -> None:
+def test_a_caller_waits_while_another_thread_imports(harness: Harness, project: Project) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def discover() -> None:
@@ -222,7 +220,7 @@ def test_who_comes_while_another_thread_imports_waits_for_it(
     assert project.imports == 1
 
 
-def test_who_would_wait_for_ever_goes_on_without_and_later_ones_do_not_wait(
+def test_after_a_wait_in_vain_a_caller_goes_on_and_later_ones_do_not_wait(
     harness: Harness,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,

@@ -27,7 +27,7 @@ LONG = timedelta(seconds=60)
 
 
 class Renewals:
-    """Stands in for a store: counts renewals and answers as it is told."""
+    """Stands in for a store: counts renewals and gives the answers that a test sets."""
 
     def __init__(self) -> None:
         self.beats = 0

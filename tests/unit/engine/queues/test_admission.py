@@ -78,14 +78,14 @@ def limited(harness: Harness, fn: Callable[..., Any] = body, **limits: Any) -> T
 
 
 def nudged(harness: Harness) -> list[UUID]:
-    """Return whom the dispatcher was told of since the last time this was asked."""
+    """Return the runs that the dispatcher got nudges of since the last call."""
     found = [nudge.run_id for nudge in harness.dispatcher.nudges]
     harness.dispatcher.nudges.clear()
     return found
 
 
 def work(harness: Harness) -> None:
-    """Be a worker: execute who was nudged, until nobody is. Time stands still, nobody sweeps."""
+    """Be a worker: execute runs until no nudge is left. Time stands still, without sweeps."""
     while harness.dispatcher.nudges:
         harness.execute(harness.dispatcher.nudges.pop(0).run_id)
 
@@ -184,18 +184,18 @@ def test_a_failed_run_leaves_its_slot(harness: Harness) -> None:
     assert nudged(harness) == [second]
 
 
-def test_the_next_is_told_before_the_end_is_published(harness: Harness) -> None:
-    told: list[list[UUID]] = []
+def test_the_next_is_nudged_before_the_end_is_published(harness: Harness) -> None:
+    seen: list[list[UUID]] = []
     task = harness.task(
         body,
         queue=Queue("emails", concurrency_limit=1),
-        on_success=lambda run, output: told.append(nudged(harness)),
+        on_success=lambda run, output: seen.append(nudged(harness)),
     )
     sync_declared(harness.engine)
     first, second = harness.trigger(task), harness.trigger(task)
     nudged(harness)
     harness.execute(first)
-    assert told == [[second]]
+    assert seen == [[second]]
 
 
 def test_a_suspended_run_leaves_its_slot_and_keeps_its_place(harness: Harness) -> None:
@@ -232,7 +232,7 @@ def test_a_lost_lease_ends_the_segment_as_ever(harness: Harness) -> None:
     left = harness.execute(first)
     assert isinstance(left, Left)
     assert left.reason == "lease lost"
-    assert nudged(harness) == []  # nobody took it over so far: it holds its slot
+    assert nudged(harness) == []  # no worker has taken it over so far: it holds its slot
     harness.sweep()
     assert nudged(harness) == [first, second]
 
@@ -282,14 +282,14 @@ def test_a_lost_answer_is_made_up_for(harness: Harness) -> None:
     first, second = harness.trigger(task), harness.trigger(task)
     verbs = ["runs.create", "queues.admit", "queues.admit", "runs.create", "queues.admit"]
     assert [verb for _, verb in store.calls] == verbs
-    assert nudged(harness) == []  # the slot is promised to the first, which nobody told
+    assert nudged(harness) == []  # the slot is promised to the first, whose nudge is lost
     harness.advance(harness.config.nudge_interval)
     harness.sweep()
     work(harness)
     assert states(harness, [first, second]) == {RunState.COMPLETED}
 
 
-def test_a_dispatcher_that_fails_stops_nobody(harness: Harness) -> None:
+def test_a_dispatcher_that_fails_stops_no_run(harness: Harness) -> None:
     class Broken(NullDispatcher):
         def nudge(self, nudges: Sequence[Nudge]) -> None:
             if nudges:
@@ -301,7 +301,7 @@ def test_a_dispatcher_that_fails_stops_nobody(harness: Harness) -> None:
     assert isinstance(harness.execute(first), Finished)
     harness.engine.dispatcher = harness.dispatcher
     harness.sweep()
-    assert nudged(harness) == []  # it was promised a slot, and had to be told
+    assert nudged(harness) == []  # it has a promise, and its nudge is not due again so far
     harness.advance(harness.config.nudge_interval)
     harness.sweep()
     assert second in nudged(harness)
@@ -414,31 +414,31 @@ def test_an_event_starts_no_more_than_the_limit(harness: Harness) -> None:
 
 
 def test_canceling_an_executing_run_lets_the_next_in_at_once(harness: Harness) -> None:
-    told: list[UUID] = []
+    seen: list[UUID] = []
 
     def stop() -> None:
         nudged(harness)
         harness.cancel(first)
-        told.extend(nudged(harness))
+        seen.extend(nudged(harness))
 
     task = limited(harness, stop, concurrency_limit=1)
     first, second = harness.trigger(task), harness.trigger(task)
     harness.execute(first)
-    assert told == [first, second]  # the first is to be published
+    assert seen == [first, second]  # the first is to be published
 
 
 def test_a_recovered_run_lets_the_next_in_at_once(harness: Harness) -> None:
-    told: list[UUID] = []
+    seen: list[UUID] = []
 
     def die() -> None:
         nudged(harness)
         recover(harness.engine, first, harness.run(first).worker)
-        told.extend(nudged(harness))
+        seen.extend(nudged(harness))
 
     task = limited(harness, die, concurrency_limit=1)
     first, second = harness.trigger(task), harness.trigger(task)
     harness.execute(first)
-    assert told == [first, second]
+    assert seen == [first, second]
 
 
 def test_canceling_a_run_that_was_promised_a_slot_lets_the_next_in(harness: Harness) -> None:
@@ -450,13 +450,13 @@ def test_canceling_a_run_that_was_promised_a_slot_lets_the_next_in(harness: Harn
 
 
 def test_a_run_that_timed_out_lets_the_next_in_with_the_same_sweep(harness: Harness) -> None:
-    told: list[UUID] = []
+    seen: list[UUID] = []
 
     def hang() -> None:
         nudged(harness)
         harness.advance(MINUTE)
         harness.sweep()
-        told.extend(nudged(harness))
+        seen.extend(nudged(harness))
 
     task = limited(harness, hang, concurrency_limit=1)
     options = TriggerOptions(max_duration=MINUTE)
@@ -464,7 +464,7 @@ def test_a_run_that_timed_out_lets_the_next_in_with_the_same_sweep(harness: Harn
     second = harness.trigger(task)
     harness.execute(first)
     assert harness.run(first).state is RunState.TIMED_OUT
-    assert told == [first, second]
+    assert seen == [first, second]
 
 
 def test_lines_take_turns_at_the_slots_of_the_deployment() -> None:
@@ -490,7 +490,7 @@ def test_a_slot_of_a_task_lets_in_its_runs_of_other_queues(harness: Harness) -> 
     assert nudged(harness) == [second]
 
 
-def test_who_joined_another_line_meanwhile_is_seen(
+def test_a_run_that_joined_another_line_meanwhile_is_seen(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = harness.task(body, concurrency_limit=1, queue=Queue("emails", concurrency_limit=5))
@@ -557,7 +557,7 @@ def test_a_rate_goes_on_although_a_run_starts_later_than_it_was_let_in(harness: 
     assert nudged(harness) == [second]
 
 
-def test_of_many_processes_that_wake_those_that_find_nobody_give_up(harness: Harness) -> None:
+def test_of_many_woken_processes_those_that_find_no_run_set_no_alarm(harness: Harness) -> None:
     task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
     for _ in range(9):
         harness.trigger(task)
@@ -604,13 +604,13 @@ def test_limits_hold_from_the_first_claim_of_a_process(harness: Harness) -> None
     assert harness.memory.queues.get("emails") is not None
 
 
-def test_the_limits_of_a_task_are_told_before_its_first_claim(harness: Harness) -> None:
+def test_a_worker_stores_the_limits_of_a_task_before_its_first_claim(harness: Harness) -> None:
     sync_declared(harness.engine)
     task = harness.task(body, concurrency_limit=0)
     assert harness.execute(harness.trigger(task)) is NOT_CLAIMED
 
 
-def test_changes_in_settings_are_told_and_let_others_in(harness: Harness) -> None:
+def test_changed_settings_are_stored_and_let_runs_in(harness: Harness) -> None:
     task = limited(harness, concurrency_limit=1)
     runs = [harness.trigger(task) for _ in range(3)]
     assert nudged(harness) == runs[:1]
@@ -686,7 +686,7 @@ def test_runs_without_limits_beside_a_limited_queue_ask_nothing_of_it(harness: H
     assert not [verb for _, verb in store.calls if verb.startswith("queues.")]
 
 
-def test_a_sweep_asks_one_question_where_nobody_waits(harness: Harness) -> None:
+def test_a_sweep_reads_once_where_no_run_is_in_line(harness: Harness) -> None:
     limited(harness, concurrency_limit=1)
     harness.engine.store = store = FaultStore(harness.memory)
     harness.sweep()
@@ -740,7 +740,7 @@ def test_many_are_let_in_batch_by_batch() -> None:
         assert nudged(harness) == runs[:8]
 
 
-def test_a_dispatcher_is_told_of_each_promise_once(harness: Harness) -> None:
+def test_each_promise_is_nudged_once(harness: Harness) -> None:
     task = limited(harness, concurrency_limit=1)
     harness.engine.dispatcher = dispatcher = RecordingDispatcher()
     first, second = harness.trigger(task), harness.trigger(task)

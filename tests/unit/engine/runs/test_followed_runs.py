@@ -1,4 +1,4 @@
-"""Who is followed by others on their promises leaves it to these to let in who waits."""
+"""A run that enough promised runs follow leaves it to them to admit the next ones in line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def followed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Harness:
     """Let the store say that enough others follow."""
     claim = harness.memory.runs.claim
 
-    def tell(asked: Claim) -> Claimed | None:
+    def claim_followed(asked: Claim) -> Claimed | None:
         claimed = claim(asked)
         return None if claimed is None else replace(claimed, followed=True)
 
-    monkeypatch.setattr(harness.memory.runs, "claim", tell)
+    monkeypatch.setattr(harness.memory.runs, "claim", claim_followed)
     return harness
 
 
@@ -43,7 +43,7 @@ def limited(harness: Harness, request: pytest.FixtureRequest, fn: Callable[..., 
 
 
 def nudged(harness: Harness) -> list[UUID]:
-    """Return whom the dispatcher was told of since the last time this was asked."""
+    """Return the runs that the dispatcher got nudges of since the last call."""
     found = [nudge.run_id for nudge in harness.dispatcher.nudges]
     harness.dispatcher.nudges.clear()
     return found

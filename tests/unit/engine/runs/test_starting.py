@@ -179,7 +179,7 @@ def test_defaults_are_checked_where_a_task_is_declared(harness: Harness) -> None
     assert declared_tasks.get("wrong") is None
 
 
-def test_a_result_tells_how_a_run_failed_and_does_not_wait_for_ever(harness: Harness) -> None:
+def test_a_result_raises_how_a_run_failed_and_does_not_wait_for_ever(harness: Harness) -> None:
     @durable_task(name="napper", max_retries=0)
     def sleeper(fails: bool) -> None:
         if fails:
@@ -229,7 +229,7 @@ def test_a_body_starts_a_run_once_however_often_it_is_replayed(harness: Harness)
     assert len(harness.memory.dump()["runs"]) == 4  # type: ignore[arg-type]  # a dict
 
 
-def test_a_run_closes_with_its_parent_only_if_it_is_told_to(harness: Harness) -> None:
+def test_a_run_closes_with_its_parent_only_on_request(harness: Harness) -> None:
     double = declared(harness)
     task = parent_of(harness, double.options(parent_close="cancel"))
     run_id = harness.trigger(task)

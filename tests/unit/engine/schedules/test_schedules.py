@@ -63,7 +63,7 @@ def hold(what: str = "held") -> str:
     return what
 
 
-def tell() -> object:
+def record() -> object:
     seen.append(current_run().schedule)
     sleep(HOUR)
     seen.append(current_run().schedule)
@@ -152,14 +152,14 @@ def test_a_run_knows_its_nominal_the_last_and_the_next_times_on_each_replay(
     harness: Harness,
 ) -> None:
     daily = cron("0 6 * * *", tz="America/New_York", overlap="allow", catch_up=2 * HOUR)
-    harness.task(tell, schedule=daily)
+    harness.task(record, schedule=daily)
     tick(harness)
     tick(harness, DAY)
     tick(harness, DAY)
     harness.run_until_idle(max_virtual_time=2 * HOUR)
     first, *_ = seen
     assert first.nominal_at == datetime(2026, 3, 28, 6, tzinfo=ZoneInfo("America/New_York"))
-    assert (first.key, first.timezone, first.last_at) == ("tell", "America/New_York", None)
+    assert (first.key, first.timezone, first.last_at) == ("record", "America/New_York", None)
     second = next(each for each in seen if each.last_at is not None)
     assert second.nominal_at - first.nominal_at == DAY
     assert second.last_at == first.nominal_at
@@ -170,8 +170,8 @@ def test_a_run_knows_its_nominal_the_last_and_the_next_times_on_each_replay(
     assert len(seen) > 2
 
 
-def test_a_run_that_nobody_scheduled_has_no_schedule(harness: Harness) -> None:
-    harness.trigger(harness.task(tell))
+def test_a_triggered_run_has_no_schedule(harness: Harness) -> None:
+    harness.trigger(harness.task(record))
     harness.run_until_idle()
     assert set(seen) == {None}
 
@@ -373,10 +373,10 @@ def test_a_schedule_may_move_to_another_task_but_belongs_to_one(
     harness.task(hold, schedule=every(HOUR, key="k"))
     tick(harness)
     assert row(harness, "k").task == "hold"
-    harness.task(tell, schedule=every(HOUR, key="k"))
+    harness.task(record, schedule=every(HOUR, key="k"))
     tick(harness)
     assert row(harness, "k").task == "hold"
-    assert "that of 'hold' counts, that of 'tell' is never fired" in caplog.text
+    assert "that of 'hold' counts, that of 'record' is never fired" in caplog.text
 
 
 def test_code_creates_a_schedule_and_changes_it_under_its_key(harness: Harness) -> None:
@@ -435,14 +435,14 @@ def test_in_a_body_these_calls_are_steps(harness: Harness) -> None:
 
 
 def test_running_a_schedule_now_leaves_its_times_alone(harness: Harness) -> None:
-    harness.task(tell, schedule=every(DAY))
+    harness.task(record, schedule=every(DAY))
     tick(harness)
-    before = row(harness, "tell")
-    pause_schedule("tell")
-    run_id = run_schedule("tell")
+    before = row(harness, "record")
+    pause_schedule("record")
+    run_id = run_schedule("record")
     tick(harness)
     assert seen[0].nominal_at == harness.clock.now
-    after = row(harness, "tell")
+    after = row(harness, "record")
     assert (after.next_at, after.last_at) == (before.next_at, before.last_at)
     assert after.last_run_id == run_id
 
@@ -502,7 +502,7 @@ def test_a_schedule_that_is_not_there_is_named(harness: Harness, call: Callable[
         ({"every": HOUR, "args": [1, 2, 3]}, TypeError),
         ({"every": HOUR, "args": [object()]}, EncodeError),
         ({"every": HOUR, "key": "k" * 201}, InvalidName),
-        ({"every": HOUR, "task": "nobody"}, UnknownTask),
+        ({"every": HOUR, "task": "undeclared"}, UnknownTask),
     ],
 )
 def test_a_bad_schedule_is_refused_before_anything_is_written(
@@ -587,7 +587,7 @@ def test_a_clock_that_jumps_ahead_fires_nothing_that_is_too_late(harness: Harnes
     tick(harness)
     tick(harness, 365 * DAY)
     assert len(seen) == 2
-    turn_back(harness, 365 * DAY)  # somebody put it right: from now on again
+    turn_back(harness, 365 * DAY)  # an operator sets it right: the times count from now on
     pause_schedule("note")
     resume_schedule("note")
     tick(harness, HOUR)
@@ -640,7 +640,7 @@ def test_every_nominal_time_runs_once_wherever_a_sweep_dies(fault: Fault, overla
         assert times == golden, number
 
 
-def test_what_is_declared_is_told_once_per_process(harness: Harness) -> None:
+def test_each_process_stores_a_declaration_once(harness: Harness) -> None:
     harness.task(note, schedule=every(HOUR))
     assert sync_declared(harness.engine) >= 1
     assert sync_declared(harness.engine) == 0

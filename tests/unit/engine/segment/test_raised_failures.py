@@ -64,8 +64,8 @@ def test_a_failure_is_raised_as_every_replay_raises_it(harness: Harness, again: 
             sleep(DAYS)
         return seen
 
-    told = ["declined with 7", ("declined with 7",), 7, "no money", False, "KeyError('account')"]
-    assert harness.result(finished(harness, body)) == told
+    raised = ["declined with 7", ("declined with 7",), 7, "no money", False, "KeyError('account')"]
+    assert harness.result(finished(harness, body)) == raised
     assert CALLS["decline"] == 1
 
 

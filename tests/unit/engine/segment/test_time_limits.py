@@ -132,9 +132,9 @@ def test_a_plain_call_after_a_step_that_was_given_up_is_recorded(harness: Harnes
     async def body() -> str:
         with suppress(TimeoutError):
             await asyncio.wait_for(slow(), 0.05)  # type: ignore[arg-type]  # a def, awaited
-        told = await notify()
+        answer = await notify()
         await sleep(3600)
-        return told
+        return answer
 
     run_id = harness.trigger(harness.task(body))
     harness.run_until_idle()

@@ -1,4 +1,4 @@
-"""Events whose time is over go, a few at a time, and none that somebody needs."""
+"""The sweep deletes events after their time, in small batches, and none that is still needed."""
 
 from __future__ import annotations
 

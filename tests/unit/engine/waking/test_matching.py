@@ -1,4 +1,4 @@
-"""Events meet waits from both sides, in batches, whoever comes first and whoever dies."""
+"""Events meet waits in batches, whether sender or waiter comes first, and whichever dies."""
 
 from __future__ import annotations
 

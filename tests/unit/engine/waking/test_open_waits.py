@@ -108,7 +108,7 @@ def test_a_wait_is_extended(harness: Harness) -> None:
     assert 3 * DAY <= harness.clock.now - began < 3 * DAY + timedelta(minutes=1)
 
 
-def test_what_cannot_be_done_with_a_wait_is_told(harness: Harness) -> None:
+def test_a_verb_that_does_not_suit_a_wait_is_refused(harness: Harness) -> None:
     def nap() -> None:
         sleep(DAY)
 

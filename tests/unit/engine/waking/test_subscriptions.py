@@ -1,4 +1,4 @@
-"""Tasks that events start: declared, told to the store, and started once for each event."""
+"""Tasks that events start: declared, stored, and started once for each event."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_matching_event_starts_one_run_with_the_event_as_its_argument(
     assert results(harness) == [2, 3]
 
 
-def test_the_run_gets_the_whole_event_and_tells_what_started_it(harness: Harness) -> None:
+def test_the_run_gets_the_whole_event_and_records_it_as_its_origin(harness: Harness) -> None:
     def whole(event: Event) -> Event:
         return event
 
@@ -74,8 +74,8 @@ def test_the_run_gets_the_whole_event_and_tells_what_started_it(harness: Harness
         received_at=harness.clock.now,
         source="stripe",
     )
-    told: Any = harness.engine.codec.decode(run.spec.origin)
-    assert (told["event"], told["name"], told["source"]) == ("evt-1", "e", "stripe")
+    origin: Any = harness.engine.codec.decode(run.spec.origin)
+    assert (origin["event"], origin["name"], origin["source"]) == ("evt-1", "e", "stripe")
 
 
 def test_an_async_task_takes_the_event_too(harness: Harness) -> None:
@@ -281,7 +281,7 @@ def subscriptions(store: MemoryStore, name: str = "e") -> list[str]:
     return [each.task for each in store.subscriptions.of(name, after="", limit=99)]
 
 
-def test_what_is_declared_is_told_once_and_what_is_not_declared_any_more_is_removed(
+def test_a_subscription_is_stored_once_and_removed_with_its_declaration(
     harness: Harness,
 ) -> None:
     elsewhere = Subscription(task="of-another-process", name="e", filter="{}")
@@ -307,7 +307,7 @@ def test_a_changed_declaration_replaces_the_one_before(harness: Harness) -> None
     assert results(harness) == [2, 3]
 
 
-def test_a_sweep_tells_what_is_declared(harness: Harness) -> None:
+def test_a_sweep_stores_the_declared_subscriptions(harness: Harness) -> None:
     harness.task(paid, on_event="e")
     harness.memory.subscriptions.sync([], ["paid"])
     harness.engine.subscribed.clear()
