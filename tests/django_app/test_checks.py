@@ -234,7 +234,7 @@ def test_queues_of_modules_that_nobody_imported_are_checked_too(
 ) -> None:
     settings.TRIGGER_CELERY = {"QUEUES": {"late": {"concurrency_limit": 1}}}
     monkeypatch.setattr(
-        "trigger_celery_django.checks.discover", lambda: Queue("late", concurrency_limit=0)
+        "trigger_celery_django.checks.setup.discover", lambda: Queue("late", concurrency_limit=0)
     )
     try:
         assert ["'late'" in message.msg for message in found("W004")] == [True]
@@ -248,7 +248,7 @@ def test_a_module_that_cannot_be_imported_is_warned_of_and_hides_nothing(
     def fail() -> None:
         raise ExceptionGroup("not imported", [ImportError("no module named 'lost'"), OSError("x")])
 
-    monkeypatch.setattr("trigger_celery_django.checks.discover", fail)
+    monkeypatch.setattr("trigger_celery_django.checks.setup.discover", fail)
     settings.TRIGGER_CELERY = {"CONCURRENCY_LIMIT": 0}
     warned, told = check_setup()
     assert (warned.id, told.id) == ("trigger_celery.W006", "trigger_celery.I001")
@@ -291,7 +291,7 @@ def test_a_database_that_is_away_is_warned_of(monkeypatch: pytest.MonkeyPatch) -
     def away(*args: object) -> None:
         raise DatabaseError("nobody answers")
 
-    monkeypatch.setattr("trigger_celery_django.checks.MigrationExecutor", away)
+    monkeypatch.setattr("trigger_celery_django.checks.setup.MigrationExecutor", away)
     (message,) = check_migrations(databases=["default"])
     assert (message.id, "nobody answers" in message.msg) == ("trigger_celery.W002", True)
 

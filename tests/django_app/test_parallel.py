@@ -27,12 +27,14 @@ from trigger_celery_django.testing import advance
 BRANCHES = 6
 ONCE = RetryPolicy(max_attempts=1)
 LOG: list[Any] = []
+HELD: list[bool] = []
 databases = pytest.mark.parametrize("database", every_database(transaction=True))
 
 
 @pytest.fixture(autouse=True)
 def _empty_log() -> None:
     LOG.clear()
+    HELD.clear()
 
 
 def finished(database: str, body: Any) -> Any:
@@ -70,11 +72,19 @@ def test_atomic_steps_of_branches_commit_on_connections_of_their_own(database: s
     alias = alias_of(database)
 
     def body(_: str) -> Any:
-        branches = [partial(write, alias, number) for number in range(BRANCHES)]
+        own = connections[alias]
+        own.ensure_connection()
+
+        def branch(number: int) -> int:
+            HELD.append(own.connection is not None)
+            return write(alias, number)
+
+        branches = [partial(branch, number) for number in range(BRANCHES)]
         return gather(*branches, max_parallel=3)
 
     run = finished(database, body)
     assert (run.state, run.output) == (RunState.COMPLETED, str([*range(BRANCHES)]).replace(" ", ""))
+    assert HELD == [False] * BRANCHES, "the body held a connection"
     rows = Effect.objects.using(alias).filter(step="write").values_list("n", flat=True)
     assert sorted(rows) == [*range(BRANCHES)]
     keys = Checkpoint.objects.using(alias).values_list("key", flat=True)

@@ -55,6 +55,8 @@ class Stage(EffectLog):
     runs: list[UUID] = field(default_factory=list)
     keeps_connections: bool = False
     """Whether a worker keeps its connection to the database from one message to the next."""
+    django_pool: bool = False
+    """Whether a worker takes its connections from Django's pool, of the default size."""
 
     @property
     def broker(self) -> dict[str, object]:
@@ -76,6 +78,7 @@ class Stage(EffectLog):
             "TC_EFFECTS": str(self.log),
             "TC_FAULT": fault,
             "TC_KEEP_CONNECTIONS": "1" if self.keeps_connections else "",
+            "TC_DJANGO_POOL": "1" if self.django_pool else "",
             "TC_DB": "postgres",
             "TC_DB_NAME": "postgres",
             "TC_POSTGRES_HOST": self.postgres.host,
@@ -86,11 +89,14 @@ class Stage(EffectLog):
             "TC_REDIS_PORT": str(self.redis.port),
         }
 
-    def start(self, *names: str, concurrency: int = 2, fault: str = "") -> list[WorkerProcess]:
+    def start(
+        self, *names: str, concurrency: int = 2, fault: str = "", pool: str = "prefork"
+    ) -> list[WorkerProcess]:
         """Start workers beside each other and return once they are ready."""
         environment = self.environment(fault)
         started = [
-            WorkerProcess(name, self.folder, environment, concurrency=concurrency) for name in names
+            WorkerProcess(name, self.folder, environment, concurrency=concurrency, pool=pool)
+            for name in names
         ]
         self.workers += started
         for worker in started:

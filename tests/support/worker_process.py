@@ -17,10 +17,16 @@ _SWEPT = re.compile(r"Task trigger_celery\.sweep\[.*(received|succeeded)")
 
 
 class WorkerProcess:
-    """``celery worker`` with a prefork pool; its main process leads a process group."""
+    """``celery worker`` with a pool of this kind; its main process leads a process group."""
 
     def __init__(
-        self, name: str, folder: Path, environment: Mapping[str, str], *, concurrency: int
+        self,
+        name: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        concurrency: int,
+        pool: str = "prefork",
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
@@ -30,7 +36,16 @@ class WorkerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "testproject.celery", "worker"]
-                + ["-I", "testproject.chaos", "-n", f"{name}@%h", "-c", str(concurrency)]
+                + [
+                    "-I",
+                    "testproject.chaos",
+                    "-n",
+                    f"{name}@%h",
+                    "-P",
+                    pool,
+                    "-c",
+                    str(concurrency),
+                ]
                 + ["-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"],
                 env={**environment, "TC_READY": str(self._ready)},
                 cwd=folder,
@@ -68,6 +83,11 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._killed = True
         self._process.wait(timeout=30)
+
+    def stop(self, within: float) -> int:
+        """Ask for a warm shutdown; return the exit code once it has ended."""
+        self._process.terminate()
+        return self._process.wait(timeout=within)
 
     def freeze(self) -> None:
         """Stop all its processes where they are."""

@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from django_celery_results.backends import DatabaseBackend
 
 from testproject.shop.models import Effect
 from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
-from trigger_celery import current_run, durable_task, sleep, step, wait_for_event
+from trigger_celery import current_run, durable_task, gather, sleep, step, wait_for_event
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution import fan_out, settle
@@ -111,6 +112,35 @@ def ledger_waiter(key: str, amount: int) -> int:
     taken = moved(-amount)
     event = wait_for_event("go", {"key": key}, timeout=timedelta(minutes=10))
     return int(last(taken + moved(amount) + event.payload["n"]))
+
+
+@step
+def counted(number: int) -> int:
+    Effect.objects.create(run=str(current_run().id), step="counted", n=number)
+    time.sleep(0.05)  # in which others want the connection that this thread now holds
+    return number
+
+
+@durable_task(name="crowd", retry=QUICK)
+def crowd(branches: int) -> int:
+    """Count beside each other, in so many threads, and then once more."""
+    before = counted(0)
+    found = gather(*[partial(counted, number) for number in range(branches)])
+    return sum(found) + before
+
+
+@step
+def hoarded(seconds: float) -> int:
+    count = Effect.objects.count()
+    time.sleep(seconds)
+    return count
+
+
+@durable_task(name="hoarder", retry=QUICK)
+def hoarder(seconds: float) -> None:
+    """Hold a connection for long in a step, and go on under the same lease."""
+    hoarded(seconds)
+    last(None)
 
 
 @durable_task(name="hearer", retry=QUICK)

@@ -16,6 +16,9 @@ TRIGGER_CELERY = {
     "DATABASE_PATIENCE": 60,
 }
 
+if os.environ.get("TC_DJANGO_POOL"):
+    DATABASES["default"]["OPTIONS"] = {"pool": True}
+
 if os.environ.get("TC_KEEP_CONNECTIONS"):  # Django and Celery open one for each message otherwise
     DATABASES["default"]["CONN_MAX_AGE"] = None
     CELERY_DB_REUSE_MAX = 1_000

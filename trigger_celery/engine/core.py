@@ -128,7 +128,7 @@ class Engine:
     @cached_property
     def alarm(self) -> Alarm:
         """What calls back later, in this process."""
-        return AlarmThread(self.clock, self.store.release)
+        return AlarmThread(self.clock, self.store)
 
     @cached_property
     def subscribed(self) -> dict[str, EventTrigger | None]:

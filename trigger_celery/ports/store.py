@@ -84,3 +84,15 @@ class Store(Protocol):
 
     def release(self) -> None:
         """Close what this thread holds of the database (a helper thread ends or idles)."""
+
+    def let_go(self) -> None:
+        """Hold no connection while this thread waits for others, which need some themselves.
+
+        One in a transaction, as that of a test case, is kept.
+        """
+
+    def leave_pool(self) -> None:
+        """Let this thread connect by itself, where others take connections from a pool.
+
+        Those may all be held for long, and what renews their leases must not wait for them.
+        """

@@ -193,6 +193,14 @@ class FaultStore:
         """Close what this thread holds of the database."""
         self._inner.release()
 
+    def let_go(self) -> None:
+        """Hold no connection while this thread waits for others."""
+        self._inner.let_go()
+
+    def leave_pool(self) -> None:
+        """Let this thread connect by itself, beside a pool."""
+        self._inner.leave_pool()
+
     def _pass(self, verb: str, call: Callable[[], T]) -> T:
         fault = self._begin(verb)
         if fault in (Fault.BEFORE, Fault.REFUSED):

@@ -81,3 +81,16 @@ class DjangoStore:
 
     def release(self) -> None:
         connections.close_all()
+
+    def let_go(self) -> None:
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()
+
+    def leave_pool(self) -> None:
+        connection = self._guard.connection
+        options = connection.settings_dict["OPTIONS"]
+        if options.get("pool"):
+            alone = {name: value for name, value in options.items() if name != "pool"}
+            settings = {**connection.settings_dict, "OPTIONS": alone}
+            connections[self.alias] = type(connection)(settings, self.alias)

@@ -52,6 +52,7 @@ def run_branches(
         )
         for number in range(1, min(max_parallel, len(lines)) + 1)
     ]
+    segment.store.let_go()
     try:
         for thread in threads:
             thread.start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from trigger_celery.ports import Clock
+from trigger_celery.ports import Clock, Store
 
 logger = logging.getLogger("trigger_celery.alarm")
 
@@ -37,12 +37,12 @@ class _Call:
 class AlarmThread:
     """Implements :class:`Alarm` with one daemon thread, started at the first call of a process.
 
-    ``release`` closes what the thread holds of the database, whenever it goes to sleep.
+    Whenever the thread goes to sleep it closes what it holds of the database.
     """
 
-    def __init__(self, clock: Clock, release: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock
-        self._release = release
+        self._store = store
         self._reset()
 
     def _reset(self) -> None:
@@ -69,6 +69,7 @@ class AlarmThread:
                 self._changed.notify()
 
     def _keep(self) -> None:
+        self._store.leave_pool()
         while True:
             for key, call in self._due():
                 try:
@@ -76,7 +77,7 @@ class AlarmThread:
                 except Exception:  # the thread goes on: others wait for it too
                     logger.exception("%s: what was to be done now failed", key)
             try:
-                self._release()
+                self._store.release()
             except Exception:
                 logger.exception("the alarm's connection could not be closed")
 

@@ -135,6 +135,7 @@ class LeaseKeeper:
             logger.warning("heartbeat of run %s failed: %s", held.lease.run_id, error)
 
     def _renew_apart(self, held: Holding) -> None:
+        self._store.leave_pool()
         try:
             self._renew_one(held)
         finally:
@@ -162,6 +163,7 @@ class LeaseKeeper:
             self._changed.notify()
 
     def _keep(self) -> None:
+        self._store.leave_pool()
         while True:
             with self._changed:
                 pause = self._pause()

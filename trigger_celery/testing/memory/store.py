@@ -82,6 +82,12 @@ class MemoryStore:
     def release(self) -> None:
         """Do nothing: a thread holds nothing here."""
 
+    def let_go(self) -> None:
+        """Do nothing: a thread holds nothing here."""
+
+    def leave_pool(self) -> None:
+        """Do nothing: there are no connections here."""
+
     def dead_letters(self) -> Sequence[DeadLetter]:
         """Return all dead letters, oldest first."""
         with self._core.lock:

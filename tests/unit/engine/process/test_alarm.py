@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from trigger_celery.engine.process.alarm import AlarmThread
-from trigger_celery.testing import ManualAlarm, ManualClock
+from trigger_celery.testing import ManualAlarm, ManualClock, MemoryStore
 from trigger_celery.vocabulary.clock import SystemClock
 
 SOON = timedelta(milliseconds=5)
@@ -30,7 +30,9 @@ class Released:
 
 
 def alarm(release: Callable[[], None] = lambda: None) -> AlarmThread:
-    return AlarmThread(SystemClock(), release)
+    store = MemoryStore()
+    store.release = release  # type: ignore[method-assign]
+    return AlarmThread(SystemClock(), store)
 
 
 def test_it_calls_back_in_another_thread() -> None:

@@ -53,6 +53,9 @@ class Renewals:
     def release(self) -> None:
         self.released += 1
 
+    def leave_pool(self) -> None:
+        """Do nothing: there is no pool."""
+
 
 def keeper(store: Renewals, clock: Any = None) -> LeaseKeeper:
     return LeaseKeeper(cast(Store, store), clock or SystemClock())

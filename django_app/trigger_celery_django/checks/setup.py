@@ -18,9 +18,10 @@ from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.determinism import nondeterministic_calls
 from trigger_celery.errors import DeclarationError
+from trigger_celery_django.checks.connection_pool import pool_problems
+from trigger_celery_django.checks.queues import queue_problems
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import Run
-from trigger_celery_django.queue_checks import queue_problems
 from trigger_celery_django.webhooks import sources
 
 Found = Iterator[CheckMessage]
@@ -184,6 +185,7 @@ CHECKS: tuple[Callable[[], Found], ...] = (
     _webhooks,
     _modules,
     _queues,
+    pool_problems,
     _bodies,
 )
 
