@@ -137,16 +137,13 @@ def test_a_dead_letter_is_called_so_in_full() -> None:
 
 ONE_MEANING_EACH = {
     "a record and the table that keeps it": """
-        Checkpoint DeadLetter FailedAttempt Run Schedule Subscription TaskVersion Token
+        Checkpoint DeadLetter Event FailedAttempt Run Schedule Subscription TaskVersion Token
     """,
     "a public call and the verb behind it": """
         complete_token send_event trigger
     """,
-    "still to be renamed": """
-        Event Slot
-    """,
 }
-"""Names with two meanings; the last group only gets shorter."""
+"""Names that two modules define, for one meaning of the word."""
 
 
 def test_a_name_means_one_thing() -> None:

@@ -19,12 +19,12 @@ from trigger_celery.testing.contract.tools import claim, got, new_run, queued
 from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import (
-    Event,
     Lease,
     NewEvent,
     NewWait,
     Nudge,
     StepKind,
+    StoredEvent,
     Subscription,
     Suspend,
 )
@@ -92,7 +92,7 @@ def looping(engine: Engine) -> Loop:
     return Loop(engine, claim(engine.store, queued(engine.store)).lease)
 
 
-def stored(engine: Engine, number: int) -> Event:
+def stored(engine: Engine, number: int) -> StoredEvent:
     """Store an event as a sender that dies before it looks at the waits."""
     payload = engine.codec.encode({"to": "loop", "n": number})
     event = engine.store.events.add(NewEvent(id=f"e{number}", name="go", payload=payload))

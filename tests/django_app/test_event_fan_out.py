@@ -20,7 +20,7 @@ from trigger_celery.testing import Fault, FaultStore, SimulatedCrash
 from trigger_celery.testing.contract.tools import emitted, queued
 from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Event, NewEvent, Nudge, Subscription
+from trigger_celery.vocabulary.records import NewEvent, Nudge, StoredEvent, Subscription
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store import DjangoStore
@@ -88,14 +88,14 @@ def suspend_many(alias: str, engine: Engine, count: int, name: str = "go") -> No
             cursor.execute("ANALYZE trigger_celery_run, trigger_celery_wait")
 
 
-def stored(engine: Engine, name: str = "go") -> Event:
+def stored(engine: Engine, name: str = "go") -> StoredEvent:
     text = engine.codec.encode({"kind": "a", "n": 2})
     event = engine.store.events.add(NewEvent(id=str(new_id()), name=name, payload=text))
     assert event is not None
     return event
 
 
-def peak_of(engine: Engine, event: Event) -> int:
+def peak_of(engine: Engine, event: StoredEvent) -> int:
     tracemalloc.start()
     try:
         match_event(engine, event)

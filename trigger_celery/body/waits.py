@@ -16,8 +16,7 @@ from trigger_celery.errors import NestedStep, WaitTimeout
 from trigger_celery.values import register
 from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.checks import duration, end_of_wait, valid_name
-from trigger_celery.vocabulary.records import Event as StoredEvent
-from trigger_celery.vocabulary.records import NewWait, Outcome, StepKind
+from trigger_celery.vocabulary.records import NewWait, Outcome, StepKind, StoredEvent
 from trigger_celery.vocabulary.states import WaitState
 
 D = TypeVar("D")

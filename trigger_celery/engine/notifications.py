@@ -16,7 +16,7 @@ from trigger_celery.body.context import entered
 from trigger_celery.engine.core import Engine
 from trigger_celery.values.failures import from_text
 from trigger_celery.vocabulary.news import EventNews, News, QueueNews, RunNews, StepNews, Topic
-from trigger_celery.vocabulary.records import Event, NewRun, Nudge, Run
+from trigger_celery.vocabulary.records import NewRun, Nudge, Run, StoredEvent
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState
 
 logger = logging.getLogger("trigger_celery.signals")
@@ -41,7 +41,7 @@ def created(engine: Engine, runs: Sequence[NewRun], new: Collection[UUID]) -> No
             engine.store.on_commit(partial(send, engine, Topic.RUN_CREATED, news))
 
 
-def received(engine: Engine, event: Event) -> None:
+def received(engine: Engine, event: StoredEvent) -> None:
     """Send news of an event, once the caller's transaction is committed."""
     if engine.listeners.wants(Topic.EVENT_RECEIVED):
         news = EventNews(event_id=event.id, name=event.name, source=event.source)

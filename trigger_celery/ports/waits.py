@@ -11,12 +11,12 @@ from trigger_celery.vocabulary.records import (
     Audience,
     Candidate,
     Due,
-    Event,
     Lease,
     ListedEvent,
     NewEvent,
     Nudge,
     RecentClaim,
+    StoredEvent,
     Suspend,
     Unclaimed,
 )
@@ -44,7 +44,9 @@ class Waits(Protocol):
         not suspended under this fence any more.
         """
 
-    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
+    def unseen_events(
+        self, run_id: UUID, name: str, *, after: int, limit: int
+    ) -> Sequence[StoredEvent]:
         """Return stored events of this name, by sequence, that this run may still take.
 
         These are the ones after sequence number ``after`` and above the run's ``event_cut``
@@ -94,7 +96,7 @@ class Waits(Protocol):
 class Events(Protocol):
     """Events received."""
 
-    def add(self, event: NewEvent) -> Event | None:
+    def add(self, event: NewEvent) -> StoredEvent | None:
         """Store it *in the caller's transaction*; None if its id is stored already."""
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
@@ -104,7 +106,7 @@ class Events(Protocol):
         is the event's sequence: the audience is crowded if earlier ones are not matched yet.
         """
 
-    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[StoredEvent]:
         """Return events of this name that are not noted as matched, by sequence.
 
         Only those whose sequence is over ``after`` and under ``before``.
@@ -128,7 +130,7 @@ class Events(Protocol):
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
+    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
         """Return events that are not noted as matched though received so long ago."""
 
     def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:

@@ -7,7 +7,13 @@ from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
-from trigger_celery.vocabulary.records import Audience, Event, ListedEvent, NewEvent, Subscription
+from trigger_celery.vocabulary.records import (
+    Audience,
+    ListedEvent,
+    NewEvent,
+    StoredEvent,
+    Subscription,
+)
 from trigger_celery_django import models
 from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
@@ -25,7 +31,7 @@ class DjangoEvents:
         self._alias = guard.alias
         self._verbs = verbs
 
-    def add(self, event: NewEvent) -> Event | None:
+    def add(self, event: NewEvent) -> StoredEvent | None:
         """Errors of the database stay Django's own here: the transaction is the caller's."""
         check_length("event id", event.id)
         check_length("event name", event.name)
@@ -35,7 +41,7 @@ class DjangoEvents:
         if inserted is None:
             return None
         sequence, received_at = inserted
-        return Event(
+        return StoredEvent(
             sequence=sequence,
             id=event.id,
             name=event.name,
@@ -47,7 +53,7 @@ class DjangoEvents:
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         return self._verbs.audience(name, hashes, before=before, limit=limit)
 
-    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[StoredEvent]:
         events = models.Event.objects.using(self._alias).filter(
             name=name, matched_at=None, sequence__gt=after, sequence__lt=before
         )
@@ -78,7 +84,7 @@ class DjangoEvents:
     def matched(self, sequence: int) -> None:
         self._verbs.matched(sequence)
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
+    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
         events = models.Event.objects.using(self._alias).filter(
             matched_at=None, received_at__lte=DatabaseNow() - older_than
         )

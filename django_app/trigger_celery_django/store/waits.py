@@ -8,7 +8,14 @@ from uuid import UUID
 
 from django.db.models import Subquery
 
-from trigger_celery.vocabulary.records import LOOKED_FOR, Candidate, Event, Lease, Nudge, Suspend
+from trigger_celery.vocabulary.records import (
+    LOOKED_FOR,
+    Candidate,
+    Lease,
+    Nudge,
+    StoredEvent,
+    Suspend,
+)
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
@@ -34,7 +41,9 @@ class DjangoWaits:
     def looked(self, run_id: UUID, *, fence: int) -> None:
         self._verbs.looked(run_id, fence=fence)
 
-    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
+    def unseen_events(
+        self, run_id: UUID, name: str, *, after: int, limit: int
+    ) -> Sequence[StoredEvent]:
         cut = models.Run.objects.using(self._alias).filter(pk=run_id).values("event_cut")
         events = (
             models.Event.objects.using(self._alias)

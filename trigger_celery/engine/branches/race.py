@@ -17,7 +17,7 @@ from trigger_celery.engine.runs.consequences import BATCH, close
 from trigger_celery.engine.segment.effects import Io, Routine, drive
 from trigger_celery.engine.segment.lines import Parked
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.replay import CallSite
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
@@ -30,20 +30,20 @@ class Race:
     """One call of ``wait_any`` in one segment."""
 
     segment: Segment
-    slot: Slot
+    site: CallSite
     source: str
     meter: Meter
 
     def record(self, key: str, value: object) -> Any:
         """Record a value and return it as a replay will find it."""
-        text = self.segment.engine.codec.encode(value, what=f"the result of {self.slot.key!r}")
+        text = self.segment.engine.codec.encode(value, what=f"the result of {self.site.key!r}")
         stored = self.segment.decode(text)
         self.segment.record(
             Checkpoint(
                 key=key,
                 kind=StepKind.VALUE,
                 value=text,
-                position=self.slot.position,
+                position=self.site.position,
                 attempt=1,
                 span=self.meter.span(worker=self.segment.worker, source=self.source),
                 token=new_token(),
@@ -54,8 +54,8 @@ class Race:
 
 def begin(segment: Segment, key: str | None, source: str) -> Race:
     """Return the race at the next place of the body."""
-    slot = segment.replay.place("wait_any", StepKind.VALUE, key)
-    return Race(segment, slot, source, segment.meter())
+    site = segment.replay.place("wait_any", StepKind.VALUE, key)
+    return Race(segment, site, source, segment.meter())
 
 
 def run_threads(
@@ -63,7 +63,7 @@ def run_threads(
 ) -> tuple[int, object]:
     """Return index and value of the winner, in a ``def`` body."""
     segment = race.segment
-    if race.slot.outcome is not None:
+    if race.site.outcome is not None:
         _skip(segment, branches)
         return segment.leaving.in_body(partial(drive, _recorded(race)))
     lines = thread_branches.run_branches(segment, branches, max_parallel=max_parallel)
@@ -80,7 +80,7 @@ def run_threads(
 async def run_tasks(race: Race, branches: Sequence[Any]) -> Any:
     """Return index and value of the winner, in an ``async def`` body."""
     segment = race.segment
-    if race.slot.outcome is not None:
+    if race.site.outcome is not None:
         _skip(segment, branches)
         return await segment.leaving.track(_recorded(race))
     crew = async_branches.Crew(segment, branches, lambda error: True)
@@ -106,7 +106,7 @@ def _skip(segment: Segment, branches: Sequence[Any]) -> None:
 
 
 def _recorded(race: Race) -> Routine[tuple[int, object]]:
-    outcome = race.slot.outcome
+    outcome = race.site.outcome
     assert outcome is not None
     assert outcome.value is not None
     recorded: Any = race.segment.decode(outcome.value)
@@ -126,10 +126,10 @@ def _won(
         kind = wait.kind if wait is not None else recorded and recorded.kind
         if kind is StepKind.CHILDREN:
             fans.append(step_keys.awaited_fan_out(key))
-    if race.slot.before:
-        yield Io(partial(race.segment.keep, race.slot.before))
+    if race.site.before:
+        yield Io(partial(race.segment.keep, race.site.before))
     winner = {"winner": index, "value": value, "canceled": waits, "let_go": fans}
-    recorded = yield Io(partial(race.record, race.slot.key, winner))
+    recorded = yield Io(partial(race.record, race.site.key, winner))
     yield from _close(race, recorded)
     return recorded["winner"], recorded["value"]
 

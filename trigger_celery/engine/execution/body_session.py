@@ -17,7 +17,7 @@ from trigger_celery.engine.execution.fan_out import fan_out
 from trigger_celery.engine.execution.run_view import describe_run
 from trigger_celery.engine.execution.step import perform
 from trigger_celery.engine.segment.effects import Io, Routine, drive
-from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.replay import CallSite
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.states import WaitState
@@ -85,13 +85,13 @@ class BodySession:
 
     def wait(self, call: WaitCall) -> Any:
         """Wait, or return how the wait ended."""
-        slot = self._place(call)
-        return self._carry_out(_wait(self._segment, call, slot), call.name)
+        site = self._place(call)
+        return self._carry_out(_wait(self._segment, call, site), call.name)
 
     def fan_out(self, call: FanOut) -> Any:
         """Start runs and wait for them, or return how they ended."""
-        slot = self._place(call)
-        return self._carry_out(fan_out(self._segment, call, slot), call.name)
+        site = self._place(call)
+        return self._carry_out(fan_out(self._segment, call, site), call.name)
 
     def gather(self, branches: Sequence[Any], *, return_exceptions: bool, max_parallel: int) -> Any:
         """Carry on branches and return what they returned."""
@@ -124,7 +124,7 @@ class BodySession:
         if not self._segment.is_async:  # its branches use connections of their own
             self._segment.store.check_boundary(what)
 
-    def _place(self, call: WaitCall | FanOut) -> Slot:
+    def _place(self, call: WaitCall | FanOut) -> CallSite:
         self._segment.leaving.raise_if_left()
         return self._segment.replay.place(call.name, call.kind, call.key)
 
@@ -136,14 +136,14 @@ class BodySession:
         return DurableCall(coroutine)
 
 
-def _wait(segment: Segment, call: WaitCall, slot: Slot) -> Routine[object]:
-    outcome = slot.outcome
+def _wait(segment: Segment, call: WaitCall, site: CallSite) -> Routine[object]:
+    outcome = site.outcome
     if outcome is not None and outcome.wait in ENDED:
         return call.conclude(outcome)
-    yield from segment.boundary(f"wait {slot.key!r}", slot)
+    yield from segment.boundary(f"wait {site.key!r}", site)
     wait = None
     if outcome is None:
-        segment.leaving.check_time_limits(f"wait {slot.key!r}")
-        build = partial(call.build, slot.key, slot.position)
+        segment.leaving.check_time_limits(f"wait {site.key!r}")
+        build = partial(call.build, site.key, site.position)
         wait = (yield Io(build)) if call.build_reads else build()
-    return (yield from segment.leaving.park(wait, slot.key))
+    return (yield from segment.leaving.park(wait, site.key))

@@ -18,7 +18,7 @@ from trigger_celery.body.context import FanOut
 from trigger_celery.engine.runs.consequences import BATCH, close, of_creation
 from trigger_celery.engine.segment.effects import Io, Routine
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.replay import CallSite
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.errors import ChildRunFailed, NonDeterminismError
 from trigger_celery.ports import Codec
@@ -30,19 +30,19 @@ from trigger_celery.vocabulary.records import Checkpoint, ChildEnd, NewRun, NewW
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 
-def fan_out(segment: Segment, call: FanOut, slot: Slot) -> Routine[object]:
+def fan_out(segment: Segment, call: FanOut, site: CallSite) -> Routine[object]:
     """Start the runs and suspend, or return what the call is worth once they have ended."""
-    outcome = slot.outcome
+    outcome = site.outcome
     if outcome is None and not call.size:
         return call.conclude(())
     if outcome is None or outcome.wait in (WaitState.WAITING, WaitState.CANCELED):
-        yield from segment.boundary(f"wait {slot.key!r}", slot)
+        yield from segment.boundary(f"wait {site.key!r}", site)
         if outcome is None:
-            segment.leaving.check_time_limits(f"wait {slot.key!r}")
-            yield from _start(segment, call, slot.key)
-        wait = _wait(call, slot, slot.key, call.timeout) if outcome is None else None
-        return (yield from segment.leaving.park(wait, slot.key))
-    fan = _Fan(segment, call, slot, segment.meter())
+            segment.leaving.check_time_limits(f"wait {site.key!r}")
+            yield from _start(segment, call, site.key)
+        wait = _wait(call, site, site.key, call.timeout) if outcome is None else None
+        return (yield from segment.leaving.park(wait, site.key))
+    fan = _Fan(segment, call, site, segment.meter())
     if outcome.wait is WaitState.TIMEOUT:
         yield from _let_go(fan)
         return call.conclude(None)
@@ -60,13 +60,13 @@ class _Fan:
 
     segment: Segment
     call: FanOut
-    slot: Slot
+    site: CallSite
     meter: Meter
 
     def ids(self, start: int) -> list[UUID]:
         """Return the ids of one batch of the children."""
         stop = min(start + BATCH, self.call.size)
-        parent, key = self.segment.run.id, self.slot.key
+        parent, key = self.segment.run.id, self.site.key
         return [child_id(parent, key, index) for index in range(start, stop)]
 
     def recorded(self, key: str) -> Any:
@@ -82,7 +82,7 @@ class _Fan:
             key=key,
             kind=StepKind.CHILDREN,
             value=text,
-            position=self.slot.position,
+            position=self.site.position,
             attempt=1,
             span=self.meter.span(worker=self.segment.worker, source=self.call.source),
             token=new_token(),
@@ -90,11 +90,11 @@ class _Fan:
         self.segment.record(checkpoint)
 
 
-def _wait(call: FanOut, slot: Slot, key: str, timeout: Any) -> NewWait:
+def _wait(call: FanOut, site: CallSite, key: str, timeout: Any) -> NewWait:
     return NewWait(
         key=key,
         kind=StepKind.CHILDREN,
-        position=slot.position,
+        position=site.position,
         delay=timeout,
         source=call.source,
     )
@@ -123,12 +123,12 @@ def _start_batch(segment: Segment, runs: Sequence[NewRun]) -> None:
 
 def _let_go(fan: _Fan) -> Routine[None]:
     """Cancel the children that close with their parent: it does not wait for them any more."""
-    mark = step_keys.let_go(fan.slot.key)
+    mark = step_keys.let_go(fan.site.key)
     if fan.segment.replay.recorded(mark) is not None:
         return
-    yield from fan.segment.boundary(f"wait {fan.slot.key!r}", fan.slot)
+    yield from fan.segment.boundary(f"wait {fan.site.key!r}", fan.site)
     engine, parent = fan.segment.engine, fan.segment.run.id
-    while (yield Io(partial(close, engine, parent, key=fan.slot.key))):
+    while (yield Io(partial(close, engine, parent, key=fan.site.key))):
         pass
     yield Io(partial(fan.record, mark, NULL))
 
@@ -138,19 +138,19 @@ def _results(fan: _Fan) -> Routine[list[object]]:
     chunks = list(_recorded(fan))
     entries = [entry for chunk in chunks for entry in chunk]
     if len(entries) < fan.call.size:
-        yield from fan.segment.boundary(f"wait {fan.slot.key!r}", fan.slot)
+        yield from fan.segment.boundary(f"wait {fan.site.key!r}", fan.site)
     number = len(chunks)
     while len(entries) < fan.call.size:
         texts = yield Io(partial(_read, fan, len(entries)))
         if texts is None:
-            yield from _start(fan.segment, fan.call, fan.slot.key)
+            yield from _start(fan.segment, fan.call, fan.site.key)
         if not texts:
             yield from _wait_again(fan)
         head = str(fan.call.size)
         for chunk in _chunks(texts, fan.segment.engine.config.payload_limit - len(head) - 2):
             text = list_text([head, *chunk])
             stored: Any = fan.segment.decode(text)
-            yield Io(partial(fan.record, step_keys.result_chunk(number, fan.slot.key), text))
+            yield Io(partial(fan.record, step_keys.result_chunk(number, fan.site.key), text))
             entries += stored[1:]
             number += 1
     return [_result(entry) for entry in entries]
@@ -158,11 +158,11 @@ def _results(fan: _Fan) -> Routine[list[object]]:
 
 def _recorded(fan: _Fan) -> Iterator[list[Any]]:
     number = 0
-    while (chunk := fan.recorded(step_keys.result_chunk(number, fan.slot.key))) is not None:
+    while (chunk := fan.recorded(step_keys.result_chunk(number, fan.site.key))) is not None:
         size, *entries = chunk
         if size != fan.call.size:
             raise NonDeterminismError(
-                f"{fan.slot.key!r} starts {fan.call.size} runs in the code but {size} in the "
+                f"{fan.site.key!r} starts {fan.call.size} runs in the code but {size} in the "
                 "record of this run: what they are made of must be the same on each replay, "
                 "so take it from steps or from the arguments"
             )
@@ -183,7 +183,7 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
         return None
     if missing:
         raise NonDeterminismError(
-            f"{fan.slot.key!r} starts {fan.call.size} runs in the code, but run {missing[0]} was "
+            f"{fan.site.key!r} starts {fan.call.size} runs in the code, but run {missing[0]} was "
             "never started, or was deleted: what they are made of must be the same on each replay"
         )
     if not all(end.state.terminal for end in ends.values()):
@@ -193,8 +193,8 @@ def _read(fan: _Fan, start: int) -> list[str] | None:
 
 def _wait_again(fan: _Fan) -> Routine[None]:
     """Wait once more: a person retried a child before the parent had taken its failure."""
-    key = step_keys.wait_again(fan.segment.lease.fence, fan.slot.key)
-    yield from fan.segment.leaving.park(_wait(fan.call, fan.slot, key, None), key)
+    key = step_keys.wait_again(fan.segment.lease.fence, fan.site.key)
+    yield from fan.segment.leaving.park(_wait(fan.call, fan.site, key, None), key)
 
 
 def _entry(codec: Codec, ends: Mapping[UUID, ChildEnd], run_id: UUID) -> str:

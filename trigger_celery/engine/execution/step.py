@@ -24,7 +24,7 @@ from trigger_celery.engine import notifications
 from trigger_celery.engine.execution.retries import is_retryable, retry_delay
 from trigger_celery.engine.segment.effects import drive_async, in_thread
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Slot
+from trigger_celery.engine.segment.replay import CallSite
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.engine.segment.timeouts import await_within, call_within
 from trigger_celery.errors import (
@@ -47,7 +47,7 @@ class Step:
 
     segment: Segment
     call: StepCall
-    slot: Slot
+    site: CallSite
     number: int = 0
     meter: Meter = field(init=False)
 
@@ -71,18 +71,18 @@ def perform(segment: Segment, call: StepCall) -> Any:
 
 
 def _carry_on(step: Step) -> object:
-    if step.slot.outcome is not None and step.slot.outcome.value is not None:
+    if step.site.outcome is not None and step.site.outcome.value is not None:
         return recall(step)
     segment, call = step.segment, step.call
     try:
-        if (backoff := segment.replay.backoff(step.slot.key)) is not None:
+        if (backoff := segment.replay.backoff(step.site.key)) is not None:
             segment.leaving.leave([(None, backoff)])
         while True:
             if not admit(step):
                 segment.leaving.leave([(None, _what(step))])
             try:
-                if step.slot.before:
-                    segment.keep(step.slot.before)
+                if step.site.before:
+                    segment.keep(step.site.before)
                 if call.atomic:
                     return run_atomically(step)
                 checkpoint, value = encode(step, _plain(step, run(step)))
@@ -104,18 +104,18 @@ def _carry_on(step: Step) -> object:
 
 
 async def _carry_on_async(step: Step) -> object:
-    if step.slot.outcome is not None and step.slot.outcome.value is not None:
+    if step.site.outcome is not None and step.site.outcome.value is not None:
         return recall(step)
     segment, call = step.segment, step.call
     try:
-        if (backoff := segment.replay.backoff(step.slot.key)) is not None:
+        if (backoff := segment.replay.backoff(step.site.key)) is not None:
             await drive_async(segment.leaving.park(None, backoff))
         while True:
             if not admit(step):
                 await drive_async(segment.leaving.park(None, _what(step)))
             try:
-                if step.slot.before:
-                    await in_thread(segment.keep, step.slot.before)
+                if step.site.before:
+                    await in_thread(segment.keep, step.site.before)
                 if call.atomic:
                     return await _apart(run_atomically, step)
                 value = await (run_async(step) if call.is_async else _run_apart(step))
@@ -138,20 +138,20 @@ async def _carry_on_async(step: Step) -> object:
 def place(segment: Segment, call: StepCall) -> Step:
     """Give the call its key, and find what is recorded under it."""
     segment.leaving.raise_if_left()
-    slot = segment.replay.place(call.name, call.kind, call.key)
-    return Step(segment, call, slot, segment.replay.failures(slot.key))
+    site = segment.replay.place(call.name, call.kind, call.key)
+    return Step(segment, call, site, segment.replay.failures(site.key))
 
 
 def recall(step: Step) -> object:
     """Return the recorded value, or raise the recorded failure."""
     close_coroutines(step.call.args, step.call.kwargs)
-    outcome = step.slot.outcome
+    outcome = step.site.outcome
     assert outcome is not None
     assert outcome.value is not None
     if outcome.error is None:
         return step.segment.decode(outcome.value)
     failed = step.segment.failures.replayed(outcome, step.number)
-    step.slot.scope.failed.append(failed)
+    step.site.scope.failed.append(failed)
     raise failed.error
 
 
@@ -169,7 +169,7 @@ def admit(step: Step) -> bool:
 
 def run(step: Step) -> object:
     """Call the step's body, a plain function."""
-    segment, call, key = step.segment, step.call, step.slot.key
+    segment, call, key = step.segment, step.call, step.site.key
     if segment.is_async:  # the loop may have left the body since the attempt began
         segment.leaving.raise_again()
     within = step_key.set(key)
@@ -189,7 +189,7 @@ def run(step: Step) -> object:
 
 async def run_async(step: Step) -> object:
     """Await the step's body, a coroutine function."""
-    call, key = step.call, step.slot.key
+    call, key = step.call, step.site.key
     step.segment.leaving.raise_again()
     within = step_key.set(key)
     try:
@@ -232,13 +232,13 @@ def _plain(step: Step, value: object) -> object:
 
 def encode(step: Step, value: object) -> tuple[Checkpoint, object]:
     """Return the checkpoint of a value, and the value as every replay will see it."""
-    segment, call, key = step.segment, step.call, step.slot.key
+    segment, call, key = step.segment, step.call, step.site.key
     text = segment.engine.codec.encode(value, what=f"the result of step {key!r}")
     checkpoint = Checkpoint(
         key=key,
         kind=call.kind,
         value=text,
-        position=step.slot.position,
+        position=step.site.position,
         attempt=step.number,
         span=step.meter.span(worker=segment.worker, source=call.source),
         token=new_token(),
@@ -280,7 +280,7 @@ def notify(step: Step) -> None:
     """Send the signal of a recorded step, if anything receives it."""
     engine = step.segment.engine
     if engine.listeners.wants(Topic.STEP_COMPLETED):
-        notifications.step_completed(engine, step.segment.run, step.slot.key, step.number)
+        notifications.step_completed(engine, step.segment.run, step.site.key, step.number)
 
 
 def fail(step: Step, error: Exception) -> timedelta | Exception:
@@ -289,9 +289,9 @@ def fail(step: Step, error: Exception) -> timedelta | Exception:
     if isinstance(error, TransactionOpen):
         return error  # nothing can be recorded before the author's transaction ends
     attempt = FailedAttempt(
-        key=step.slot.key,
+        key=step.site.key,
         kind=call.kind,
-        position=step.slot.position,
+        position=step.site.position,
         run_attempt=segment.run.attempt,
         number=step.number,
         error=to_text(describe(error)),
@@ -309,15 +309,15 @@ def fail(step: Step, error: Exception) -> timedelta | Exception:
         assert call.retry is not None
         return retry_delay(call.retry, step.number, error)
     segment.failures.met(failed)
-    step.slot.scope.failed.append(failed)
+    step.site.scope.failed.append(failed)
     return failed.error
 
 
 def _backoff(step: Step, delay: timedelta) -> NewWait:
     return NewWait(
-        key=step_keys.backoff_of_step(step.segment.lease.fence, step.slot.key),
+        key=step_keys.backoff_of_step(step.segment.lease.fence, step.site.key),
         kind=StepKind.RETRY,
-        position=step.slot.position,
+        position=step.site.position,
         delay=delay,
         source=step.call.source,
     )
@@ -327,9 +327,9 @@ def _stored_value(step: Step) -> str | None:
     """Return the stored value of the step if its checkpoint is there."""
     run = step.segment.run
     outcomes = step.segment.patient.checkpoints.load(run.id, run_attempt=run.attempt)
-    outcome = outcomes.recorded.get(step.slot.key)
+    outcome = outcomes.recorded.get(step.site.key)
     return None if outcome is None or outcome.error is not None else outcome.value
 
 
 def _what(step: Step) -> str:
-    return f"step {step.slot.key!r}"
+    return f"step {step.site.key!r}"

@@ -21,7 +21,7 @@ GAP = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class CallSite:
     """The place of one durable call: its key, its position, and what is recorded there.
 
     ``before`` are failures that the code met before it and that may still be forgotten: they
@@ -49,8 +49,8 @@ class Replay:
         self.misuse: Exception | None = None
         self._lock = Lock()  # branches of a def body are threads
 
-    def place(self, name: str, kind: StepKind, explicit: str | None) -> Slot:
-        """Return the slot of the next call of this name.
+    def place(self, name: str, kind: StepKind, explicit: str | None) -> CallSite:
+        """Return the call site of the next call of this name.
 
         The key is scope path + name + occurrence; ``explicit`` overrides it. Raises
         :exc:`DuplicateStepKey` if the key was given out in this segment, and
@@ -63,20 +63,20 @@ class Replay:
                 self._refuse(f"{kind} {name!r}", scope)
             return self._place(scope, name, kind, explicit)
 
-    def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> Slot:
+    def _place(self, scope: Scope, name: str, kind: StepKind, explicit: str | None) -> CallSite:
         key = self._key(scope, name, explicit)
         if scope.tasks:
             self.branches.absorb(scope)
         before = tuple(scope.failed) if scope.failed else ()
         outcome = self._recorded.get(key)
         if outcome is None:
-            slot = Slot(key, self._next_position(scope), None, scope, before)
+            site = CallSite(key, self._next_position(scope), None, scope, before)
         else:
             _check_same(key, kind, outcome, scope)
-            slot = Slot(key, outcome.position, outcome, scope, before)
+            site = CallSite(key, outcome.position, outcome, scope, before)
         scope.last_key = key
-        scope.last_position = scope.floor = slot.position
-        return slot
+        scope.last_position = scope.floor = site.position
+        return site
 
     def name_once(self, name: str) -> str:
         """Return a key for a call that records nothing but must be the same on each replay."""

@@ -12,7 +12,7 @@ from trigger_celery.engine.segment.effects import Io, Routine
 from trigger_celery.engine.segment.failures import Failed, Failures, not_kept
 from trigger_celery.engine.segment.leaving import Leaving
 from trigger_celery.engine.segment.metering import Meter
-from trigger_celery.engine.segment.replay import Replay, Slot
+from trigger_celery.engine.segment.replay import CallSite, Replay
 from trigger_celery.errors import SuspensionSwallowed, TransactionOpen
 from trigger_celery.ports import Store
 from trigger_celery.vocabulary.records import Checkpoint, Claimed, Holds
@@ -65,12 +65,12 @@ class Segment:
             self.store.check_boundary(what)
         return True
 
-    def boundary(self, what: str, slot: Slot) -> Routine[None]:
+    def boundary(self, what: str, site: CallSite) -> Routine[None]:
         """Pass a boundary, or leave the body because the run is handed back there."""
         if not self.may_go_on(what):
             yield from self.leaving.park(None, what)
-        if slot.before:
-            yield Io(partial(self.keep, slot.before))
+        if site.before:
+            yield Io(partial(self.keep, site.before))
 
     def keep(self, failures: Sequence[Failed]) -> None:
         """Make final what failed before: the body chose its way by it, and records more now."""

@@ -17,7 +17,7 @@ from trigger_celery.engine.waking.subscriptions import start_runs
 from trigger_celery.errors import DecodeError
 from trigger_celery.ports import Waits
 from trigger_celery.values.filters import matches, payload_hashes
-from trigger_celery.vocabulary.records import Audience, Candidate, Event, Nudge
+from trigger_celery.vocabulary.records import Audience, Candidate, Nudge, StoredEvent
 
 logger = logging.getLogger("trigger_celery.run")
 
@@ -28,7 +28,7 @@ NAMES = 1_000
 """Of so many event names a process remembers the shapes of waits."""
 
 
-def match_event(engine: Engine, event: Event) -> int:
+def match_event(engine: Engine, event: StoredEvent) -> int:
     """Start all runs that a committed event starts and end all open waits that it matches.
 
     Returns how many runs it started or woke. Safe to repeat and to run twice at once: a run
@@ -49,7 +49,7 @@ def match_event(engine: Engine, event: Event) -> int:
 
 
 def _wake(
-    engine: Engine, event: Event, chosen: Sequence[Candidate], *, crowded: bool, last: bool
+    engine: Engine, event: StoredEvent, chosen: Sequence[Candidate], *, crowded: bool, last: bool
 ) -> int:
     """Give each of the waits the first stored event it matches, at the latest this one.
 
@@ -70,7 +70,7 @@ def _wake(
     return moved
 
 
-def _wake_by_earlier(engine: Engine, event: Event, waits: Sequence[Candidate]) -> int:
+def _wake_by_earlier(engine: Engine, event: StoredEvent, waits: Sequence[Candidate]) -> int:
     """Give the waits the earlier events that they match, whose senders are late or died."""
     moved, after = 0, 0
     while True:
@@ -91,7 +91,7 @@ def _nudged(engine: Engine, nudges: Sequence[Nudge]) -> int:
     return len(nudges)
 
 
-def _audience(engine: Engine, event: Event, payload: object) -> tuple[Audience, list[int]]:
+def _audience(engine: Engine, event: StoredEvent, payload: object) -> tuple[Audience, list[int]]:
     """Return what the event may concern, and the hashes of all waits that it may end.
 
     One question answers all as long as this process knows the shapes of the waits on this
@@ -170,7 +170,9 @@ def first_match(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
         after = events[-1].sequence
 
 
-def _readable(engine: Engine, events: Iterable[Event]) -> Iterator[tuple[Event, object]]:
+def _readable(
+    engine: Engine, events: Iterable[StoredEvent]
+) -> Iterator[tuple[StoredEvent, object]]:
     """Yield the events with their payloads; one that cannot be read must not hold up a run."""
     for event in events:
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid5
 
-from trigger_celery.body.waits import Event as AuthorsEvent
+from trigger_celery.body.waits import Event
 from trigger_celery.declare.definition import EventTrigger
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.consequences import of_creation
@@ -21,7 +21,7 @@ from trigger_celery.engine.runs.routing import key_of_event
 from trigger_celery.engine.runs.trigger import Request, new_run
 from trigger_celery.values.codec import encode_around, identity_text
 from trigger_celery.values.filters import Filter, matches
-from trigger_celery.vocabulary.records import Created, Event, FromEvent, NewRun, Subscription
+from trigger_celery.vocabulary.records import Created, FromEvent, NewRun, StoredEvent, Subscription
 
 BATCH = 500
 ROOM = 4_000_000
@@ -55,12 +55,14 @@ def _subscription(engine: Engine, task: str, starts: EventTrigger) -> Subscripti
     return Subscription(task=task, name=starts.name, filter=wanted.text)
 
 
-def started_id(task: str, event: Event) -> UUID:
+def started_id(task: str, event: StoredEvent) -> UUID:
     """Return the id of the run of a task that an event starts."""
     return uuid5(_NAMESPACE, identity_text([task, event.source, event.id]))
 
 
-def start_runs(engine: Engine, event: Event, payload: object, batch: Sequence[Subscription]) -> int:
+def start_runs(
+    engine: Engine, event: StoredEvent, payload: object, batch: Sequence[Subscription]
+) -> int:
     """Start a run of each task whose subscription the event passes, in batches.
 
     ``batch`` are the first ``BATCH`` subscriptions to the event's name. Returns how many of the
@@ -77,7 +79,7 @@ def start_runs(engine: Engine, event: Event, payload: object, batch: Sequence[Su
         batch = engine.patient.subscriptions.of(event.name, after=after, limit=BATCH)
 
 
-def _start(engine: Engine, event: Event, tasks: Sequence[str]) -> int:
+def _start(engine: Engine, event: StoredEvent, tasks: Sequence[str]) -> int:
     text = _input(engine, event)
     size = max(1, ROOM // len(text))
     started = 0
@@ -94,7 +96,7 @@ def _create(engine: Engine, runs: Sequence[NewRun]) -> Created:
         return engine.store.runs.create(runs)
 
 
-def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
+def _run(engine: Engine, event: StoredEvent, task: str, text: str) -> NewRun:
     origin = FromEvent(
         event=event.id, name=event.name, source=event.source, sequence=event.sequence
     )
@@ -127,11 +129,11 @@ def _run(engine: Engine, event: Event, task: str, text: str) -> NewRun:
     )
 
 
-def _input(engine: Engine, event: Event) -> str:
+def _input(engine: Engine, event: StoredEvent) -> str:
     """Return the text of a run's input: the event as its only argument, its payload as stored."""
 
     def arguments(payload: str) -> object:
-        shown = AuthorsEvent(
+        shown = Event(
             id=event.id,
             name=event.name,
             payload=payload,

@@ -27,7 +27,7 @@ from trigger_celery.testing.contract.tools import (
     swept,
     wait_ids,
 )
-from trigger_celery.vocabulary.records import Event, NewEvent, Subscription
+from trigger_celery.vocabulary.records import NewEvent, StoredEvent, Subscription
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 DAY = timedelta(days=1)
@@ -351,7 +351,7 @@ class RetentionContract:
     def _purge(self, store: Store, *, after: int = 0, limit: int = 99) -> int:
         return store.events.purge(older_than=DAY, after=after, limit=limit)
 
-    def _stored(self, store: Store, event: Event) -> bool:
+    def _stored(self, store: Store, event: StoredEvent) -> bool:
         again = NewEvent(id=event.id, name="again", payload="1", source=event.source)
         return store.events.add(again) is None
 
@@ -401,7 +401,7 @@ class RetentionContract:
         assert not self._stored(store, old[4])
 
     def test_one_id_may_come_from_several_sources(self, store: Store) -> None:
-        def add(source: str) -> Event | None:
+        def add(source: str) -> StoredEvent | None:
             new = NewEvent(id="e-1", name="approved", payload="1", source=source)
             return store.events.add(new)
 

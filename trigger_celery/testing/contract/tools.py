@@ -16,7 +16,6 @@ from trigger_celery.vocabulary.records import (
     Claim,
     Claimed,
     Ending,
-    Event,
     FailedAttempt,
     Lease,
     Limits,
@@ -29,6 +28,7 @@ from trigger_celery.vocabulary.records import (
     Run,
     Span,
     StepKind,
+    StoredEvent,
     StoredQueue,
     Suspend,
 )
@@ -250,7 +250,7 @@ def suspend(store: Store, lease: Lease, what: Suspend) -> RunState:
     return store.waits.suspend(lease, what, look_within=LOOK_WITHIN)
 
 
-def emitted(store: Store, name: str = "approved", payload: str = "{}") -> Event:
+def emitted(store: Store, name: str = "approved", payload: str = "{}") -> StoredEvent:
     """Store an event."""
     event = store.events.add(NewEvent(id=str(new_id()), name=name, payload=payload))
     assert event is not None

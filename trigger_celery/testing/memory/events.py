@@ -8,7 +8,13 @@ from datetime import timedelta
 
 from trigger_celery.ports import Subscriptions, Waits
 from trigger_celery.testing.memory.tables import Core
-from trigger_celery.vocabulary.records import Audience, Event, ListedEvent, NewEvent, Subscription
+from trigger_celery.vocabulary.records import (
+    Audience,
+    ListedEvent,
+    NewEvent,
+    StoredEvent,
+    Subscription,
+)
 
 
 class MemorySubscriptions:
@@ -39,11 +45,11 @@ class MemoryEvents:
         self._waits = waits
         self._subscriptions = subscriptions
 
-    def add(self, event: NewEvent) -> Event | None:
+    def add(self, event: NewEvent) -> StoredEvent | None:
         with self._core.lock:
             if self._is_stored(event):
                 return None
-            stored = Event(
+            stored = StoredEvent(
                 sequence=next_number(self._core),
                 id=event.id,
                 name=event.name,
@@ -78,7 +84,7 @@ class MemoryEvents:
                 crowded=bool(self.ahead(name, before=before, after=0, limit=1)),
             )
 
-    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[Event]:
+    def ahead(self, name: str, *, before: int, after: int, limit: int) -> Sequence[StoredEvent]:
         with self._core.lock:
             found = [
                 row.event
@@ -113,7 +119,7 @@ class MemoryEvents:
         with self._core.transactions.own():
             note_matched(self._core, sequence)
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[Event]:
+    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
         with self._core.lock:
             latest = self._core.now() - older_than
             found = [
@@ -136,7 +142,7 @@ class MemoryEvents:
             return old[-1].event.sequence if len(old) == limit else 0
 
 
-def _mark(event: Event | NewEvent) -> tuple[str, str]:
+def _mark(event: StoredEvent | NewEvent) -> tuple[str, str]:
     return event.source, event.id
 
 

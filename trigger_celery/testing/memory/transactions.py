@@ -10,7 +10,7 @@ from threading import RLock, local
 from uuid import UUID
 
 from trigger_celery.errors import TransactionOpen
-from trigger_celery.vocabulary.records import Checkpoint, Event, Run, Schedule, StoredToken
+from trigger_celery.vocabulary.records import Checkpoint, Run, Schedule, StoredEvent, StoredToken
 
 logger = logging.getLogger("trigger_celery.testing")
 
@@ -25,7 +25,7 @@ class Pending:
 
     of_step: bool = False
     runs: dict[UUID, Run] = field(default_factory=dict)
-    events: dict[tuple[str, str], Event] = field(default_factory=dict)
+    events: dict[tuple[str, str], StoredEvent] = field(default_factory=dict)
     checkpoints: dict[tuple[UUID, str], Checkpoint] = field(default_factory=dict)
     schedules: dict[str, Schedule | None] = field(default_factory=dict)
     tokens: dict[UUID, StoredToken] = field(default_factory=dict)

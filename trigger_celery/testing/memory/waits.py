@@ -15,12 +15,12 @@ from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Candidate,
     Due,
-    Event,
     Lease,
     NewWait,
     Nudge,
     RecentClaim,
     Run,
+    StoredEvent,
     Suspend,
     Unclaimed,
 )
@@ -90,11 +90,13 @@ class MemoryWaits:
             run = replace(row.run, due_at=self._core.first_due(run_id))
             self._core.tables.runs[run_id] = replace(row, run=run)
 
-    def unseen_events(self, run_id: UUID, name: str, *, after: int, limit: int) -> Sequence[Event]:
+    def unseen_events(
+        self, run_id: UUID, name: str, *, after: int, limit: int
+    ) -> Sequence[StoredEvent]:
         with self._core.lock:
             return tuple(self._unseen(run_id, name, after))[:limit]
 
-    def _unseen(self, run_id: UUID, name: str, after: int) -> Iterator[Event]:
+    def _unseen(self, run_id: UUID, name: str, after: int) -> Iterator[StoredEvent]:
         found = self._core.tables.runs.get(run_id)
         if found is None:
             return

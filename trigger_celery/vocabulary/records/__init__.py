@@ -61,12 +61,12 @@ from trigger_celery.vocabulary.records.subscriptions import Subscription
 from trigger_celery.vocabulary.records.tokens import NewToken, OpenWait, StoredToken
 from trigger_celery.vocabulary.records.waits import (
     Candidate,
-    Event,
     ListedEvent,
     NewEvent,
     NewWait,
     Outcome,
     Outcomes,
+    StoredEvent,
     Suspend,
 )
 
@@ -86,7 +86,6 @@ __all__ = [
     "Created",
     "Due",
     "Ending",
-    "Event",
     "FailedAttempt",
     "FromEvent",
     "FromPerson",
@@ -126,6 +125,7 @@ __all__ = [
     "Span",
     "Standing",
     "StepKind",
+    "StoredEvent",
     "StoredQueue",
     "StoredToken",
     "Subscription",

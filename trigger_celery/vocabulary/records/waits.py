@@ -25,7 +25,7 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class StoredEvent:
     """A named payload that was received and stored; ``sequence`` orders events."""
 
     sequence: int
@@ -40,7 +40,7 @@ class Event:
 class ListedEvent:
     """An event in a list; ``matched_at`` is when all waits open by then were compared with it."""
 
-    event: Event
+    event: StoredEvent
     matched_at: datetime | None = None
 
 
@@ -112,7 +112,7 @@ class Outcome:
     position: int
     value: str | None = None
     wait: WaitState | None = None
-    event: Event | None = None
+    event: StoredEvent | None = None
     error: str | None = None
     holds: Holds = Holds.NOT
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from trigger_celery.vocabulary.records import Event, Holds, Outcome, Outcomes, StepKind
+from trigger_celery.vocabulary.records import Holds, Outcome, Outcomes, StepKind, StoredEvent
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.times import aware
@@ -92,8 +92,8 @@ def _wait(row: Row) -> Outcome:
 
 def _event(
     sequence: int, event_id: str, name: str, payload: str, received_at: datetime | str, source: str
-) -> Event:
-    return Event(
+) -> StoredEvent:
+    return StoredEvent(
         sequence=sequence,
         id=event_id,
         name=name,

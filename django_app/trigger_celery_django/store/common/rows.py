@@ -26,9 +26,9 @@ class SpanColumns(TypedDict):
     source: str
 
 
-def event_record(row: models.Event) -> records.Event:
+def event_record(row: models.Event) -> records.StoredEvent:
     """Return the record of a row."""
-    return records.Event(
+    return records.StoredEvent(
         sequence=row.sequence,
         id=row.event_id,
         name=row.name,

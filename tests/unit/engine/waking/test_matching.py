@@ -20,7 +20,7 @@ from trigger_celery.engine.waking.matching import match_event
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
 from trigger_celery.values import register
 from trigger_celery.values.registry import registry
-from trigger_celery.vocabulary.records import Event, Lease, NewEvent
+from trigger_celery.vocabulary.records import Lease, NewEvent, StoredEvent
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 NOW = timedelta(0)
@@ -42,7 +42,7 @@ def suspended(harness: Harness, count: int = 1, kind: str = "a") -> list[UUID]:
     return runs
 
 
-def stored(harness: Harness, payload: object) -> Event:
+def stored(harness: Harness, payload: object) -> StoredEvent:
     """Store an event as a sender that dies before it looks at the waits."""
     text = harness.engine.codec.encode(payload)
     event = harness.memory.events.add(NewEvent(id=str(payload), name="e", payload=text))

@@ -19,8 +19,7 @@ from trigger_celery.engine.waking.matching import match_event
 from trigger_celery.engine.waking.subscriptions import started_id, synchronize
 from trigger_celery.errors import DeclarationError, InvalidFilter, InvalidName
 from trigger_celery.testing import Fault, FaultStore, Harness, MemoryStore, SimulatedCrash
-from trigger_celery.vocabulary.records import Event as StoredEvent
-from trigger_celery.vocabulary.records import NewEvent, NewRun, Run, Subscription
+from trigger_celery.vocabulary.records import NewEvent, NewRun, Run, StoredEvent, Subscription
 from trigger_celery.vocabulary.states import RunState
 
 NOW = timedelta(0)
