@@ -79,6 +79,12 @@ class Store(Protocol):
     def may_block(self) -> bool:
         """Return whether this thread may wait for the database: not where an event loop runs."""
 
+    def seen_by_threads(self) -> bool:
+        """Return whether other threads of this process see what this one has written.
+
+        They do not inside the transaction that a test case rolls back.
+        """
+
     def query_count(self) -> int:
         """Return how many statements user code sent in this thread so far."""
 

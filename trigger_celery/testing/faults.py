@@ -181,6 +181,10 @@ class FaultStore:
         """Raise ``TransactionOpen`` if user code holds a transaction open."""
         self._inner.check_boundary(what)
 
+    def seen_by_threads(self) -> bool:
+        """Ask the inner store."""
+        return self._inner.seen_by_threads()
+
     def may_block(self) -> bool:
         """Return whether this thread may wait for the database."""
         return self._inner.may_block()

@@ -77,6 +77,9 @@ class DjangoStore:
 
     may_block = staticmethod(may_block)
 
+    def seen_by_threads(self) -> bool:
+        return not self._guard.connection.in_atomic_block
+
     query_count = staticmethod(statement_counts.statements)
 
     def release(self) -> None:

@@ -43,21 +43,11 @@ def run_branches(
     segment.leaving.raise_if_left()
     lines = [Line(segment.replay.branches.new(), fn) for fn in branches]
     todo = deque((line, copy_context()) for line in lines)
-    threads = [
-        Thread(
-            target=_work,
-            args=(segment, lines, todo),
-            name=f"trigger-celery-branch-{number}",
-            daemon=True,
-        )
-        for number in range(1, min(max_parallel, len(lines)) + 1)
-    ]
-    segment.store.let_go()
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        if segment.store.seen_by_threads():
+            _in_threads(segment, lines, todo, min(max_parallel, len(lines)))
+        else:  # a test in a transaction of its own: only its connection sees the run
+            _work(segment, lines, todo)
     except BaseException as interrupt:  # a soft time limit: it does not wait for them
         _stop(lines, interrupt)
         raise
@@ -95,18 +85,35 @@ def raise_first(lines: Sequence[Line]) -> None:
             raise line.error
 
 
+def _in_threads(
+    segment: Segment, lines: list[Line], todo: deque[tuple[Line, Context]], count: int
+) -> None:
+    def work() -> None:
+        try:
+            _work(segment, lines, todo)
+        finally:
+            segment.store.release()
+
+    threads = [
+        Thread(target=work, name=f"trigger-celery-branch-{number}", daemon=True)
+        for number in range(1, count + 1)
+    ]
+    segment.store.let_go()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def _work(segment: Segment, lines: list[Line], todo: deque[tuple[Line, Context]]) -> None:
-    try:
-        while todo:
-            try:
-                line, context = todo.popleft()
-            except IndexError:  # another thread was faster
-                return
-            context.run(_run, segment, line)
-            if line.error is not None and not isinstance(line.error, Exception):
-                _stop(lines, line.error)
-    finally:
-        segment.store.release()
+    while todo:
+        try:
+            line, context = todo.popleft()
+        except IndexError:  # another thread was faster
+            return
+        context.run(_run, segment, line)
+        if line.error is not None and not isinstance(line.error, Exception):
+            _stop(lines, line.error)
 
 
 def _run(segment: Segment, line: Line) -> None:

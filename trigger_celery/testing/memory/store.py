@@ -73,6 +73,9 @@ class MemoryStore:
     def check_boundary(self, what: str) -> None:
         self._core.transactions.check_boundary(what)
 
+    def seen_by_threads(self) -> bool:
+        return True
+
     def may_block(self) -> bool:
         return True
 

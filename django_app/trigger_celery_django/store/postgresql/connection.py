@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorDebugWrapper
 from psycopg import Cursor
 
 Row = tuple[object, ...]
@@ -29,4 +31,9 @@ def execute(
     if raw.prepare_threshold is None and not pooled:
         raw.prepare_threshold = _ONLY_IF_ASKED
     cursor: Cursor[Row] = Cursor(raw)
-    return cursor.execute(statement, parameters, prepare=prepare and not pooled)
+    if not connection.queries_logged:
+        return cursor.execute(statement, parameters, prepare=prepare and not pooled)
+    # What assertNumQueries counts and connection.queries shows is kept by Django's own cursor.
+    given: Any = parameters
+    with CursorDebugWrapper(cursor, connection).debug_sql(statement, given):
+        return cursor.execute(statement, parameters, prepare=prepare and not pooled)
