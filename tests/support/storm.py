@@ -44,7 +44,7 @@ from trigger_celery_django.store import DjangoStore
 
 CLAIMERS = 50
 SEED = 20261122
-PATIENCE = 60
+PATIENCE = 200
 """Seconds after which every run must have ended."""
 _LEASE = timedelta(minutes=5)
 _NAP = timedelta(milliseconds=5)
