@@ -6,7 +6,6 @@ Each function first asks whether there is a listener: news without one costs not
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
@@ -14,6 +13,7 @@ from uuid import UUID
 
 from trigger_celery.body.context import entered
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.process.interrupts import is_failure
 from trigger_celery.values.failures import from_text
 from trigger_celery.vocabulary.news import EventNews, News, QueueNews, RunNews, StepNews, Topic
 from trigger_celery.vocabulary.records import NewRun, Nudge, Run, StoredEvent
@@ -121,7 +121,9 @@ def send(engine: Engine, topic: Topic, news: News) -> None:
     try:
         with entered(None):
             engine.listeners.send(topic, news)
-    except (Exception, CancelledError):
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         logger.exception("a listener to %s failed", topic)
 
 

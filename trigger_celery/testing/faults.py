@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
+from trigger_celery.engine.process.interrupts import ProcessEnd
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.ports import (
     Checkpoints,
@@ -35,7 +36,7 @@ from trigger_celery.vocabulary.records import TaskVersion
 T = TypeVar("T")
 
 
-class SimulatedCrash(BaseException):
+class SimulatedCrash(ProcessEnd):
     """The worker died here; no code of it may go on."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from celery import current_app, signals
 from celery.app.trace import build_tracer
 from celery.exceptions import Retry
 
-from trigger_celery import DurableTask, RetryPolicy, cancel_run, durable_task
+from trigger_celery import DurableTask, RetryPolicy, cancel_run, durable_task, step
 from trigger_celery.testing import Harness
 
 
@@ -118,3 +119,27 @@ def test_a_canceled_run_is_a_revoked_task(harness: Harness) -> None:
     signals.task_revoked.connect(revoked)
     message(canceled, run_id)
     assert seen == [str(run_id)]
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_a_body_that_exits_is_one_failure_to_celery(
+    harness: Harness, seen: list[tuple[Any, ...]], in_step: bool
+) -> None:
+    def failed(exception: BaseException, **rest: object) -> None:
+        seen.append(("signal", str(exception)))
+
+    def leave() -> None:
+        sys.exit(1)
+
+    @durable_task(name="shown-exit", base=Noting)
+    def exits() -> None:
+        if in_step:
+            step.run("leave", leave)
+        leave()
+
+    signals.task_failure.connect(failed)
+    left = message(exits, UUID(exits.delay().id))
+    assert left.info.state == "FAILURE"
+    text = "SystemExit: 1" if in_step else seen[0][1]
+    assert "SystemExit" in text
+    assert seen == [("failure", text, [], {}), ("signal", text)]

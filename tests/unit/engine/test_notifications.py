@@ -301,7 +301,7 @@ def test_a_topic_without_listeners_is_not_reported(harness: Harness) -> None:
     assert recorder.names == ["run_failed"]
 
 
-@pytest.mark.parametrize("error", [ValueError("broken listener"), CancelledError()])
+@pytest.mark.parametrize("error", [ValueError("broken listener"), CancelledError(), SystemExit(1)])
 def test_a_listener_that_raises_disturbs_nothing(
     harness: Harness, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:

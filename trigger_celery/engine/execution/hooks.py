@@ -7,7 +7,6 @@ again, after a crash or because a result backend is away, calls none of them aga
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from dataclasses import replace
@@ -23,6 +22,7 @@ from trigger_celery.declare.hooks import AT_END, Caught, RunResult, WaitInfo, ca
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.run_view import describe_run
+from trigger_celery.engine.process.interrupts import is_failure
 from trigger_celery.engine.segment.outcome import Finished, stored_error
 from trigger_celery.engine.segment.segment import Segment, end_transactions
 from trigger_celery.values.failures import describe, to_text
@@ -153,7 +153,9 @@ def _call(
         given["run"] = describe_run(engine, run, step_keys.hook(name))
         answer = copy_context().run(ask, hook, given)
         engine.store.check_boundary(f"the end of {name}")
-    except (Exception, CancelledError) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         logger.exception("run %s: %s of task %r failed", run.id, name, run.task)
         end_transactions(engine.store)
         _note(engine, run.id, {"hook": name, "error": to_text(describe(error))})

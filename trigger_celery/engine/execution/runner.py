@@ -16,6 +16,7 @@ from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution import hooks, settle
 from trigger_celery.engine.execution.body_session import BodySession
+from trigger_celery.engine.process.interrupts import is_failure, of_body
 from trigger_celery.engine.process.leases import Holding
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.queues.declarations import remember_limits
@@ -30,7 +31,7 @@ from trigger_celery.engine.segment.outcome import (
 )
 from trigger_celery.engine.segment.replay import Replay
 from trigger_celery.engine.segment.segment import Segment, swallowed
-from trigger_celery.errors import LeaseLost, RunError, StoreUnavailable, Unwinding
+from trigger_celery.errors import LeaseLost, StoreUnavailable, Unwinding
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Claim, Claimed, Outcomes, Run
 
@@ -150,7 +151,7 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         return _leave(segment, definition)
     except Unwinding:
         return _leave(segment, definition)
-    except (Exception, BaseExceptionGroup, CancelledError) as error:
+    except BaseException as error:
         failure = _failure_in(segment, error)
         if failure is None:
             return _leave(segment, definition)
@@ -167,21 +168,20 @@ def _leave(segment: Segment, definition: TaskDefinition) -> Executed:
 
 
 def _failure_in(segment: Segment, error: BaseException) -> Exception | None:
-    """Return what failed, or None if the body was only left, perhaps with its branches."""
-    if isinstance(error, CancelledError):
-        if segment.leaving.reason is not None:
-            return None
-        failure = RunError("the body ended as canceled, by something that it awaited")
-        failure.__cause__ = error
-        return failure
+    """Return what failed, or None if the body was only left, perhaps with its branches.
+
+    Raises what ends the process.
+    """
+    if isinstance(error, CancelledError) and segment.leaving.reason is not None:
+        return None
+    failures: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
         _, failures = error.split(Unwinding)
-        if failures is not None and not isinstance(failures, Exception):
-            raise error
-        return failures
-    if not isinstance(error, Exception):
+    if failures is None:
+        return None
+    if not is_failure(failures):
         raise error
-    return error
+    return of_body(failures)
 
 
 def _call(segment: Segment, body: Body) -> object:

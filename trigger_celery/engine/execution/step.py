@@ -22,6 +22,7 @@ from trigger_celery.body.context import StepCall, step_key
 from trigger_celery.declare.automatic import close_coroutines
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution.retries import is_retryable, retry_delay
+from trigger_celery.engine.process.interrupts import is_awaited_failure, is_failure, of_step
 from trigger_celery.engine.segment.effects import drive_async, in_thread
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import CallSite
@@ -180,6 +181,10 @@ def run(step: Step) -> object:
             else:
                 body = partial(call.fn, *call.args, **call.kwargs)
                 value = call_within(call.timeout, body, segment.held, key)
+    except BaseException as error:
+        if isinstance(error, Exception) or not is_failure(error):
+            raise
+        raise of_step(error) from error
     finally:
         step_key.reset(within)
     if not call.atomic:
@@ -198,6 +203,10 @@ async def run_async(step: Step) -> object:
             if call.timeout is not None:
                 return await await_within(call.timeout, value, key)
             return await value
+    except BaseException as error:
+        if isinstance(error, Exception) or not is_awaited_failure(error):
+            raise
+        raise of_step(error) from error
     finally:
         step_key.reset(within)
 
