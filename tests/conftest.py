@@ -14,6 +14,7 @@ from celery import _state
 from xdist.scheduler import LoadScopeScheduling
 
 from support import services
+from trigger_celery.declare.definition import TaskDefinition, declared_tasks
 
 DATABASE = re.compile(r"(?<=\[)(sqlite|postgres|mariadb)\b")
 SLOW_FIRST = ("chaos", "integration", "contract", "bench", "architecture", "django_app", "unit")
@@ -22,32 +23,47 @@ SLOW_FIRST = ("chaos", "integration", "contract", "bench", "architecture", "djan
 
 @pytest.fixture(autouse=True)
 def _tasks_of_one_test() -> Iterator[None]:
-    """Forget the apps that a test made, and the shared tasks declared in it or in its own module.
+    """Forget the apps that a test made, and the tasks declared in it or in its own module.
 
-    Celery gives every living app all of them, and warns of two under one name. An app lives on
-    in reference cycles when its test has ended.
+    Celery gives every living app all shared tasks, and warns of two under one name. An app lives
+    on in reference cycles when its test has ended.
     """
     state: Any = _state
     shared = state._on_app_finalizers
     before, apps = set(shared), set(state._get_active_apps())
+    declared, registered = set(_declared()), {app: set(app._tasks) for app in apps}
     yield
     for app in set(state._get_active_apps()) - apps:
         state._deregister_app(app)
     for callback in shared - before:
-        if not _is_imported(callback):
+        if not all(map(_stays, _functions_of(callback))):
             shared.discard(callback)
+    forgotten = {
+        name for name, task in _declared().items() if name not in declared and not _stays(task.fn)
+    }
+    for name in forgotten:
+        declared_tasks.remove(name)
+    for app, known in registered.items():
+        for name in app._tasks.keys() - known:
+            if name in forgotten or not _stays(app._tasks[name].run):
+                del app._tasks[name]
 
 
-def _is_imported(callback: Callable[..., object]) -> bool:
-    """Whether the task's function belongs to a module that stays."""
-    functions = [
-        held
-        for held in (cell.cell_contents for cell in callback.__closure__ or ())
-        if hasattr(held, "__qualname__")
-    ]
-    return all(
-        each.__module__ in sys.modules and "<locals>" not in each.__qualname__ for each in functions
-    )
+def _declared() -> dict[str, TaskDefinition]:
+    return {task.name: task for task in declared_tasks}
+
+
+def _functions_of(callback: Callable[..., object]) -> Iterator[Callable[..., object]]:
+    for cell in callback.__closure__ or ():
+        if hasattr(cell.cell_contents, "__qualname__"):
+            yield cell.cell_contents
+
+
+def _stays(function: Callable[..., object]) -> bool:
+    """Whether a task's function belongs to a module that stays; Celery makes its own in others."""
+    module = function.__module__
+    is_local = "<locals>" in function.__qualname__ and not module.startswith("celery.")
+    return module in sys.modules and not is_local
 
 
 def pytest_configure() -> None:

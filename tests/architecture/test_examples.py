@@ -7,21 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import current_app
 from django.db.models import F
 from django.urls import include, path
 
 from support.databases import TESTS
+from support.modules import load
 from support.pages import PAGES, ROOT, Page, page
 from trigger_celery import (
     DurableTask,
@@ -33,9 +31,9 @@ from trigger_celery import (
 )
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness, drain
+from trigger_celery.values.registry import registry
 from trigger_celery_django.models import History, Run
 from trigger_celery_django.signals import DjangoListeners, run_dead_lettered, step_failed
 from trigger_celery_django.store import DjangoStore
@@ -68,23 +66,19 @@ def test_pages_with_python_are_those_whose_examples_are_run_here() -> None:
     assert {page.name for page in PAGES if page.blocks("python")} == run
 
 
-@contextmanager
-def imported(source: str, folder: Path) -> Iterator[ModuleType]:
-    """Import an example from a file, as async bodies need one; forget its tasks afterwards."""
-    path = folder / "documented_example.py"
-    path.write_text(source, encoding="utf-8")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    before = {definition.name for definition in declared_tasks}
-    try:
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        for name in {definition.name for definition in declared_tasks} - before:
-            declared_tasks.remove(name)
-            current_app.tasks.pop(name, None)
+def imported(source: str, folder: Path) -> ModuleType:
+    number = len(list(folder.glob("documented_*.py")))  # a name of its own for each task of a page
+    return load(folder / f"documented_{number}.py", source)
+
+
+@pytest.fixture(autouse=True)
+def _classes_of_one_test() -> Iterator[None]:
+    """Forget the classes that a page lets the codec store."""
+    kept = [(held, dict(held)) for held in (registry.by_class, registry.by_name)]
+    yield
+    for held, before in kept:
+        for added in held.keys() - before.keys():
+            del held[added]  # type: ignore[arg-type]  # each dict has keys of its own
 
 
 HERO = """
@@ -132,7 +126,8 @@ def decrement_inventory(order):
 
 def test_the_first_example_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     block = Page(ROOT / "README.md").blocks("python")[0]
-    with imported(HERO + block.text + STEPS, tmp_path) as example, Harness() as harness:
+    example = imported(HERO + block.text + STEPS, tmp_path)
+    with Harness() as harness:
         for task in (example.process_order, example.approval_flow):
             harness.engine.tasks.add(task.durable)
         order = harness.trigger(example.process_order.durable, "o-1")
@@ -150,7 +145,8 @@ def test_the_first_example_of_the_readme_does_what_it_says(tmp_path: Path) -> No
 
 def test_the_example_of_the_first_page_runs(tmp_path: Path) -> None:
     [block] = page("index").blocks("python")
-    with imported(block.text, tmp_path) as example, Harness() as harness:
+    example = imported(block.text, tmp_path)
+    with Harness() as harness:
         harness.engine.tasks.add(example.pay_for_order.durable)
         run_id = harness.trigger(example.pay_for_order.durable, 7)
         harness.run_until_idle()
@@ -159,10 +155,10 @@ def test_the_example_of_the_first_page_runs(tmp_path: Path) -> None:
 
 def test_the_tutorial_ends_with_a_task_that_charges_once(tmp_path: Path) -> None:
     before, recorded, retried, *waiting = page("durable-task").blocks("python")
-    with imported(before.text, tmp_path) as example:
-        assert example.ship_order.max_retries == 3
-        current_app.tasks.pop(example.ship_order.name)
-    with imported(recorded.text, tmp_path) as example, Harness() as harness:
+    example = imported(before.text, tmp_path)
+    assert example.ship_order.max_retries == 3
+    example = imported(recorded.text, tmp_path)
+    with Harness() as harness:
         harness.engine.tasks.add(example.ship_order.durable)
         run_id = harness.trigger(example.ship_order.durable, 7)
         harness.run_until_idle()
@@ -172,16 +168,17 @@ def test_the_tutorial_ends_with_a_task_that_charges_once(tmp_path: Path) -> None
         retry_run(run_id)
         harness.run_until_idle()
         assert harness.result(run_id) == ["payment-of-7", "label-of-7"]
-    with imported(retried.text, tmp_path) as example, Harness() as harness:
+    example = imported(retried.text, tmp_path)
+    with Harness() as harness:
         harness.engine.tasks.add(example.ship_order.durable)
         began = harness.clock.now
         run_id = harness.trigger(example.ship_order.durable, 7)
         harness.run_until_idle()
         assert harness.result(run_id) == ["payment-of-7", "label-of-7"]
         assert harness.clock.now - began >= timedelta(seconds=30 + 60)
-    with imported("\n\n".join(block.text for block in waiting), tmp_path) as example:
-        example.test_a_delivered_parcel_is_reviewed()
-        example.test_a_lost_parcel_opens_a_case_after_two_weeks()
+    example = imported("\n\n".join(block.text for block in waiting), tmp_path)
+    example.test_a_delivered_parcel_is_reviewed()
+    example.test_a_lost_parcel_opens_a_case_after_two_weeks()
 
 
 @pytest.mark.django_db
@@ -196,45 +193,42 @@ def test_the_examples_of_production_delete_old_runs_and_no_others(tmp_path: Path
         if fails:
             raise GatewayAway
 
-    try:
-        runs = {name: work.trigger(name == "failed").id for name in ("old", "failed", "new")}
-        engine = installed_engine()
-        assert isinstance(engine.store, DjangoStore)
-        drain(
-            engine,
-            open_runs=lambda: [runs["old"], runs["failed"]],
-            advance=partial(advance, engine.store),
-        )
-        Run.objects.update(finished_at=F("finished_at") - timedelta(days=91))
-        Run.objects.update(published_at=F("finished_at"))
-        with imported(forget.text, tmp_path) as example:
-            assert [example.forget_runs(), example.forget_runs()] == [1, 0]
-        assert set(Run.objects.values_list("pk", flat=True)) == {runs["failed"], runs["new"]}
-        assert set(History.objects.values_list("run_id", flat=True)) == {
-            runs["failed"],
-            runs["new"],
-        }
-    finally:
-        declared_tasks.remove("documented-old")
-        current_app.tasks.pop("documented-old")
+    runs = {name: work.trigger(name == "failed").id for name in ("old", "failed", "new")}
+    engine = installed_engine()
+    assert isinstance(engine.store, DjangoStore)
+    drain(
+        engine,
+        open_runs=lambda: [runs["old"], runs["failed"]],
+        advance=partial(advance, engine.store),
+    )
+    Run.objects.update(finished_at=F("finished_at") - timedelta(days=91))
+    Run.objects.update(published_at=F("finished_at"))
+    example = imported(forget.text, tmp_path)
+    assert [example.forget_runs(), example.forget_runs()] == [1, 0]
+    assert set(Run.objects.values_list("pk", flat=True)) == {runs["failed"], runs["new"]}
+    assert set(History.objects.values_list("run_id", flat=True)) == {
+        runs["failed"],
+        runs["new"],
+    }
 
 
 def test_the_examples_of_schedules_run(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("schedules").blocks("python"))
-    with imported(source, tmp_path) as example:
-        example.test_the_report_is_sent_on_monday_morning()
-        with Harness(now=datetime(2026, 3, 27, 12, tzinfo=UTC)) as harness:
-            harness.engine.tasks.add(example.poll.durable)
-            example.customer_signed_up("ann")
-            harness.advance(timedelta(hours=1))
-            assert len(harness.run_until_idle()) == 1
-            assert harness.memory.schedules.get("poll-ann") is not None
+    example = imported(source, tmp_path)
+    example.test_the_report_is_sent_on_monday_morning()
+    with Harness(now=datetime(2026, 3, 27, 12, tzinfo=UTC)) as harness:
+        harness.engine.tasks.add(example.poll.durable)
+        example.customer_signed_up("ann")
+        harness.advance(timedelta(hours=1))
+        assert len(harness.run_until_idle()) == 1
+        assert harness.memory.schedules.get("poll-ann") is not None
 
 
 @pytest.mark.django_db
 def test_the_examples_of_writing_tasks_run(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("writing-tasks").blocks("python"))
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         for task in (example.pay_order, example.approve_document):
             assert isinstance(task, DurableTask)
             harness.engine.tasks.add(task.durable)
@@ -252,7 +246,8 @@ def test_the_examples_of_writing_tasks_run(tmp_path: Path) -> None:
 def test_the_example_of_events_starts_a_run_and_wakes_it(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("events").blocks("python"))
     order, payment = SimpleNamespace(id="o-1"), SimpleNamespace(id="p-1", total=120)
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         harness.engine.tasks.add(example.ship_order.durable)
         harness.sweep()
         for _ in range(2):
@@ -268,7 +263,8 @@ def test_the_example_of_events_starts_a_run_and_wakes_it(tmp_path: Path) -> None
 def test_the_example_of_tokens_waits_for_the_answer(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("tokens").blocks("python"))
     mails: list[str] = []
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         vars(example)["mail"] = lambda to, text: mails.append(text)
         harness.engine.tasks.add(example.spend.durable)
         asked, ignored = (harness.trigger(example.spend.durable, 7) for _ in range(2))
@@ -295,14 +291,12 @@ def test_the_example_of_starting_makes_a_run_beside_the_order(tmp_path: Path) ->
     blocks = page("writing-tasks").blocks("python")
     [source] = [block.text for block in blocks if "def place_order" in block.text]
     order = Order()
-    with imported(source, tmp_path) as example:
+    example = imported(source, tmp_path)
 
-        @durable_task(name="documented-order")
-        def process_order(order_id: int) -> None: ...
+    @durable_task(name="documented-order")
+    def process_order(order_id: int) -> None: ...
 
-        example.place_order(order, process_order)
-        declared_tasks.remove("documented-order")
-        current_app.tasks.pop("documented-order")
+    example.place_order(order, process_order)
     assert order.saved
     assert Run.objects.get().task == "documented-order"
 
@@ -310,7 +304,8 @@ def test_the_example_of_starting_makes_a_run_beside_the_order(tmp_path: Path) ->
 def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
     source = page("starting-runs").blocks("python")[0].text
     order = SimpleNamespace(id="o-1", save=lambda: None)
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         harness.engine.tasks.add(example.process_order.durable)
         vars(example)["transaction"] = SimpleNamespace(atomic=harness.memory.transaction)
         first, second = example.checkout(order), example.checkout(order)
@@ -329,7 +324,8 @@ def test_the_examples_of_starting_runs_start_them(tmp_path: Path) -> None:
 def test_the_example_of_async_views_starts_a_run_and_cancels_it(tmp_path: Path) -> None:
     source = page("starting-runs").blocks("python")[1].text
     ann = SimpleNamespace(user=SimpleNamespace(username="ann"))
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
 
         @durable_task(name="documented-view")
         def charge(order_id: str) -> None: ...
@@ -353,7 +349,8 @@ def test_the_example_of_managing_runs_forks_reruns_and_pauses(tmp_path: Path) ->
         return gateway
 
     source = page("managing-runs").blocks("python")[0].text
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         failed = harness.trigger(harness.task(order, no_retry_for=(GatewayAway,)), gateway="main")
         harness.run_until_idle()
         forked = example.repair(failed)
@@ -369,7 +366,8 @@ def test_the_example_of_managing_runs_forks_reruns_and_pauses(tmp_path: Path) ->
 
 def test_the_example_of_lists_cancels_every_run_of_a_tag(tmp_path: Path) -> None:
     source = page("managing-runs").blocks("python")[1].text
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         task = harness.task(lambda: None, name="nothing")
         tagged = TriggerOptions(tags=["old"])
         runs = [trigger(harness.engine, task, options=tagged) for _ in "abc"]
@@ -385,7 +383,8 @@ def _charged(gateway: str) -> str:
 
 def test_the_examples_of_signals_and_hooks_are_called(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("signals-and-hooks").blocks("python"))
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         harness.engine.listeners = DjangoListeners()
         harness.engine.tasks.add(example.pay.durable)
         paid, declined, slow = (
@@ -450,7 +449,8 @@ def test_the_examples_of_testing_pass(tmp_path: Path) -> None:
 
 def test_the_examples_of_child_runs_run(tmp_path: Path) -> None:
     source = "\n\n".join(block.text for block in page("child-runs").blocks("python"))
-    with imported(source, tmp_path) as example, Harness() as harness:
+    example = imported(source, tmp_path)
+    with Harness() as harness:
         for task in (example.resize, example.publish_picture, example.publish_album):
             harness.engine.tasks.add(task.durable)
         album = harness.trigger(example.publish_album.durable, ["sea", "sky"])

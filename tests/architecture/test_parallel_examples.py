@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
 
+from support.modules import load
 from support.pages import page
-from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.testing import Harness
 
 
 @pytest.fixture
-def examples(tmp_path: Path) -> Iterator[list[Any]]:
+def examples(tmp_path: Path) -> list[Any]:
     """Return the blocks of the page as modules."""
-    before = {task.name for task in declared_tasks}
-    modules = []
-    for number, block in enumerate(page("parallel").blocks("python")):
-        path = tmp_path / f"documented_parallel_{number}.py"
-        path.write_text(block.text, encoding="utf-8")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        modules.append(importlib.util.module_from_spec(spec))
-        spec.loader.exec_module(modules[-1])
-    yield modules
-    for name in {task.name for task in declared_tasks} - before:
-        declared_tasks.remove(name)
-        current_app.tasks.pop(name, None)
+    return [
+        load(tmp_path / f"documented_parallel_{number}.py", block.text)
+        for number, block in enumerate(page("parallel").blocks("python"))
+    ]
 
 
 @pytest.mark.parametrize("name", ["fulfil", "fulfil_async"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from celery import current_app
 
+from support.modules import load
 from support.pages import page
 from trigger_celery import TriggerOptions, get_queue
 from trigger_celery.config import Config
 from trigger_celery.declare.declared_queues import limits_in_settings
-from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.queue import queues
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness
@@ -27,20 +25,10 @@ WELCOME, SETTINGS, EVENTS, MANAGING = page("queues").blocks("python")
 
 @pytest.fixture
 def example(tmp_path: Path) -> Iterator[ModuleType]:
-    """Import the page; forget its tasks and queues afterwards."""
-    path = tmp_path / "documented_queues.py"
-    path.write_text("\n\n".join([WELCOME.text, EVENTS.text]), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    """Import the page; forget its queues afterwards."""
     try:
-        spec.loader.exec_module(module)
-        yield module
+        yield load(tmp_path / "documented_queues.py", f"{WELCOME.text}\n\n{EVENTS.text}")
     finally:
-        for task in ("send-welcome-email", "book-payment"):
-            declared_tasks.remove(task)
-            current_app.tasks.pop(task, None)
         for queue in ("email-processing", "payments"):
             queues.remove(queue)
 

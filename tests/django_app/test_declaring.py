@@ -16,7 +16,6 @@ from django.db.models.signals import post_migrate
 
 from trigger_celery import Event, durable_task
 from trigger_celery.client.installed import installed_engine
-from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.queue import Queue, queues
 from trigger_celery_django.models import DurableQueue, Subscription
 
@@ -32,8 +31,6 @@ def task() -> Iterator[None]:
     def body(event: Event) -> None: ...
 
     yield
-    declared_tasks.remove(NAME)
-    current_app.tasks.pop(NAME, None)
     Subscription.objects.all().delete()
     installed_engine().subscribed.clear()
 

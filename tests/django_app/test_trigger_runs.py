@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -47,12 +47,10 @@ def store() -> DjangoStore:
 
 
 @pytest.fixture
-def task() -> Iterator[None]:
+def task() -> None:
     def body(number: int, to: str = "") -> None: ...
 
     declared_tasks.add(define(body, name=TASK))
-    yield
-    declared_tasks.remove(TASK)
 
 
 @pytest.fixture

@@ -75,7 +75,6 @@ def test_a_plain_task_in_a_thread_of_the_pool_calls_a_step_as_a_function() -> No
 
     tracer = build_tracer(plain.name, plain, app=plain.app)
     assert in_a_thread(lambda: tracer("id", [], {}, {"id": "id", "task": plain.name})).retval == 1
-    current_app.tasks.pop(plain.name)
 
 
 @pytest.mark.usefixtures("executing")

@@ -63,18 +63,18 @@ def test_filters_are_one_name_or_several(harness: Harness) -> None:
 
 
 def test_runs_are_found_by_their_tree_their_schedule_and_their_failure(harness: Harness) -> None:
-    @durable_task(name="between")
+    @durable_task(name="list-between")
     def between() -> None:
-        trigger_by_name("below", "nobody")
+        trigger_by_name("list-below", "unknown")
 
-    @durable_task(name="top")
+    @durable_task(name="list-top")
     def top() -> None:
         between.trigger_and_wait()
 
-    harness.task(mail, name="below")
-    root, other = harness.trigger(top), harness.trigger(harness.task(mail), "nobody")
+    harness.task(mail, name="list-below")
+    root, other = harness.trigger(top), harness.trigger(harness.task(mail), "unknown")
     harness.run_until_idle()
-    [below], [child] = list_runs(task="below").runs, list_runs(task="between").runs
+    [below], [child] = list_runs(task="list-below").runs, list_runs(task="list-between").runs
     assert found(root=root) == {root, child.id, below.id}
     assert (below.root_id, below.parent_id, child.root_id) == (root, child.id, root)
     assert below.error is not None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import linecache
 import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import pytest
 
+from support.modules import load
 from trigger_celery.declare.automatic import rewrite
 from trigger_celery.errors import DeclarationError, SourceUnavailable, UncheckpointableAwait
 
@@ -25,16 +24,6 @@ async def record(label: str, fn: Callable[..., Awaitable[object]], /, *a: Any, *
 
 async def one() -> int:
     return 1
-
-
-def load(path: Path, text: str) -> ModuleType:
-    path.write_text(text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def result(coroutine: Any) -> object:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import _state, current_app
 from celery.exceptions import CDeprecationWarning
 
 from trigger_celery import Queue, RateLimit, durable_task
@@ -30,23 +29,6 @@ from trigger_celery.vocabulary.records import NO_LIMITS, Limits, Rate, Standing
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture(autouse=True)
-def forgets_declarations() -> Iterator[None]:
-    """Forget the queues and tasks that a test declared, here and in Celery."""
-    state: Any = _state
-    known, before = {queue.name for queue in queues}, {task.name for task in declared_tasks}
-    finalizers = set(state._on_app_finalizers)
-    yield
-    for queue in queues:
-        if queue.name not in known:
-            queues.remove(queue.name)
-    for task in declared_tasks:
-        if task.name not in before:
-            declared_tasks.remove(task.name)
-            current_app.tasks.pop(task.name, None)
-    state._on_app_finalizers.intersection_update(finalizers)
 
 
 def declared(**options: Any) -> Any:

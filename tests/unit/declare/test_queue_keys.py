@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
@@ -38,15 +37,6 @@ class Level(IntEnum):
     """A whole number."""
 
     ONE = 1
-
-
-@pytest.fixture(autouse=True)
-def forgets_queues() -> Iterator[None]:
-    """Forget the queues that a test declared."""
-    known = {queue.name for queue in queues}
-    yield
-    for name in {queue.name for queue in queues} - known:
-        queues.remove(name)
 
 
 def mail(tenant: Any, to: str = "ann") -> str:

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
@@ -16,7 +16,6 @@ import pytest
 
 from trigger_celery import DurableTask, RetryPolicy, durable_task, every, gather, get_run, step
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.errors import UsageError
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
@@ -57,15 +56,14 @@ async def bound_async(self: Any, order_id: int = 0) -> list[Any]:
 
 
 @pytest.fixture
-def hourly() -> Iterator[DurableTask[[], None]]:
+def hourly() -> DurableTask[[], None]:
     """A scheduled task for one test: other tests of the process store what is declared."""
 
     @durable_task(name="kit-hourly", schedule=every(timedelta(hours=1)))
     def hourly() -> None:
         seen.append("hour")
 
-    yield hourly
-    declared_tasks.remove("kit-hourly")
+    return hourly
 
 
 def test_a_decorated_task_is_triggered_as_it_is(harness: Harness) -> None:

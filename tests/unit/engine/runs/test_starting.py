@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import _state, current_app
 
 from trigger_celery import (
     ConfiguredTask,
@@ -41,18 +39,6 @@ from trigger_celery.errors import (
 from trigger_celery.testing import Harness
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def forgets_tasks() -> Iterator[None]:
-    """Forget the tasks that a test declared, here and in Celery."""
-    state: Any = _state
-    before, finalizers = {task.name for task in declared_tasks}, set(state._on_app_finalizers)
-    yield
-    for name in {task.name for task in declared_tasks} - before:
-        declared_tasks.remove(name)
-        current_app.tasks.pop(name, None)
-    state._on_app_finalizers.intersection_update(finalizers)
 
 
 def declared(harness: Harness, **options: Any) -> DurableTask[[int], int]:
