@@ -6,7 +6,7 @@
 
     @receiver(run_failed, sender="shop.tasks.process_order")
     def alert(sender, news, **kwargs):
-        page_somebody(news.run_id, news.error)
+        page_operator(news.run_id, news.error)
 
 They are sent after the commit of what they announce, in the process that did it. They may be
 missed when that process dies, and may repeat: use a task's hooks for what has to be done.

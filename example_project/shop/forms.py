@@ -54,7 +54,7 @@ class SignUpForm(forms.Form):
     )
 
     def clean_addresses(self) -> list[str]:
-        """Return each address once. Refuses what is no address, and who signed up before."""
+        """Return each address once. Refuses what is no address, and addresses of known users."""
         field = forms.EmailField(
             max_length=User._meta.get_field("username").max_length,
             error_messages={"invalid": "%(value)s is no e-mail address."},
@@ -67,7 +67,7 @@ class SignUpForm(forms.Form):
         return addresses
 
     def save(self) -> list[User]:
-        """Store a user for each address, who cannot log in yet."""
+        """Store a user for each address; these users cannot log in yet."""
         return User.objects.bulk_create(
             User(username=address, email=address, password=make_password(None))
             for address in self.cleaned_data["addresses"]

@@ -55,7 +55,7 @@ class Order(models.Model):
 
 
 class Document(models.Model):
-    """A text that goes public once somebody approves it."""
+    """A text that goes public once an editor approves it."""
 
     class Decision(models.TextChoices):
         """What the approver said."""

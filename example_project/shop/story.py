@@ -1,4 +1,4 @@
-"""What a run has done so far, told in order: for the shop's pages and the demo's timelines."""
+"""What a run has done so far, in order: for the shop's pages and the demo's timelines."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def story_of(run_id: UUID) -> Story | None:
         task=run.task,
         state=RunState(run.state),
         lasted=run.finished_at and run.finished_at - run.created_at,
-        moments=tuple(_Teller(run).moments()),
+        moments=tuple(_Timeline(run).moments()),
     )
 
 
-class _Teller:
+class _Timeline:
     """Puts the records of one run into order: its history, with the steps of each segment."""
 
     def __init__(self, run: Run) -> None:
@@ -66,18 +66,18 @@ class _Teller:
         self._checkpoints = list(run.checkpoints.order_by("id"))
         self._failures = list(run.failed_attempts.exclude(key="").order_by("id"))
         self._waits = list(run.waits.order_by("id"))
-        self._last = self._told = run.created_at
+        self._last = self._latest = run.created_at
 
     def moments(self) -> Iterator[Moment]:
         for entry in self._history:
-            told = self._tell(entry)
-            if told is not None:
-                yield told
+            moment = self._transition(entry)
+            if moment is not None:
+                yield moment
             self._last = max(self._last, entry.at)
             if entry.verb == "claim" and entry.state == RunState.EXECUTING:
                 yield from self._steps(entry.fence)
 
-    def _tell(self, entry: History) -> Moment | None:
+    def _transition(self, entry: History) -> Moment | None:
         match entry.verb:
             case "trigger":
                 return self._moment(entry.at, "queued")
@@ -135,8 +135,8 @@ class _Teller:
 
     def _moment(self, at: datetime, text: str, *, name: str = "", mood: str = CALM) -> Moment:
         # A worker's own times may be some milliseconds off the database's; order is certain.
-        self._told = max(self._told, at)
-        return Moment(after=self._told - self._run.created_at, text=text, name=name, mood=mood)
+        self._latest = max(self._latest, at)
+        return Moment(after=self._latest - self._run.created_at, text=text, name=name, mood=mood)
 
 
 def _what_for(wait: Wait) -> str:

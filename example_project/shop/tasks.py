@@ -33,7 +33,7 @@ from trigger_celery import (
 )
 
 REFUNDS = "refunds@example.com"
-"""Who decides about refunds."""
+"""The people who decide about refunds."""
 
 email_processing = Queue("email-processing", concurrency_limit=10)
 """The mail service refuses an eleventh mail while it sends ten."""
@@ -121,7 +121,7 @@ def send_invoice(order_id: int) -> None:
 
 @step
 def fetch_user(user_id: int) -> str:
-    """Return the address of somebody who signed up."""
+    """Return the address of a new user."""
     with effect("fetch_user"):
         return get_user_model().objects.get(pk=user_id).email
 
@@ -140,7 +140,7 @@ def mail_welcome(to: str) -> None:
     retry=RetryPolicy(max_attempts=3),
 )
 def send_welcome_email(user_id: int) -> None:
-    """Welcome somebody who signed up; ten of these execute at once, however many sign up."""
+    """Welcome a new user; ten of these execute at once, however many sign up."""
     mail_welcome(fetch_user(user_id))
 
 
@@ -200,7 +200,7 @@ def pay_back(refund: Mapping[str, object]) -> str:
 
 @durable_task(name="review-refund", on_event="billing.refund.requested")
 def review_refund(event: Event) -> str:
-    """Let somebody decide about a refund that the billing service was asked for."""
+    """Let people decide about a refund that the billing service was asked for."""
     refund = event.payload["refund"]
     token = create_token(timeout=timedelta(days=7))
     ask_about_refund(refund, token.url)
@@ -210,7 +210,7 @@ def review_refund(event: Event) -> str:
 
 @step
 def remind() -> int:
-    """Mail how many refunds nobody has decided about; return that number."""
+    """Mail how many refunds are still undecided; return that number."""
     with effect("remind"):
         waits = [wait for wait in open_waits(limit=1000) if wait.task == review_refund.name]
         if waits:

@@ -82,7 +82,7 @@ class ShopTest(TestCase):
             Event.objects.get().payload, {"documentId": document.pk, "status": "rejected"}
         )
 
-    def test_a_decision_that_nobody_offered_is_no_decision(self) -> None:
+    def test_a_decision_that_was_not_offered_is_no_decision(self) -> None:
         document = self.hand_in()
         self.client.post(f"{document.get_absolute_url()}decision/", {"decision": "maybe"})
         assert not Event.objects.exists()
@@ -118,14 +118,14 @@ class ShopTest(TestCase):
         for mails, at_once, kept in ((1, 1, False), (10, 10, True), (11, 11, False)):
             effects = list(overlapping(mails)) + list(overlapping(1, begin=1))
             assert most_at_once(effects) == at_once
-            nobody = uuid4()
+            unknown = uuid4()
             run = UUID(views.process_order.delay(1).id)
             outcome = Outcome(
                 order_run=run,
                 document_run=run,
                 child_killed_run=run,
                 worker_killed_run=run,
-                welcome_runs=(nobody,),
+                welcome_runs=(unknown,),
                 stock_before=12,
             )
             [found] = [
@@ -133,7 +133,7 @@ class ShopTest(TestCase):
             ]
             assert found.kept == kept, mails
 
-    def test_all_who_sign_up_appear_together_with_their_runs(self) -> None:
+    def test_all_new_users_appear_together_with_their_runs(self) -> None:
         answer = self.client.post("/sign-ups/", {"addresses": "a@example.com\r\nb@example.com "})
         self.assertRedirects(answer, "/welcome/")
         assert set(User.objects.values_list("email", flat=True)) == {
@@ -144,7 +144,7 @@ class ShopTest(TestCase):
         assert list(runs) == [("send-welcome-email", "email-processing", "queued")] * 2
         self.assertContains(self.client.get("/welcome/"), "0 of 2")
 
-    def test_nobody_signs_up_if_one_address_is_wrong_or_known(self) -> None:
+    def test_no_user_is_signed_up_if_one_address_is_wrong_or_known(self) -> None:
         User.objects.create_user("a@example.com", "a@example.com")
         for addresses, text in (
             ("b@example.com\nb", "b is no e-mail address."),

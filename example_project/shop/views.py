@@ -99,7 +99,7 @@ def decide(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def sign_up(request: HttpRequest) -> HttpResponse:
-    """Store all who sign up, and start a run for each: all appear, or none does."""
+    """Store all new users, and start a run for each: all appear, or none does."""
     form = SignUpForm(request.POST)
     if not form.is_valid():
         return _front(request, status=INVALID, sign_up_form=form)

@@ -55,7 +55,7 @@ def test_every_data_file_is_shipped() -> None:
         assert sorted(on_disk - shipped) == []
 
 
-def test_both_packages_tell_type_checkers_that_they_are_typed() -> None:
+def test_both_packages_are_marked_as_typed_for_type_checkers() -> None:
     assert all((folder / "py.typed").is_file() for folder in FOLDERS.values())
 
 

@@ -36,7 +36,7 @@ def example(tmp_path: Path) -> Iterator[ModuleType]:
 def test_every_mail_is_sent_and_no_more_start_than_the_rate_allows(example: ModuleType) -> None:
     with Harness() as harness:
         harness.engine.tasks.add(example.send_welcome_email.durable)
-        harness.sweep()  # it tells the store what is declared
+        harness.sweep()  # it stores what is declared
         began = harness.clock.now
         handles = example.welcome("t1", [f"{n}@example.com" for n in range(25)])
         harness.run_until_idle()

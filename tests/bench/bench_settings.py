@@ -1,4 +1,4 @@
-"""Settings of the bench: a database, Redis keys and queues of its own; nobody reconnects.
+"""Settings of the bench: a database, Redis keys and queues of its own; no process reconnects.
 
 Whoever starts a process of the bench sets the three variables; see ``environment.py``.
 """

@@ -17,7 +17,7 @@ Side = Callable[[], float]
 class Comparison:
     """Ours against one reference: a pair of numbers for each round.
 
-    ``bar`` is the ratio to reach (None: only told), ``higher`` whether more is better.
+    ``bar`` is the ratio to reach (None: only reported), ``higher`` whether more is better.
     """
 
     name: str

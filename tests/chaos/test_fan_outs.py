@@ -1,4 +1,4 @@
-"""Who moves many runs at once is killed in the middle: an event, a fan-out, a schedule."""
+"""A process that moves many runs at once is killed midway: an event, a fan-out, a schedule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_state(stage: Stage, task: str, state: RunState) -> int:
 
 
 @pytest.mark.usefixtures("stops")
-def test_an_event_to_many_waits_ends_each_once_though_who_delivers_it_is_killed(
+def test_an_event_to_many_waits_ends_each_once_though_its_sender_is_killed(
     stage: Stage, dice: random.Random, round_number: int
 ) -> None:
     number = 10_000 if LONG and round_number == 0 else 1_000
@@ -145,8 +145,8 @@ def test_each_nominal_time_runs_once_though_sweeps_are_killed(
     runs = list(models.Run.objects.using(ALIAS).filter(task="linear"))
     stage.runs += [run.pk for run in runs]
     stage.settle()
-    told = [scheduled_run(installed_engine().codec, run.origin) for run in runs]
-    nominal = sorted(each.nominal_at for each in told if each is not None)
+    scheduled = [scheduled_run(installed_engine().codec, run.origin) for run in runs]
+    nominal = sorted(each.nominal_at for each in scheduled if each is not None)
     assert nominal == [nominal[0] + second * index for index in range(len(runs))]
     assert nominal[-1] == models.Schedule.objects.using(ALIAS).get(key="tick").last_at
     for run in stage.runs:

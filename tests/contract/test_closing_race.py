@@ -92,8 +92,8 @@ def test_each_child_ends_once_and_none_is_spared_while_all_race(
     runs = Run.objects.using(family.alias).filter(parent=family.parent.run_id)
     assert runs.filter(state=RunState.COMPLETED).count() == completed
     assert runs.filter(state=RunState.CANCELED).count() == COUNT - completed
-    ends_told = History.objects.using(family.alias).filter(
+    recorded_ends = History.objects.using(family.alias).filter(
         run__in=runs, verb__in=("complete", "cancel")
     )
-    assert ends_told.count() == COUNT
+    assert recorded_ends.count() == COUNT
     assert caplog.text == ""

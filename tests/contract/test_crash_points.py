@@ -87,12 +87,12 @@ def check_laws(world: World, run: Run, golden: World) -> None:
 def check_final(world: World) -> None:
     """Check that late nudges and sweeps change nothing."""
     before = world.inner.runs.history(world.run_id)
-    effects, told = world.effects.copy(), record(world)
+    effects, recorded = world.effects.copy(), record(world)
     world.boot("late")
     world.work(world.run_id)
     world.wait_a_while()
     assert len(world.inner.runs.history(world.run_id)) == len(before)
-    assert (world.effects, record(world)) == (effects, told)
+    assert (world.effects, record(world)) == (effects, recorded)
     assert not world.inbox.nudges
 
 
@@ -157,7 +157,7 @@ def test_a_worker_writes_nothing_while_another_has_its_run(flow: str) -> None:
     for number in [number for number, verb in golden.store.calls if verb in FENCED]:
         world = place.world(flow, {number: claim_and_hold})
         run = world.finish()
-        assert world.watch is None, "nobody looked at what the first worker did"
+        assert world.watch is None, "no test looked at what the first worker did"
         check_laws(world, run, golden)
         check_effects(world, golden, 1)
 

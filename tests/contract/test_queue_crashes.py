@@ -1,4 +1,4 @@
-"""Wherever a worker dies, a limit holds, and nobody is left in line."""
+"""Wherever a worker dies, a limit holds, and no run is left in line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ EFFECTS = Counter(f"{word} {number}" for word in ("before", "after") for number 
 
 
 class Crowd(World):
-    """A world whose members wait for each other; ``peak`` tells how many executed at a time."""
+    """A world whose members wait for each other; ``peak`` is how many executed at a time."""
 
     peak = 0
 

@@ -1,4 +1,4 @@
-"""Who of many tenants is next: figures for turns of keys, for head starts and for ageing."""
+"""Which of many tenants is next: figures for turns of keys, for head starts and for ageing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_tenant_with_1_run_starts_third_beside_one_with_10_000_and_all_have_eq
 
 
 @EVERYWHERE
-def test_nobody_is_passed_by_more_than_once_by_each_of_50_other_tenants(
+def test_no_run_is_passed_more_than_once_by_each_of_50_other_tenants(
     store: DjangoStore,
 ) -> None:
     """Of 50 tenants with 4 runs each, whoever has just had a turn is 50 starts from the next."""

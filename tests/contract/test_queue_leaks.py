@@ -36,7 +36,7 @@ def store(database: str) -> DjangoStore:
 
 
 def check_empty(store: DjangoStore) -> None:
-    """Check that nobody holds a slot or waits, and that tidying leaves no row."""
+    """Check that no run holds a slot or waits, and that a cleanup leaves no row."""
     assert list(store.queues.loads()) == []
     assert store.queues.holders(QUEUE, limit=10) == []
     while store.queues.tidy(limit=10):
@@ -78,7 +78,7 @@ def test_rows_that_were_deleted_past_django_neither_hold_slots_nor_wait(store: D
 
 
 @EVERYWHERE
-def test_tidying_stops_at_its_limit_of_rows_without_runs(store: DjangoStore) -> None:
+def test_a_cleanup_stops_at_its_limit_of_rows_without_runs(store: DjangoStore) -> None:
     lease, *waiting = begun(store), *enter_all(store, 3)
     runs = Run.objects.using(store.alias)
     runs.filter(pk__in=[lease.run_id, *waiting[:2]])._raw_delete(store.alias)

@@ -68,7 +68,7 @@ def fill(
 
 
 def stays_at(monitor: QueueMonitor, name: str, most: int, change: Callable[[], None]) -> None:
-    """Check that nobody begins after a change but who is allowed to: it has the last word."""
+    """Check that once a change is made, at most this many runs execute at a time."""
     change()
     eventually(lambda: monitor.count(name).running <= most, 60, "the others have left")
     monitor.forget_peaks()
@@ -86,7 +86,7 @@ def disturb(storm: Storm, monitor: QueueMonitor, name: str, limit: int) -> None:
 
 
 def check_over(storm: Storm) -> None:
-    """Check that nobody holds a slot, waits for one, or is promised one."""
+    """Check that no run holds a slot, waits for one, or is promised one."""
     store, stored = storm.store, models.Run.objects.using(storm.alias)
     assert set(stored.values_list("state", flat=True)) <= {RunState.COMPLETED, RunState.CANCELED}
     assert list(store.queues.loads()) == []

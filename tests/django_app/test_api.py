@@ -1,4 +1,4 @@
-"""The JSON API: who may call it, what it does, and what it refuses without a trace."""
+"""The JSON API: which callers it admits, what it does, and what it refuses without a trace."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_a_run_is_started_read_and_canceled() -> None:
     body = {"args": [2], "options": {"tags": ["vip"], "delay": 60, "metadata": {"from": "x"}}}
     answer = call("POST", f"tasks/{linear.name}/trigger/", body)
     assert answer.status_code == 201, answer.content
-    told = answer.json()
-    assert (told["task"], told["created"]) == (linear.name, True)
+    started = answer.json()
+    assert (started["task"], started["created"]) == (linear.name, True)
 
-    shown = call("GET", f"runs/{told['id']}/").json()
+    shown = call("GET", f"runs/{started['id']}/").json()
     assert (shown["state"], shown["tags"], shown["metadata"]) == ("queued", ["vip"], {"from": "x"})
 
-    assert call("POST", f"runs/{told['id']}/cancel/", {"reason": "no more"}).json()["canceled"]
-    shown = call("GET", f"runs/{told['id']}/").json()
+    assert call("POST", f"runs/{started['id']}/cancel/", {"reason": "no more"}).json()["canceled"]
+    shown = call("GET", f"runs/{started['id']}/").json()
     assert (shown["state"], shown["error"]["message"]) == ("canceled", "no more")
-    assert not call("POST", f"runs/{told['id']}/cancel/").json()["canceled"]
+    assert not call("POST", f"runs/{started['id']}/cancel/").json()["canceled"]
 
 
 def test_runs_are_listed_a_page_at_a_time() -> None:
@@ -129,7 +129,7 @@ def test_a_token_is_completed_once() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "tc_wrong", "é"])
-def test_without_a_valid_key_nothing_is_told(given: str) -> None:
+def test_without_a_valid_key_nothing_is_shown(given: str) -> None:
     answer = call("GET", f"runs/{MISSING}/", by=given)
     assert (answer.status_code, list(answer.json())) == (401, ["error"])
 

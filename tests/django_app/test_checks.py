@@ -189,7 +189,7 @@ def test_limits_in_settings_that_make_no_sense_are_an_error(
     assert {each.id for each in check_setup()} == {"trigger_celery.E010"}
 
 
-def test_other_settings_that_make_no_sense_are_told_once(settings: Settings) -> None:
+def test_each_setting_that_makes_no_sense_gives_one_message(settings: Settings) -> None:
     settings.TRIGGER_CELERY = {"CONCURRENCY_LIMIT": -1, "QUEUES": {"*": {}}}
     (message,) = check_setup()
     assert (message.id, "CONCURRENCY_LIMIT" in message.msg) == ("trigger_celery.E001", True)
@@ -223,7 +223,7 @@ def test_a_broker_queue_with_the_name_of_a_durable_queue_is_warned_of(queue: Que
     assert "'routed-by-text' has queue='mails', a text" in message.msg
 
 
-def test_queues_of_modules_that_nobody_imported_are_checked_too(
+def test_queues_of_modules_that_are_not_imported_are_checked_too(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TRIGGER_CELERY = {"QUEUES": {"late": {"concurrency_limit": 1}}}
@@ -244,13 +244,13 @@ def test_a_module_that_cannot_be_imported_is_warned_of_and_hides_nothing(
 
     monkeypatch.setattr("trigger_celery_django.checks.setup.discover", fail)
     settings.TRIGGER_CELERY = {"CONCURRENCY_LIMIT": 0}
-    warned, told = check_setup()
-    assert (warned.id, told.id) == ("trigger_celery.W006", "trigger_celery.I001")
+    warned, noted = check_setup()
+    assert (warned.id, noted.id) == ("trigger_celery.W006", "trigger_celery.I001")
     assert "ImportError: no module named 'lost'; OSError: x." in warned.msg
     assert not warned.is_serious()
 
 
-def test_a_limit_of_zero_is_told(settings: Settings, queue: Queue) -> None:
+def test_a_limit_of_zero_is_reported(settings: Settings, queue: Queue) -> None:
     assert found("I001") == []
     settings.TRIGGER_CELERY = {
         "CONCURRENCY_LIMIT": 0,
@@ -278,11 +278,11 @@ def test_a_body_that_reads_the_clock_is_warned_of() -> None:
 
 def test_a_database_that_is_away_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*args: object) -> None:
-        raise DatabaseError("nobody answers")
+        raise DatabaseError("no server answers")
 
     monkeypatch.setattr("trigger_celery_django.checks.setup.MigrationExecutor", away)
     (message,) = check_migrations(databases=["default"])
-    assert (message.id, "nobody answers" in message.msg) == ("trigger_celery.W002", True)
+    assert (message.id, "no server answers" in message.msg) == ("trigger_celery.W002", True)
 
 
 @pytest.mark.django_db
@@ -294,6 +294,6 @@ def test_a_migration_that_is_not_applied_is_warned_of() -> None:
     assert "trigger_celery.0001_initial" in message.msg
 
 
-def test_databases_that_nobody_asked_for_are_left_alone() -> None:
+def test_databases_that_a_check_did_not_name_are_left_alone() -> None:
     assert check_migrations(databases=None) == []
     assert check_migrations(databases=["other"]) == []

@@ -36,7 +36,7 @@ def task() -> Iterator[None]:
 
 
 def migrated(applied: Apps = apps) -> None:
-    """Tell what Django tells after migrations that made the models of ``applied``."""
+    """Send what Django sends after migrations that made the models of ``applied``."""
     config = apps.get_app_config("trigger_celery")
     post_migrate.send(config, app_config=config, using=DEFAULT_DB_ALIAS, apps=applied, verbosity=0)
 

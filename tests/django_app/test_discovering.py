@@ -59,8 +59,8 @@ print(json.dumps([before, len(checked), get_script_prefix()]))
 
 
 @pytest.fixture
-def told() -> Iterator[None]:
-    """Let the store know the tasks and the queue, as a worker of before did; no run begins."""
+def stored() -> Iterator[None]:
+    """Store the tasks and the queue, as an earlier worker process did; no run begins."""
     store = installed_engine().store
     names = ("late", "gone")
     store.subscriptions.sync(
@@ -100,7 +100,7 @@ def started(task: str) -> tuple[object, ...]:
     return (run.state, run.queue, run.concurrency_key, run.deadline_at is not None)
 
 
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("stored")
 @pytest.mark.django_db(transaction=True)
 def test_an_event_from_a_process_without_the_task_starts_it_in_its_queue(tmp_path: Path) -> None:
     package(tmp_path, "late_package", LATE)
@@ -112,7 +112,7 @@ def test_an_event_from_a_process_without_the_task_starts_it_in_its_queue(tmp_pat
     assert (checks, prefix) == (0, "/under/")
 
 
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("stored")
 @pytest.mark.django_db(transaction=True)
 def test_a_module_that_cannot_be_imported_holds_up_neither_events_nor_other_modules(
     tmp_path: Path,
@@ -126,7 +126,7 @@ def test_a_module_that_cannot_be_imported_holds_up_neither_events_nor_other_modu
     assert "this module is broken" in logged
 
 
-def test_what_the_app_includes_is_imported_and_all_failures_are_told(
+def test_what_the_app_includes_is_imported_and_all_failures_are_raised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "included_late.py").touch()
@@ -140,7 +140,7 @@ def test_what_the_app_includes_is_imported_and_all_failures_are_told(
         "No module named 'nor_this_one'",
     ]
     assert isinstance(sys.modules.pop("included_late"), ModuleType)
-    assert caplog.records == []  # who calls it tells
+    assert caplog.records == []  # the caller logs them
     loader: Any = current_app.loader
     loader.task_modules.difference_update(modules)
 

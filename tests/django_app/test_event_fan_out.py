@@ -173,7 +173,7 @@ def test_an_event_starts_many_tasks_in_few_statements(database: str) -> None:
 
 
 @pytest.mark.parametrize("database", every_database())
-def test_an_event_that_nobody_wants_costs_so_many_statements(database: str) -> None:
+def test_an_event_that_no_wait_and_no_task_matches_costs_so_many_statements(database: str) -> None:
     store = DjangoStore(alias_of(database))
     engine = engine_on(store)
     event = stored(engine)

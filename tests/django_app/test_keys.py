@@ -98,7 +98,7 @@ def test_callers_whose_rival_rolls_back_start_one_run(database: str) -> None:
             try:
                 return work(number)
             except OperationalError as error:
-                # InnoDB leaves gap locks with all who waited for a row that was rolled back.
+                # InnoDB leaves gap locks with all that waited for a row which was rolled back.
                 if database != "mariadb" or error.args[0] != DEADLOCK:
                     raise
 
@@ -145,7 +145,7 @@ def test_debounced_callers_at_once_push_one_run(database: str) -> None:
 
 
 @pytest.mark.parametrize("database", every_database(transaction=True))
-def test_debounced_callers_at_once_who_come_too_late_start_one_new_run(database: str) -> None:
+def test_debounced_callers_at_once_that_come_too_late_start_one_new_run(database: str) -> None:
     engine, task = engine_on(database)
     alias = alias_of(database)
     options = TriggerOptions(debounce=Debounce(key="k", delay=60, max_delay=61))

@@ -218,7 +218,7 @@ def test_a_rate_of_keys_is_kept_for_each(store: DjangoStore) -> None:
 
 
 @everywhere
-def test_who_crashed_or_was_canceled_holds_no_slot(store: DjangoStore) -> None:
+def test_a_crashed_or_canceled_run_holds_no_slot(store: DjangoStore) -> None:
     limit(store)
     first = start(store, enter(store))
     store.runs.recover(first.run_id, "w1")
@@ -303,7 +303,7 @@ def test_a_task_that_was_limited_is_claimed_like_any_other_afterwards(store: Dja
 
 
 @pytest.mark.parametrize("database", [param for param in EVERYWHERE if "postgres" in str(param)])
-def test_claims_delete_slots_of_who_moved_on(
+def test_claims_delete_slots_of_runs_that_moved_on(
     store: DjangoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "STALE", 3)
@@ -367,7 +367,7 @@ SERVERS = [param for param in every_database(transaction=True) if "sqlite" not i
 
 
 @pytest.mark.parametrize("database", [param for param in SERVERS if "mariadb" in str(param)])
-def test_a_claim_counts_who_started_meanwhile_however_long_its_snapshots_last(
+def test_a_claim_counts_runs_that_started_meanwhile_however_long_its_snapshots_last(
     store: DjangoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = connections[store.alias].settings_dict["OPTIONS"]
@@ -376,7 +376,7 @@ def test_a_claim_counts_who_started_meanwhile_however_long_its_snapshots_last(
 
 
 @pytest.mark.parametrize("database", SERVERS)
-def test_a_claim_counts_who_started_while_it_waited_for_the_locks(store: DjangoStore) -> None:
+def test_a_claim_counts_runs_that_started_while_it_waited_for_the_locks(store: DjangoStore) -> None:
     _claim_while_another_starts(store)
 
 

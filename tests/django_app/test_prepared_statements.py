@@ -1,4 +1,4 @@
-"""What is prepared on a PostgreSQL server: the frequent statements of ours, and nobody else's."""
+"""What is prepared on a PostgreSQL server: the frequent statements of ours, and no others."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_with_djangos_own_settings_only_our_statements_are_prepared() -> None:
     for name in ("first", "second"):
         store.checkpoints.record(started(store), checkpoint(store, name))
         for _ in range(10):
-            list(Run.objects.using(store.alias).filter(task="nobody's"))
+            list(Run.objects.using(store.alias).filter(task="unprepared"))
     with connection.cursor() as cursor:
         cursor.execute(PREPARED)
         statements = [statement for (statement,) in cursor.fetchall()]
     assert len(statements) == 3  # create, claim, record
-    assert not any("nobody" in statement or "ORDER BY" in statement for statement in statements)
+    assert not any("unprepared" in statement or "ORDER BY" in statement for statement in statements)

@@ -135,7 +135,7 @@ def test_starts_of_promised_runs_count_for_rates(store: DjangoStore) -> None:
 
 
 @on_postgres
-def test_a_claim_tells_whether_enough_others_follow(store: DjangoStore) -> None:
+def test_a_claim_says_whether_enough_promised_runs_follow(store: DjangoStore) -> None:
     limit(store, concurrency=4)
     runs = promised(store, 4)
     found = [ask(store, run_id) for run_id in runs]
@@ -143,7 +143,7 @@ def test_a_claim_tells_whether_enough_others_follow(store: DjangoStore) -> None:
 
 
 @on_postgres
-def test_nobody_follows_who_was_promised_a_slot_long_ago_or_of_another_key(
+def test_runs_of_old_promises_or_other_keys_do_not_follow(
     store: DjangoStore,
 ) -> None:
     limit(store, concurrency=4)

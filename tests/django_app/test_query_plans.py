@@ -192,7 +192,7 @@ def test_a_page_of_runs_is_read_from_an_index_whatever_it_filters(
 
 @pytest.mark.requires("postgres")
 @pytest.mark.django_db(databases=[alias_of("postgres")])
-def test_whom_an_event_concerns_is_found_by_one_index_scan_for_each_hash() -> None:
+def test_the_waits_of_an_event_are_found_by_one_index_scan_for_each_hash() -> None:
     alias = alias_of("postgres")
     _fill(alias)
     with connections[alias].cursor() as cursor:

@@ -88,7 +88,7 @@ def test_an_admission_of_a_run_that_a_caller_holds_does_not_hold_up_its_queue(
     held, other = enter(store, priority=9), enter(store)
     end(store, lease)
     with locked(store, held) as elsewhere:
-        assert elsewhere(lambda: admitted(store)) == [held]  # told, but promised nothing
+        assert elsewhere(lambda: admitted(store)) == [held]  # nudged, but promised nothing
         assert elsewhere(lambda: ask(store, other)) is not None
     assert got(store, held).due_at is None
     assert Slot.objects.using(store.alias).get(pk=held).promised_at is None
@@ -117,7 +117,7 @@ def test_a_run_is_counted_once_its_caller_lets_it_go(store: DjangoStore) -> None
 
 
 @pytest.mark.parametrize("database", SERVERS)
-def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -> None:
+def test_two_callers_that_change_different_limits_at_once_lose_none(store: DjangoStore) -> None:
     limit(store, concurrency=1)
     engine = Engine(store=store, tasks=TaskRegistry())
 
@@ -134,7 +134,7 @@ def test_two_who_change_different_limits_at_once_lose_none(store: DjangoStore) -
 
 
 @pytest.mark.parametrize("database", every_database())
-def test_who_goes_on_and_joins_again_keeps_the_place_that_was_to_be_removed(
+def test_a_run_that_rejoins_keeps_the_place_that_was_to_be_removed(
     store: DjangoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(store, concurrency=1)

@@ -1,4 +1,4 @@
-"""Durable queues in the tables: what admissions cost, who is next, what is left over."""
+"""Durable queues in the tables: what admissions cost, which run is next, what is left over."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def places(store: DjangoStore) -> set[UUID]:
     return set(Slot.objects.using(store.alias).values_list("pk", flat=True))
 
 
-def _nobody_waits(store: DjangoStore) -> Callable[[], object]:
+def _none_in_line(store: DjangoStore) -> Callable[[], object]:
     limit(store, concurrency=1)
     return lambda: admit(store)
 
@@ -160,7 +160,7 @@ def _declare(store: DjangoStore) -> Callable[[], object]:
 
 # PostgreSQL, MariaDB (which needs the names of the queues before it locks them), SQLite.
 BUDGETS: dict[str, tuple[Callable[[DjangoStore], Callable[[], object]], tuple[int, int, int]]] = {
-    "nobody waits": (_nobody_waits, (2, 3, 2)),
+    "none in line": (_none_in_line, (2, 3, 2)),
     "no room": (_no_room, (3, 4, 3)),
     "paused": (_paused, (1, 2, 1)),
     "one": (_one, (5, 8, 7)),
@@ -217,7 +217,7 @@ def test_a_key_is_found_behind_hundreds_that_are_full(store: DjangoStore) -> Non
 
 
 @everywhere
-def test_who_cannot_start_leaves_the_line_and_holds_up_nobody(store: DjangoStore) -> None:
+def test_a_run_that_cannot_start_leaves_the_line_and_holds_up_no_other(store: DjangoStore) -> None:
     limit(store, concurrency=1)
     stand(store, 400)
     runs = Run.objects.using(store.alias)
@@ -304,7 +304,7 @@ def test_a_slot_of_an_earlier_life_is_replaced_when_its_run_has_to_be_counted(
 
 
 @everywhere
-def test_tidying_looks_through_a_long_line_in_pieces(store: DjangoStore) -> None:
+def test_a_cleanup_looks_through_a_long_line_in_pieces(store: DjangoStore) -> None:
     limit(store, concurrency=1)
     stand(store, 1_200)
     ended = Run.objects.using(store.alias).order_by("-pk").first()
@@ -315,7 +315,7 @@ def test_tidying_looks_through_a_long_line_in_pieces(store: DjangoStore) -> None
 
 
 @everywhere
-def test_tidying_stops_at_its_limit(store: DjangoStore) -> None:
+def test_a_cleanup_stops_at_its_limit(store: DjangoStore) -> None:
     limit(store, concurrency=9, key_rate=Rate(interval=SECOND))
     for _ in range(3):
         end(store, begun(store))
@@ -328,7 +328,7 @@ def test_tidying_stops_at_its_limit(store: DjangoStore) -> None:
 
 
 @everywhere
-def test_slots_of_who_ended_are_deleted_now_and_then(store: DjangoStore) -> None:
+def test_slots_of_ended_runs_are_deleted_now_and_then(store: DjangoStore) -> None:
     limit(store, concurrency=9)
     end(store, begun(store))
     for _ in range(50):
@@ -378,7 +378,7 @@ def test_admissions_to_what_was_limited_promise_no_run_twice(store: DjangoStore)
     "database", [param for param in every_database(transaction=True) if "sqlite" not in str(param)]
 )
 @pytest.mark.parametrize("gate", [QUEUE, OF_TASK + TASK, EVERYTHING])
-def test_an_admission_sees_who_joined_while_it_waited_for_the_locks(
+def test_an_admission_sees_a_run_that_joined_while_it_waited_for_the_locks(
     store: DjangoStore, gate: str
 ) -> None:
     limit(store, gate, concurrency=1)

@@ -36,7 +36,7 @@ HOUR = timedelta(hours=1)
 
 
 def report() -> None:
-    """Do nothing: nobody executes it here."""
+    """Do nothing: no worker executes it here."""
 
 
 def engine_on(alias: str) -> Engine:
@@ -85,9 +85,9 @@ def test_ten_sweeps_at_once_start_one_run_for_each_nominal_time(database: str) -
     codec = engines[0].codec
     runs = Run.objects.using(alias)
     found = [codec.decode(origin) for origin in runs.values_list("origin", flat=True)]
-    told = sorted((each["schedule"], each["nominal_at"]) for each in found)  # type: ignore[index]
-    assert len(told) == len(set(told))
-    by_key = [key for key, _ in told]
+    started = sorted((each["schedule"], each["nominal_at"]) for each in found)  # type: ignore[index]
+    assert len(started) == len(set(started))
+    by_key = [key for key, _ in started]
     assert {key: by_key.count(key) for key in by_key} == {
         "allow": 3,
         "cancel": 1,
@@ -232,7 +232,7 @@ def test_a_record_has_a_field_for_each_column_that_matters() -> None:
 
 
 @pytest.mark.parametrize("database", every_database())
-def test_an_overlap_that_nobody_knows_is_refused_by_the_database(database: str) -> None:
+def test_an_unknown_overlap_is_refused_by_the_database(database: str) -> None:
     rows = Schedule.objects.using(alias_of(database))
     with pytest.raises(IntegrityError), transaction.atomic(using=alias_of(database)):
         rows.create(key="by hand", task="report", cron="* * * * *", overlap="both")

@@ -55,15 +55,15 @@ def listen() -> Iterator[Listen]:
     connected: list[tuple[TriggerSignal, Any, object]] = []
 
     def connect(signal: TriggerSignal, sender: object = None) -> list[tuple[Any, Any]]:
-        told: list[tuple[Any, Any]] = []
+        received: list[tuple[Any, Any]] = []
 
         def receiver(sender: object, news: object, **kwargs: object) -> None:
             assert set(kwargs) == {"signal"}
-            told.append((sender, news))
+            received.append((sender, news))
 
         signal.connect(receiver, sender=sender, weak=False)
         connected.append((signal, receiver, sender))
-        return told
+        return received
 
     yield connect
     for signal, receiver, sender in connected:
@@ -80,7 +80,7 @@ def test_the_engine_of_the_process_sends_them() -> None:
     assert isinstance(installed_engine().listeners, DjangoListeners)
 
 
-def test_a_run_is_told_with_its_task_as_the_sender(
+def test_signals_of_a_run_have_its_task_as_the_sender(
     engine: Engine, echo: TaskDefinition, listen: Listen
 ) -> None:
     created, completed = listen(signals.run_created), listen(signals.run_completed)
@@ -106,10 +106,10 @@ def test_a_receiver_hears_of_its_sender_alone(
     assert [(sender, news.run_id) for sender, news in task] == [("linear", run_id)]
 
 
-def test_an_event_is_told_with_its_name_as_the_sender(engine: Engine, listen: Listen) -> None:
-    told, other = listen(signals.event_received, "paid"), listen(signals.event_received, "sent")
+def test_the_signal_of_an_event_has_its_name_as_the_sender(engine: Engine, listen: Listen) -> None:
+    received, other = listen(signals.event_received, "paid"), listen(signals.event_received, "sent")
     event_id = send_event(engine, "paid", {"secret": 1}, source="bank")
-    assert told == [("paid", EventNews(event_id=event_id, name="paid", source="bank"))]
+    assert received == [("paid", EventNews(event_id=event_id, name="paid", source="bank"))]
     assert other == []
 
 
@@ -129,7 +129,9 @@ def test_signals_wait_for_the_callers_commit_and_go_with_its_rollback(
     assert (len(created), len(received)) == (1, 1)
 
 
-def test_a_receiver_reads_what_it_is_told_of(engine: Engine, echo: TaskDefinition) -> None:
+def test_a_receiver_reads_the_committed_state_of_the_run(
+    engine: Engine, echo: TaskDefinition
+) -> None:
     seen: list[str] = []
 
     def receiver(sender: str, news: RunNews, **kwargs: object) -> None:
@@ -143,7 +145,7 @@ def test_a_receiver_reads_what_it_is_told_of(engine: Engine, echo: TaskDefinitio
     assert seen == ["canceled"]
 
 
-def test_a_receiver_that_raises_disturbs_nobody_and_is_logged(
+def test_a_receiver_that_raises_disturbs_no_run_and_no_other_receiver(
     engine: Engine, echo: TaskDefinition, listen: Listen, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(sender: str, **kwargs: object) -> None:
@@ -162,7 +164,7 @@ def test_a_receiver_that_raises_disturbs_nobody_and_is_logged(
     assert "broken receiver" in caplog.text
 
 
-def test_nobody_wants_to_hear_of_what_has_no_receiver(listen: Listen) -> None:
+def test_a_topic_without_a_receiver_is_not_wanted(listen: Listen) -> None:
     listeners = DjangoListeners()
     assert not any(map(listeners.wants, Topic))
     listen(signals.run_failed)

@@ -148,7 +148,7 @@ def test_an_event_that_a_rival_gives_to_another_wait_of_the_run_still_wakes_othe
         with transaction.atomic(using=POSTGRES):
             Run.objects.using(POSTGRES).select_for_update().get(pk=raced.run_id)
             late = other.submit(store.waits.resolve, sequence, [first, second, third])
-            _until_somebody_waits_for_a_lock()
+            _until_a_statement_waits_for_a_lock()
             _resolve_in_this_transaction(first, sequence)
         assert [nudge.run_id for nudge in late.result(30)] == [other_run.run_id]
     assert wait_ids(store) == [second]
@@ -236,13 +236,13 @@ def test_an_event_that_ends_a_wait_while_its_run_suspends_again_wakes_it(
             Run.objects.using(POSTGRES).select_for_update().get(pk=lease.run_id)
             # Begins, and takes its snapshot, while the wait is open; then waits for the lock.
             late = other.submit(suspend, store, again, suspension(event_wait("b")))
-            _until_somebody_waits_for_a_lock()
+            _until_a_statement_waits_for_a_lock()
             _resolve_in_this_transaction(second, sequence)
         assert late.result(30) is RunState.QUEUED
     assert got(store, lease.run_id).state is RunState.QUEUED
 
 
-def _until_somebody_waits_for_a_lock() -> None:
+def _until_a_statement_waits_for_a_lock() -> None:
     pause = threading.Event()
     for _ in range(2000):
         with connections[POSTGRES].cursor() as cursor:
@@ -255,7 +255,7 @@ def _until_somebody_waits_for_a_lock() -> None:
             if cursor.fetchone() != (0,):
                 return
         pause.wait(0.005)
-    raise AssertionError("nobody came to wait for the lock")
+    raise AssertionError("no statement came to wait for the lock")
 
 
 def _resolve_in_this_transaction(wait_id: int, sequence: int) -> None:

@@ -72,8 +72,8 @@ def test_get_and_head_complete_nothing(harness: Harness, token: Token, client: C
     assert page.status_code == 200
     assert "<form" in page.text
     assert client.head(token.url, headers=PAGES).status_code == 200
-    told = client.get(token.url, headers={"Accept": JSON})
-    assert told.json()["state"] == "waiting"
+    answer = client.get(token.url, headers={"Accept": JSON})
+    assert answer.json()["state"] == "waiting"
     assert stored(harness, token).is_open
     assert client.put(token.url).status_code == 405
     assert client.options(token.url).status_code == 405
@@ -137,16 +137,16 @@ def test_a_token_that_is_over_or_canceled_is_gone(
     canceled: Token = create_token()
     cancel_token(canceled)
     harness.advance(timedelta(hours=1))
-    for each, told in ((token, "is over"), (canceled, "was canceled")):
+    for each, outcome in ((token, "is over"), (canceled, "was canceled")):
         assert post(client, each.url, "1").status_code == 410
         page = client.get(each.url, headers=PAGES)
         assert (page.status_code, "<form" in page.text) == (410, False)
-        assert told in page.text
+        assert outcome in page.text
     assert stored(harness, token).state is TokenState.WAITING
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status", "told"),
+    ("body", "kind", "status", "message"),
     [
         ("{", JSON, 400, "not JSON"),
         (" ", JSON, 400, "not JSON"),
@@ -164,12 +164,14 @@ def test_a_token_that_is_over_or_canceled_is_gone(
     ],
 )
 def test_a_bad_body_is_refused_and_the_token_stays_open(
-    harness: Harness, token: Token, client: Client, body: Any, kind: str, status: int, told: str
+    harness: Harness, token: Token, client: Client, body: Any, kind: str, status: int, message: str
 ) -> None:
     limit = {"TRIGGER_CELERY": {"REQUEST_LIMIT": 1_000 if status == 413 else 100_000}}
     with override_settings(**limit):
         response = post(client, token.url, body, kind, {"Accept": JSON})
-    assert (response.status_code, told in response.json()["error"]) == (status, True), response.text
+    assert (response.status_code, message in response.json()["error"]) == (status, True), (
+        response.text
+    )
     assert stored(harness, token).is_open
 
 
@@ -180,7 +182,7 @@ def test_a_value_over_the_payload_limit_is_too_large(harness: Harness, client: C
     assert stored(harness, token).is_open
 
 
-def test_a_body_that_its_schema_does_not_allow_is_told(harness: Harness, client: Client) -> None:
+def test_a_body_that_its_schema_does_not_allow_is_refused(harness: Harness, client: Client) -> None:
     token: Token = create_token(schema={"type": "object", "required": ["approved"]})
     response = post(client, token.url, "{}")
     assert (response.status_code, "'approved' is a required" in response.json()["error"]) == (
@@ -203,7 +205,7 @@ def test_what_a_stranger_wrote_is_escaped_in_the_page(
     assert "<script>alert(1)</script>" in unescape(page.text)
 
 
-def test_no_answer_is_cached_indexed_or_tells_its_url_to_others(
+def test_no_answer_is_cached_indexed_or_sends_its_url_to_others(
     harness: Harness, token: Token, client: Client
 ) -> None:
     answers = [
@@ -252,7 +254,9 @@ def test_public_url_is_what_the_url_begins_with(harness: Harness, token: Token) 
             config()
 
 
-def test_a_project_that_does_not_serve_the_urls_is_told(harness: Harness, token: Token) -> None:
+def test_a_project_that_does_not_serve_the_urls_gets_an_error_with_the_remedy(
+    harness: Harness, token: Token
+) -> None:
     with (
         override_settings(ROOT_URLCONF="trigger_celery_django.urls"),
         pytest.raises(UsageError, match=r"include\('trigger_celery_django.urls'\)"),

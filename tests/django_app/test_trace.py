@@ -1,4 +1,4 @@
-"""The trace of a run: what is told of it as data, and how a terminal shows it."""
+"""The trace of a run: its spans as data, and how a terminal shows them."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def worked(store: DjangoStore) -> UUID:
     return lease.run_id
 
 
-def test_a_trace_tells_segments_steps_attempts_and_waits(store: DjangoStore) -> None:
+def test_a_trace_has_segments_steps_attempts_and_waits(store: DjangoStore) -> None:
     trace = traced(store, worked(store))
     assert (trace.kind, trace.state, trace.detail) == (SpanKind.RUN, "completed", "")
-    told = kinds(trace)
-    assert sorted(told) == sorted(
+    found = kinds(trace)
+    assert sorted(found) == sorted(
         [
             ("queued", "queued", ""),
             ("segment", "w1", "suspend"),
@@ -128,7 +128,7 @@ def test_a_crash_is_a_gap_after_the_last_sign_of_life(store: DjangoStore) -> Non
     assert queue.ended_at is None
 
 
-def test_a_failed_attempt_of_the_run_is_told_with_its_segment_and_backoff(
+def test_a_failed_attempt_of_the_run_is_drawn_with_its_segment_and_backoff(
     store: DjangoStore,
 ) -> None:
     lease = started(store)
@@ -142,7 +142,7 @@ def test_a_failed_attempt_of_the_run_is_told_with_its_segment_and_backoff(
     assert (wait.name, wait.ended_at) == ("before the next attempt of the run", None)
 
 
-def test_a_pause_is_told_with_who_and_why(store: DjangoStore) -> None:
+def test_a_pause_is_drawn_with_its_caller_and_reason(store: DjangoStore) -> None:
     run_id = queued(store)
     store.managing.pause(run_id, {"by": "ann", "reason": "look"})
     (pause,) = (s for s in traced(store, run_id).spans if s.kind is SpanKind.PAUSED)
@@ -183,7 +183,7 @@ def test_of_very_many_children_some_are_shown_and_the_rest_counted(
     assert [span.name for span in spans if span.kind is SpanKind.MORE] == ["4 more runs"]
 
 
-def test_a_fork_tells_what_it_got_and_from_whom(store: DjangoStore) -> None:
+def test_a_fork_names_the_run_and_the_number_of_its_copied_steps(store: DjangoStore) -> None:
     old, new = worked(store), new_run()
     with store.joined():
         store.runs.create([replace(new, copied_from_id=old)])

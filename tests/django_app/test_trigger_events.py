@@ -35,7 +35,7 @@ def run(*args: str) -> str:
     return out.getvalue().strip()
 
 
-def told(*args: str) -> Any:
+def run_json(*args: str) -> Any:
     return json.loads(run(*args, "--json"))
 
 
@@ -53,9 +53,9 @@ def test_send_starts_the_tasks_that_want_the_event(engine: Engine) -> None:
     assert Run.objects.get().task == "ship"
 
 
-def test_a_second_event_with_the_same_id_is_told_and_does_nothing() -> None:
+def test_a_second_event_with_the_same_id_is_reported_and_does_nothing() -> None:
     first, second = (
-        told("send", "paid", "--id", "e-1", "--source", "bank", "--payload", str(number))
+        run_json("send", "paid", "--id", "e-1", "--source", "bank", "--payload", str(number))
         for number in (1, 2)
     )
     same = {"schema": 1, "id": "e-1", "name": "paid", "source": "bank"}
@@ -70,12 +70,12 @@ def test_the_payload_may_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> Non
     assert json.loads(Event.objects.get().payload) == ["x"]
 
 
-def test_a_dry_run_tells_what_would_start_and_writes_nothing(engine: Engine) -> None:
+def test_a_dry_run_prints_what_would_start_and_writes_nothing(engine: Engine) -> None:
     wanted = [("ship", '{"n": "1"}'), ("mail", "{}"), ("skip", '{"n": "2"}')]
     engine.store.subscriptions.sync(
         [Subscription(task=task, name="paid", filter=text) for task, text in wanted], []
     )
-    assert told("send", "paid", "--payload", '{"n": 1}', "--dry-run") == {
+    assert run_json("send", "paid", "--payload", '{"n": 1}', "--dry-run") == {
         "schema": 1,
         "starts": ["mail", "ship"],
         "wakes": 0,
@@ -111,7 +111,7 @@ def test_list_shows_the_latest_events_first(engine: Engine) -> None:
     lines = run("list", "--limit", "2").splitlines()
     assert [line.split()[1] for line in lines] == ["NAME", "e-2", "e-1"]
     assert all(len(line) < 250 for line in lines)
-    listed = told("list")
+    listed = run_json("list")
     assert listed["schema"] == 1
     assert [each["id"] for each in listed["events"]] == ["2", "1", "0"]
     assert listed["events"][0]["payload"] == "x" * 100
@@ -123,7 +123,7 @@ def test_list_shows_only_what_is_asked_for() -> None:
         run("send", name, "--source", source)
     Event.objects.filter(name="sent").update(matched_at=None)
     found = [
-        told("list", *args)["events"]
+        run_json("list", *args)["events"]
         for args in (["--name", "paid"], ["--source", "bank"], ["--unmatched"])
     ]
     assert [[each["name"] for each in events] for events in found] == [

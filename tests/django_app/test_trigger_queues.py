@@ -34,7 +34,7 @@ def called(*args: str) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def told(*args: str) -> dict[str, object]:
+def run_json(*args: str) -> dict[str, object]:
     """Return what the command wrote as JSON."""
     found = json.loads(called(*args, "--json")[0])
     assert found.pop("schema") == 1
@@ -139,9 +139,9 @@ def test_list_as_json_has_stable_keys_and_times_in_utc(held: UUID) -> None:
     assert set(emails) == set(reports)
 
 
-def test_who_waits_longest_is_told(held: UUID) -> None:
+def test_show_has_the_longest_wait_in_line(held: UUID) -> None:
     put()
-    queue = told("show", "emails")["queue"]
+    queue = run_json("show", "emails")["queue"]
     assert isinstance(queue, dict)
     assert (queue["held"], queue["waiting"]) == (1, 1)
     since = datetime.fromisoformat(queue["waiting_since"])
@@ -158,7 +158,7 @@ def test_list_says_when_there_is_none() -> None:
     assert called("list", "--format", "ids") == ("", "no queues\n")
 
 
-def test_show_tells_who_paused_a_queue_and_why() -> None:
+def test_show_names_the_caller_and_the_reason_of_a_pause() -> None:
     called("pause", "emails", "--by", "ann", "--reason", "the gateway is away")
     out, _ = called("show", "emails")
     assert "paused by ann: the gateway is away\n" in out
@@ -191,7 +191,7 @@ def test_pause_and_resume() -> None:
     assert take(run_id)
 
 
-def test_who_pauses_is_the_user_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_by_the_user_of_the_system_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "ann")
     called("pause", "emails")
     assert get_queue("emails").paused_by == "manage.py (ann)"
@@ -219,10 +219,10 @@ def test_a_reason_that_could_steer_a_terminal_is_refused() -> None:
 
 
 def test_a_pause_sends_signals_whose_sender_is_the_queue() -> None:
-    told: list[tuple[object, object]] = []
+    received: list[tuple[object, object]] = []
 
     def receiver(sender: object, news: object, **kwargs: object) -> None:
-        told.append((sender, news))
+        received.append((sender, news))
 
     for signal in (queue_paused, queue_resumed):
         signal.connect(receiver, sender="emails")
@@ -232,7 +232,7 @@ def test_a_pause_sends_signals_whose_sender_is_the_queue() -> None:
     finally:
         for signal in (queue_paused, queue_resumed):
             signal.disconnect(receiver, sender="emails")
-    assert told == [
+    assert received == [
         ("emails", QueueNews(name="emails", by="ann", reason="away")),
         ("emails", QueueNews(name="emails", by="bob")),
     ]
@@ -357,7 +357,7 @@ def test_a_run_without_a_slot_is_not_released() -> None:
 @pytest.mark.parametrize(
     "asked", [("pause",), ("resume",), ("limit",), ("reset",), ("show",), ("holders",)]
 )
-def test_an_unknown_queue_is_told_with_the_closest_name(asked: tuple[str, ...]) -> None:
+def test_an_unknown_queue_is_refused_with_the_closest_name(asked: tuple[str, ...]) -> None:
     more = ("1",) if asked == ("limit",) else ()
     error = refused(*asked, "emailz", *more)
     assert "no durable queue is called 'emailz'; did you mean 'emails'?" in str(error)
@@ -391,7 +391,7 @@ def test_a_dry_run_changes_nothing(held: UUID) -> None:
     assert called("limit", "emails", "7", "--dry-run")[0] == "emails: would limit\n"
     assert called("reset", "reports", "--dry-run")[0] == "reports: would reset\n"
     assert called("release", str(held), "--dry-run")[0] == f"{held}: would release\n"
-    assert told("pause", "emails", "--dry-run") == {
+    assert run_json("pause", "emails", "--dry-run") == {
         "dry_run": True,
         "done": {"emails": "would pause"},
         "failed": {},
@@ -400,8 +400,8 @@ def test_a_dry_run_changes_nothing(held: UUID) -> None:
     assert run_control.get(installed_engine(), held).state is RunState.EXECUTING
 
 
-def test_what_was_done_is_told_as_json() -> None:
-    assert told("pause", "emails") == {
+def test_what_was_done_is_printed_as_json() -> None:
+    assert run_json("pause", "emails") == {
         "dry_run": False,
         "done": {"emails": "paused"},
         "failed": {},

@@ -55,7 +55,7 @@ def task() -> None:
 
 @pytest.fixture
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let a person sit there who types this."""
+    """Return a function that types this answer at a terminal."""
 
     def sit(answer: str) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
@@ -73,7 +73,7 @@ def run(*args: object, **streams: Any) -> str:
     return out.getvalue()
 
 
-def told(*args: object) -> Any:
+def run_json(*args: object) -> Any:
     """Call the command and return its JSON."""
     data = json.loads(run(*args, "--json"))
     assert data.pop("schema") == 1
@@ -116,7 +116,7 @@ def test_list_shows_the_newest_runs_as_a_table_of_one_line_each(store: DjangoSto
 def test_list_has_formats_for_machines(store: DjangoStore) -> None:
     first, second = queued(store), queued(store)
     ids = [str(second), str(first)]
-    assert [each["id"] for each in told("list")["runs"]] == ids
+    assert [each["id"] for each in run_json("list")["runs"]] == ids
     assert run("list", "--format", "ids").split() == ids
     lines = run("list", "--format", "jsonl").splitlines()
     assert [json.loads(line)["id"] for line in lines] == ids
@@ -161,7 +161,7 @@ def test_list_filters_by_queue_schedule_tree_and_failure(store: DjangoStore) -> 
 
 def test_list_says_on_stderr_that_there_are_none() -> None:
     errors = io.StringIO()
-    assert told("list")["runs"] == []
+    assert run_json("list")["runs"] == []
     run("list", stderr=errors)
     assert errors.getvalue() == "no runs\n"
 
@@ -179,7 +179,7 @@ def test_a_filter_that_makes_no_sense_is_refused(wrong: tuple[str, str]) -> None
 
 def test_show_prints_the_fields_of_a_run(store: DjangoStore) -> None:
     run_id = created(store, tags=("vip",), metadata='{"a":1}', origin='{"kind":"rerun"}')
-    shown = told("show", run_id)["run"]
+    shown = run_json("show", run_id)["run"]
     assert (shown["id"], shown["task"], shown["state"]) == (str(run_id), TASK, "queued")
     assert (shown["args"], shown["kwargs"], shown["tags"]) == ("[1]", "{'to': 'ann'}", ["vip"])
     assert shown["created_at"].endswith("+00:00")
@@ -195,18 +195,18 @@ def _shown_failure(store: DjangoStore) -> str:
     return run("show", lease.run.id)
 
 
-def test_show_shortens_values_unless_told_otherwise(store: DjangoStore) -> None:
+def test_show_shortens_values_without_full(store: DjangoStore) -> None:
     long = "x" * 5_000
     run_id = created(store, input=JsonCodec().encode([[long], {}]))
-    short = told("show", run_id)["run"]["args"]
+    short = run_json("show", run_id)["run"]["args"]
     assert len(short) < 250
     assert short.endswith("... (5,004 characters)")
-    assert told("show", run_id, "--full")["run"]["args"] == f"['{long}']"
+    assert run_json("show", run_id, "--full")["run"]["args"] == f"['{long}']"
 
 
 def test_show_prints_what_it_cannot_decode_as_it_is_stored(store: DjangoStore) -> None:
     run_id = created(store, input="[[{]")
-    shown = told("show", run_id)["run"]
+    shown = run_json("show", run_id)["run"]
     assert shown["input"] == "[[{]"
     assert shown["unreadable"]
 
@@ -214,9 +214,9 @@ def test_show_prints_what_it_cannot_decode_as_it_is_stored(store: DjangoStore) -
 def test_show_says_of_a_run_that_it_is_paused(store: DjangoStore) -> None:
     run_id = created(store)
     store.managing.pause(run_id, {})
-    assert told("show", run_id)["run"]["state"] == "queued, paused"
+    assert run_json("show", run_id)["run"]["state"] == "queued, paused"
     store.runs.cancel(run_id, ERROR)
-    assert told("show", run_id)["run"]["state"] == "canceled"
+    assert run_json("show", run_id)["run"]["state"] == "canceled"
 
 
 def test_show_says_what_a_run_stands_in_line_for(store: DjangoStore) -> None:
@@ -224,10 +224,10 @@ def test_show_says_what_a_run_stands_in_line_for(store: DjangoStore) -> None:
     limit(store, OF_TASK + TASK, concurrency=9)
     in_queue, in_task = created(store, queue=QUEUE), created(store)
     assert f"in line of       {QUEUE}\n" in run("show", in_queue)
-    shown = [told("show", run_id)["run"]["in_line_of"] for run_id in (in_queue, in_task)]
+    shown = [run_json("show", run_id)["run"]["in_line_of"] for run_id in (in_queue, in_task)]
     assert shown == [QUEUE, OF_TASK + TASK]
     start(store, in_queue)
-    assert told("show", in_queue)["run"]["in_line_of"] == ""
+    assert run_json("show", in_queue)["run"]["in_line_of"] == ""
     assert "in line of" not in run("show", in_queue)
 
 
@@ -240,7 +240,7 @@ def test_trace_draws_a_run_and_prints_it_as_data(store: DjangoStore) -> None:
     assert text.startswith(f"{TASK}  {run_id}  failed, took")
     assert "- pay" in text
     assert "\x1b" not in text
-    trace = told("trace", run_id)["trace"]
+    trace = run_json("trace", run_id)["trace"]
     assert (trace["run"], trace["state"]) == (str(run_id), "failed")
     assert [each["kind"] for each in trace["spans"]] == ["queued", "segment"]
 
@@ -267,7 +267,7 @@ def test_a_run_that_is_not_there_is_named(verb: str) -> None:
 
 def test_cancel_cancels_the_runs_that_are_named(store: DjangoStore) -> None:
     first, second = queued(store), failed(store)
-    answer = told("cancel", first, second, "--reason", "a typo", "--by", "ann")
+    answer = run_json("cancel", first, second, "--reason", "a typo", "--by", "ann")
     assert answer == {
         "done": {str(first): "canceled", str(second): "had ended already"},
         "failed": {},
@@ -287,18 +287,18 @@ def test_retry_queues_dead_letters_again_without_a_question_if_they_are_few(
     assert list(store.runs.history(other))[-1].verb == "trigger"
 
 
-def test_a_dry_run_tells_what_would_be_done_and_does_nothing(store: DjangoStore) -> None:
+def test_a_dry_run_prints_what_would_be_done_and_does_nothing(store: DjangoStore) -> None:
     dead, errors = failed(store), io.StringIO()
     assert run("retry", "--all", "--dry-run", stderr=errors) == f"{dead}  would retry\n"
     assert errors.getvalue().startswith(f"runs to retry: 1\n  {TASK}: 1, created 20")
-    assert told("retry", "--all", "--dry-run") == {"dry_run": True, "runs": [str(dead)]}
+    assert run_json("retry", "--all", "--dry-run") == {"dry_run": True, "runs": [str(dead)]}
     assert got(store, dead).state is RunState.FAILED
 
 
 def test_filters_mean_only_runs_that_the_verb_can_be_done_to(store: DjangoStore) -> None:
     dead, live = failed(store), queued(store)
-    assert told("cancel", "--task", TASK, "--yes")["done"] == {str(live): "canceled"}
-    assert told("retry", "--task", TASK)["done"] == {str(dead): "queued again"}
+    assert run_json("cancel", "--task", TASK, "--yes")["done"] == {str(live): "canceled"}
+    assert run_json("retry", "--task", TASK)["done"] == {str(dead): "queued again"}
 
 
 def test_many_runs_are_not_canceled_without_a_confirmation(
@@ -312,7 +312,7 @@ def test_many_runs_are_not_canceled_without_a_confirmation(
     assert str(refused("cancel", "--all")) == "not confirmed; nothing was done"
     assert {got(store, each).state for each in runs} == {RunState.QUEUED}
     at_a_terminal("2\n")
-    assert len(told("cancel", "--all")["done"]) == 2
+    assert len(run_json("cancel", "--all")["done"]) == 2
 
 
 def test_many_runs_are_not_retried_without_a_confirmation(
@@ -322,8 +322,8 @@ def test_many_runs_are_not_retried_without_a_confirmation(
     assert bulk.UNASKED == 20
     dead = [failed(store), failed(store)]
     assert "2 runs" in str(refused("retry", "--state", "failed"))
-    assert len(told("retry", "--state", "failed", "--limit", 1)["done"]) == 1
-    assert len(told("retry", "--state", "failed", "--yes")["done"]) == 1
+    assert len(run_json("retry", "--state", "failed", "--limit", 1)["done"]) == 1
+    assert len(run_json("retry", "--state", "failed", "--yes")["done"]) == 1
     assert {got(store, each).state for each in dead} == {RunState.QUEUED}
 
 
@@ -379,7 +379,7 @@ def test_reschedule_takes_a_duration_or_a_time(store: DjangoStore) -> None:
     assert got(store, run_id).available_at - store.now() > timedelta(minutes=119)
     start = "2099-01-31T09:00:00+00:00"
     for text in (start, "2099-01-31T09:00", "2099-01-31T10:00+01:00"):
-        assert told("reschedule", run_id, text)["available_at"] == start
+        assert run_json("reschedule", run_id, text)["available_at"] == start
 
 
 @pytest.mark.parametrize("start", ["soon", "2001-01-01", "2099-13-01"])
@@ -396,7 +396,10 @@ def test_reschedule_refuses_a_start_that_makes_no_sense(store: DjangoStore, star
 
 def test_rerun_prints_the_id_of_the_new_run(store: DjangoStore, task: None) -> None:
     old = created(store)
-    same, edited = UUID(run("rerun", old).strip()), UUID(told("rerun", old, "--args", "[2]")["id"])
+    same, edited = (
+        UUID(run("rerun", old).strip()),
+        UUID(run_json("rerun", old, "--args", "[2]")["id"]),
+    )
     assert got(store, same).spec.copied_from_id == old
     assert (got(store, same).spec.input, got(store, edited).spec.input) == (
         INPUT,

@@ -41,9 +41,9 @@ def test_list_shows_the_rules_and_the_next_times() -> None:
 
 
 def test_list_as_json_has_a_schema_and_times_in_utc() -> None:
-    told = json.loads(called("list", "--json", "--next", "3")[0])
-    assert told["schema"] == 1
-    [row] = told["schedules"]
+    listed = json.loads(called("list", "--json", "--next", "3")[0])
+    assert listed["schema"] == 1
+    [row] = listed["schedules"]
     assert (row["key"], row["task"], row["state"], row["last"]) == (
         "nightly",
         "linear",
@@ -101,8 +101,8 @@ def test_a_backfill_shows_its_plan_and_then_does_it_once() -> None:
     assert not Run.objects.exists()
     assert called(*asked)[0].splitlines() == plan
     assert Run.objects.count() == 3
-    told = json.loads(called(*asked, "--json")[0])
-    assert told == {"schema": 1, "key": "nightly", "dry_run": False, "times": []}
+    printed = json.loads(called(*asked, "--json")[0])
+    assert printed == {"schema": 1, "key": "nightly", "dry_run": False, "times": []}
 
 
 @pytest.mark.parametrize(

@@ -106,15 +106,15 @@ def test_it_waits_and_prints_what_the_run_returned(worker: None) -> None:
     out, err, code = called("linear", "--args", "[5]", "--wait", "--timeout", "30")
     assert (out, code) == ("6\n", 0)
     assert err == f"waiting for the end of run {Run.objects.get().pk}\n"
-    told = json.loads(called("linear", "--args", "[6]", "--wait", "--json")[0])
-    assert (told["state"], told["result"], told["task"]) == ("completed", 7, "linear")
+    printed = json.loads(called("linear", "--args", "[6]", "--wait", "--json")[0])
+    assert (printed["state"], printed["result"], printed["task"]) == ("completed", 7, "linear")
 
 
 def test_a_run_that_does_not_succeed_is_exit_code_3(worker: None) -> None:
     out, err, code = called(failing.name, "--wait", "--json")
     assert code == 3
-    told = json.loads(out)
-    assert told["error"] == {"kind": "ValueError", "message": "it failed"}
+    printed = json.loads(out)
+    assert printed["error"] == {"kind": "ValueError", "message": "it failed"}
     assert "is failed: ValueError: it failed" in err
 
 

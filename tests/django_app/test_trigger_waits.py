@@ -48,9 +48,9 @@ def waiting(harness: Harness) -> dict[str, Any]:
 
 
 def test_it_lists_open_waits(waiting: dict[str, Any]) -> None:
-    told = run_json("list")
-    assert told["schema"] == 1
-    assert {wait["kind"] for wait in told["waits"]} == {
+    listed = run_json("list")
+    assert listed["schema"] == 1
+    assert {wait["kind"] for wait in listed["waits"]} == {
         "wait_for_token",
         "wait_for_event",
         "sleep",
@@ -70,8 +70,8 @@ def test_it_completes_waits_for_tokens_and_events(
 ) -> None:
     ids, runs = waiting["ids"], waiting["runs"]
     assert run("complete", str(ids["token"]), "--value", '{"ok": true}').endswith("completed\n")
-    told = run_json("complete", str(ids["event"]), "--value", "7")
-    assert told["done"] == {str(ids["event"]): "completed"}
+    printed = run_json("complete", str(ids["event"]), "--value", "7")
+    assert printed["done"] == {str(ids["event"]): "completed"}
     harness.run_until_idle(max_virtual_time=timedelta(0))
     assert harness.result(runs["token"]) == {"ok": True}
     assert harness.result(runs["event"]).payload == 7
@@ -93,8 +93,8 @@ def test_it_skips_and_extends(harness: Harness, waiting: dict[str, Any]) -> None
 def test_a_dry_run_changes_nothing(waiting: dict[str, Any]) -> None:
     before = run("list")
     for words in (("skip",), ("extend", "--by", "1h"), ("complete", "--value", "1")):
-        told = run(*words, "--dry-run", str(waiting["ids"]["token"]))
-        assert f"would {words[0]} wait_for_token" in told
+        printed = run(*words, "--dry-run", str(waiting["ids"]["token"]))
+        assert f"would {words[0]} wait_for_token" in printed
     assert run("list") == before
 
 
@@ -109,7 +109,7 @@ def test_a_dry_run_refuses_what_would_be_refused(harness: Harness, waiting: dict
             run("extend", "--by", "1h", *words, str(endless))
 
 
-def test_exit_codes_tell_whether_some_or_all_failed(waiting: dict[str, Any]) -> None:
+def test_exit_codes_say_whether_some_or_all_failed(waiting: dict[str, Any]) -> None:
     event, sleeping = str(waiting["ids"]["event"]), str(waiting["ids"]["sleep"])
     with pytest.raises(CommandError, match="takes no value") as some:
         run("complete", event, sleeping, "--value", "1")
@@ -128,7 +128,7 @@ def test_exit_codes_tell_whether_some_or_all_failed(waiting: dict[str, Any]) -> 
         ("extend", "1", "--by", "soon"),
         ("skip", "one"),
         ("list", "--kind", "step"),
-        ("list", "--run", "nobody"),
+        ("list", "--run", "no-uuid"),
         ("list", "--limit", "-1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Webhooks become stored events if their signature proves who sent them, and nothing otherwise."""
+"""Webhooks become stored events if their signature proves the sender, and nothing otherwise."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def test_each_live_secret_proves_a_request() -> None:
         ("stripe of next year", lambda: post("stripe", b"{}", stripe(b"{}", 365 * 86_400))),
     ],
 )
-def test_a_request_that_nobody_signed_is_401_and_stores_nothing(what: str, refused: Any) -> None:
+def test_a_request_without_a_valid_signature_is_401_and_stores_nothing(
+    what: str, refused: Any
+) -> None:
     answer = refused()
     assert (answer.status_code, list(answer.json())) == (401, ["error"]), what
     assert not Event.objects.exists()
@@ -190,7 +192,7 @@ def test_a_malformed_deep_or_oversized_body_is_refused(body: bytes, status: int)
     assert not Event.objects.exists()
 
 
-def test_an_oversized_body_is_refused_though_it_tells_no_length() -> None:
+def test_an_oversized_body_is_refused_without_a_content_length() -> None:
     client = Client()
     request = client.generic("POST", "/durable/webhooks/billing/", b"x" * 3_000)
     assert request.status_code == 413
@@ -198,7 +200,7 @@ def test_an_oversized_body_is_refused_though_it_tells_no_length() -> None:
 
 
 def test_an_unknown_source_is_404_and_a_get_405() -> None:
-    assert post("nobody", b"{}", {}).status_code == 404
+    assert post("unknown", b"{}", {}).status_code == 404
     assert Client().get("/durable/webhooks/billing/").status_code == 405
 
 

@@ -1,4 +1,4 @@
-"""A database that keeps what it is told, and one worker for all tests of a module."""
+"""A database that keeps what is committed, and one worker for all tests of a module."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_the_result_of_a_run_that_timed_out_while_it_waited_is_a_failure(
     eventually(lambda: place.effects(tag) == ["errback"])
 
 
-def test_the_result_of_a_run_that_nobody_started_in_time_is_a_failure(
+def test_the_result_of_a_run_that_no_worker_started_in_time_is_a_failure(
     place: Site, worker: Worker
 ) -> None:
     result = linear.apply_async((1,), ttl=0.001, countdown=1)

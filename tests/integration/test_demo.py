@@ -74,11 +74,11 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing_behind(tmp_path: Path) 
     assert code == 0, output
     assert "All 22 promises kept" in output
     assert [act for act in ACTS if f"\n{act}" in f"\n{output}"] == list(ACTS)
-    told = timelines(output)
-    assert told.keys() == TIMELINES.keys()
+    printed = timelines(output)
+    assert printed.keys() == TIMELINES.keys()
     for task, moments in TIMELINES.items():
         in_order = ".*\n.*".join(map(re.escape, moments))
-        assert re.search(in_order, told[task], re.DOTALL), told[task]
+        assert re.search(in_order, printed[task], re.DOTALL), printed[task]
     [slices] = re.findall(r"the effect log says .*\n((?: .*\n)+)", output)
     at_once = [int(each) for each in re.findall(r"(\d+) at once", slices)]
     assert len(at_once) == slices.count("\n")

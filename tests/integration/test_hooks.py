@@ -31,7 +31,7 @@ def test_a_suspended_run_that_is_canceled_has_its_hooks_called_by_a_worker(
     assert place.effects(result.id) == expected
 
 
-def test_a_run_whose_result_nobody_wants_has_its_hooks_called(place: Site, worker: Worker) -> None:
+def test_a_run_whose_result_is_ignored_has_its_hooks_called(place: Site, worker: Worker) -> None:
     key = str(uuid4())
     result = hooked.delay(key)
     wait_for_run(result, RunState.SUSPENDED)

@@ -87,7 +87,7 @@ def executing(results: list[AsyncResult[Any]]) -> list[Run]:
 
 
 def check_no_slot_is_left(monitor: QueueMonitor) -> None:
-    """Check that nobody holds a slot or waits, and that tidying leaves nothing."""
+    """Check that no run holds a slot or waits, and that a cleanup leaves nothing."""
     store = installed_engine().store
     assert monitor.count(QUEUE).running == 0
     assert list(store.queues.loads()) == []

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to do works, word for word, on a project that is new."""
+"""The commands of the README work, word for word, on a project that is new."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL = "pip install trigger-celery\n"
 
 
 class Newcomer:
-    """Somebody with an empty folder and a terminal, who reads the README."""
+    """A reader of the README with an empty folder and a terminal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

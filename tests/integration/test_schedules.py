@@ -25,13 +25,13 @@ def test_a_worker_fires_a_schedule_each_time_once(place: Site, worker: Worker) -
     eventually(lambda: Run.objects.count() >= 3, LIMIT, "three runs are started")
     delete_schedule("often")
     codec = installed_engine().codec
-    told = []
+    scheduled_runs = []
     for run in Run.objects.all():
         assert value_of(AsyncResult(str(run.pk))) == 2
         scheduled = scheduled_run(codec, run.origin)
         assert scheduled is not None
-        told.append(scheduled)
+        scheduled_runs.append(scheduled)
         assert run.canvas == ""  # it is not a child of the message that swept
-    times = sorted(each.nominal_at for each in told)
+    times = sorted(each.nominal_at for each in scheduled_runs)
     assert times == [times[0] + timedelta(seconds=index) for index in range(len(times))]
-    assert {each.key for each in told} == {"often"}
+    assert {each.key for each in scheduled_runs} == {"often"}

@@ -40,7 +40,7 @@ def test_a_warm_shutdown_hands_its_run_to_another_worker(place: Site) -> None:
     staying.kill()
 
 
-def test_a_cold_shutdown_tells_of_no_retry_and_the_run_goes_on_elsewhere(place: Site) -> None:
+def test_a_cold_shutdown_reports_no_retry_and_the_run_goes_on_elsewhere(place: Site) -> None:
     leaving = place.start(concurrency=1)
     leaving.wait_until_ready()
     barrier = place.hold("cold")

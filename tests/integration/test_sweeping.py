@@ -85,7 +85,7 @@ def test_beat_ends_sleeps_without_the_workers_timer(place: Site) -> None:
 
 
 def test_the_command_makes_one_pass(place: Site) -> None:
-    place.purge()  # nobody but the command sweeps, also not for a beat that was killed
+    place.purge()  # only the command sweeps, also for a beat that was killed
     worker = place.start(SWEEP_ON_WORKER=False)
     worker.wait_until_ready()
     result = nap.delay(1)
@@ -105,7 +105,7 @@ def test_the_command_makes_one_pass(place: Site) -> None:
     worker.kill()
 
 
-def test_the_command_in_a_loop_ends_sleeps_until_it_is_told_to_stop(place: Site) -> None:
+def test_the_command_in_a_loop_ends_sleeps_until_a_signal_stops_it(place: Site) -> None:
     worker = place.start(SWEEP_ON_WORKER=False)
     log = (place.folder / "loop").open("wb")
     with log:

@@ -23,12 +23,12 @@ from support.waiting import eventually
 EXAMPLE = ROOT / "example_project"
 READY = "The shop stays open until Ctrl-C"
 HERE = "cd example_project\n. ../.venv/bin/activate\nSHOP=http://127.0.0.1:8000\n"
-"""What the page says for somebody else's machine: the test has a folder, a Python and a port."""
+"""What the page says for a reader's machine: the test has a folder, a Python and a port."""
 ENTERED = "-- entered --"
 
 
 class Walker:
-    """Somebody with two terminals: the shop is open in one, the other one is a shell."""
+    """A reader with two terminals: the shop is open in one, the other one is a shell."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
@@ -123,8 +123,8 @@ def walker(tmp_path: Path) -> Iterator[Walker]:
 def runs(walker: Walker, task: str) -> list[dict[str, object]]:
     """Return the runs of a task."""
     ask = f"python manage.py trigger_runs list --task {task} --format json 2>/dev/null"
-    told = walker.enter(ask)
-    found: list[dict[str, object]] = json.loads(told)["runs"]
+    printed = walker.enter(ask)
+    found: list[dict[str, object]] = json.loads(printed)["runs"]
     return found
 
 
@@ -133,7 +133,7 @@ def test_curl_starts_a_run_and_completes_its_token_and_a_schedule_starts_another
 ) -> None:
     serve, here, *walk = [block.text for block in page("walk").blocks("sh")]
     started, completed = (block.text.strip() for block in page("walk").blocks("text"))
-    signed, again, changed, found, answered, ended, scheduled, listed, paused, told = walk
+    signed, again, changed, found, answered, ended, scheduled, listed, paused, traced = walk
     assert serve == "make serve\n"
     assert "manage.py demo --serve\n" in (ROOT / "Makefile").read_text()
     assert here == HERE
@@ -159,7 +159,7 @@ def test_curl_starts_a_run_and_completes_its_token_and_a_schedule_starts_another
     assert "completed" in said
     assert "paused" in walker.enter(paused)
     [run] = runs(walker, "review-refund")
-    said = walker.enter(told)
+    said = walker.enter(traced)
     for moment in (str(run["id"]), "ask_about_refund", "wait_for_token", "pay_back", "walk"):
         assert moment in said, said
     assert walker.close_shop() == 0, walker.said()

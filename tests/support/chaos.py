@@ -34,7 +34,7 @@ from trigger_celery_django.store.common.times import DatabaseNow
 T = TypeVar("T")
 
 STAYS = frozenset({"publish", "start children"})
-"""What the history tells of a run that stays in its state."""
+"""Verbs in the history that leave a run in its state."""
 
 ALIAS = "chaos"
 """The alias under which the test process knows the database of the workers."""

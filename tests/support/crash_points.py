@@ -137,7 +137,7 @@ class World:
         """Execute one segment and publish its end, as a worker does."""
         run = self.inner.runs.get(run_id)
         task = self.definition if run is None else self.tasks[run.task]
-        # Nobody asks for the ends of children: the engine itself has to.
+        # No callback asks for the ends of children: the engine itself has to.
         executed = execute(self.engine, run_id, task, publish=lambda run: not run.spec.parent_key)
         if getattr(executed, "owed", False):
             self.publications += run_id == self.run_id

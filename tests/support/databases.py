@@ -46,7 +46,7 @@ def every_database(*, transaction: bool = False) -> list[object]:
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process on the ``default`` database of this test run.
 
-    Use it in tests that commit (``transaction=True``): nobody else sees an open transaction.
+    Use it in tests that commit (``transaction=True``): other connections see no open transaction.
     """
     path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

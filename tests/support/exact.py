@@ -6,7 +6,7 @@ from typing import Any
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether nobody could tell one from the other."""
+    """Whether both are of one type and one value, and so are all their parts."""
     if type(one) is not type(other) or one != other:
         return False
     if isinstance(one, (list, tuple)):
@@ -16,5 +16,5 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (set, frozenset)):
         twins = {item: item for item in other}
         return all(same(item, twins[item]) for item in one)
-    # 0.0 and -0.0, Decimal's exponent, fold and the kind of time zone: only repr tells.
+    # 0.0 and -0.0, Decimal's exponent, fold and the kind of time zone: only repr differs.
     return repr(one) == repr(other)

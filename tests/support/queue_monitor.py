@@ -99,7 +99,7 @@ def _joined(vendor: str, *parts: str) -> str:
 
 
 def _counting(vendor: str) -> str:
-    """Return the statements of the trigger; all begin with one row: nobody waits for another."""
+    """Return the statements of the trigger; all write one row first, so none waits inside."""
     greatest = "MAX" if vendor == "sqlite" else "GREATEST"
     # MySQL assigns from left to right: the peak comes first.
     add = f"""UPDATE {_COUNTS} SET

@@ -22,7 +22,7 @@ TIMEOUT = 0.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """A server that tests may use; ``login`` raises when it lets nobody in."""
+    """A server that tests may use; ``login`` raises while it refuses connections."""
 
     host: str
     port: int

@@ -41,7 +41,7 @@ def sent(alias: str) -> Iterator[list[str]]:
 _WAITING = {
     "postgresql": "SELECT 1 FROM pg_locks"
     " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))",
-    # The tables of InnoDB's locks are not up to date for who reads them all the time.
+    # The tables of InnoDB's locks are out of date for a connection that reads them all the time.
     "mysql": "SELECT 1 FROM information_schema.processlist"
     " WHERE db = database() AND id <> connection_id() AND info LIKE '%durablequeue%'",
 }

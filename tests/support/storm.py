@@ -1,4 +1,4 @@
-"""Many claimers that race for the slots of durable queues, and people who disturb them."""
+"""Many claimers that race for the slots of durable queues, and operators who disturb them."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class SharedAlarm(ManualAlarm):
 class Storm:
     """Fifty claimers of one database; each holds its slot for ``hold`` seconds at most.
 
-    ``strays`` is how often a claimer asks for a run that it was not told of. With ``leaves``
+    ``strays`` is how often a claimer asks for a run that it got no nudge of. With ``leaves``
     runs also go out by waiting, by being handed back and by the death of their worker.
-    Nothing looks for who waits but the engine's own admissions: there is no sweep of queues.
+    Only the engine's own admissions look for runs in line: there is no sweep of queues.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Storm:
         return store
 
     def create(self, runs: Sequence[NewRun]) -> None:
-        """Create runs, and let in who may begin, as a trigger does."""
+        """Create runs, and let in those that may begin, as a trigger does."""
         created = self.store.runs.create(runs)
         self._runs += runs
         begin(self.engine, runs, created)
@@ -138,7 +138,7 @@ class Storm:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Let nobody leave a slot during the block."""
+        """Let no run leave its slot during the block."""
         self._go.clear()
         try:
             yield
@@ -187,7 +187,7 @@ class Storm:
                 self._play(run, f"storm:{number}", dice)
 
     def _next(self, dice: random.Random) -> tuple[UUID, str] | None:
-        """Return a run that somebody was told of, or sometimes one that nobody was."""
+        """Return a run of a nudge, or sometimes one without a nudge."""
         with suppress(Empty):
             nudge = self.mail.posted.get(timeout=0.3)
             return nudge.run_id, nudge.task
@@ -239,7 +239,7 @@ class Storm:
             self.mail.nudge([lost] if lost is not None else [])
 
     def _sweep(self) -> None:
-        """Do what time alone does: end naps, nudge again who was promised a slot, ring alarms."""
+        """Do what time alone does: end naps, nudge promised runs again, ring alarms."""
         while not self._over.wait(0.02):
             due = self.engine.persist(
                 partial(self.store.sweeps.due, limit=200, nudge_interval=config().nudge_interval)

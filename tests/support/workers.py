@@ -180,7 +180,7 @@ def site(broker: str, results: str) -> Iterator[Site]:
 
 
 def _point_app_at(broker: str, results: str) -> None:
-    gc.collect()  # results that nobody holds unsubscribe, which needs their connection
+    gc.collect()  # results that are not held any more unsubscribe, which needs their connection
     pools.reset()
     forgetful: Any = app  # of its connections, its producers and its result backend
     with suppress(AttributeError):  # only those that have a connection of their own

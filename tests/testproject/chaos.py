@@ -108,7 +108,7 @@ def ledger(amount: int) -> int:
 
 @durable_task(name="ledger-waiter", retry=QUICK)
 def ledger_waiter(key: str, amount: int) -> int:
-    """Move an amount once somebody says so."""
+    """Move an amount once the event ``go`` arrives."""
     taken = moved(-amount)
     event = wait_for_event("go", {"key": key}, timeout=timedelta(minutes=10))
     return int(last(taken + moved(amount) + event.payload["n"]))
@@ -206,7 +206,7 @@ def _in_sweep() -> bool:
 
 
 def _once() -> bool:
-    """Whether nobody died here before; a file remembers it across processes."""
+    """Whether no process died here before; a file remembers it across processes."""
     try:
         Path(os.environ["TC_EFFECTS"]).with_name("died").touch(exist_ok=False)
     except FileExistsError:

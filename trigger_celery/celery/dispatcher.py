@@ -25,7 +25,7 @@ NUDGE_HEADER = "trigger_nudge"
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
 """Once more on a new connection: the old one may have died while it was idle."""
 NOT_FOUND = "404"
-"""What brokers reply who have no queue of a name; that of Redis is gone when it is empty."""
+"""The reply of a broker that has no queue of this name; Redis has none that is empty."""
 BATCH = 100
 """How many nudges are pipelined: sent together, and answered together."""
 SOCKETS = 10

@@ -87,7 +87,7 @@ class _Tracer:
             name=name,
             began_at=began,
             ended_at=ended,
-            detail=_told(entry),
+            detail=_reason(entry),
             run_id=self._id,
         )
 
@@ -215,7 +215,7 @@ def _is_crash(entry: History) -> bool:
     return "crashes" in json.loads(entry.data)
 
 
-def _told(entry: History) -> str:
+def _reason(entry: History) -> str:
     data = json.loads(entry.data)
     parts = [data.get("reason", ""), f"by {data['by']}" if data.get("by") else ""]
     return " ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""How many welcome e-mails were being sent at once, told by the effect log."""
+"""How many welcome e-mails were being sent at once, by the effect log."""
 
 from __future__ import annotations
 

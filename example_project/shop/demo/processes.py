@@ -96,7 +96,7 @@ class Processes:
                 process.ask()
             for process in self.all:
                 process.stop()
-        finally:  # somebody is impatient
+        finally:  # also after a second Ctrl-C
             for process in self.all:
                 process.kill()
 

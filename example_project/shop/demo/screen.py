@@ -38,6 +38,6 @@ class Screen:
         self.line(self.title(text))
 
     def line(self, text: str = "") -> None:
-        """Print a line at once: somebody is watching."""
+        """Print a line at once: the output is watched live."""
         self._out.write(text)
         self._out.flush()

@@ -1,4 +1,4 @@
-"""Watches the effect log and the history of all runs, and tells what is new in them."""
+"""Watches the effect log and the history of all runs, and prints what is new in them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from shop.demo.screen import Screen
 from trigger_celery_django.models import History
 
 PAUSE = 0.05
-TOLD = {
+PRINTED = {
     "suspend": "is suspended",
     "wake": "is woken",
     "recover": "is taken from its dead worker",
     "complete": "is completed",
     "fail": "has failed",
 }
-"""Transitions that are told as they happen, by their verb in the history."""
+"""Transitions that are printed as they happen, by their verb in the history."""
 CROWD = frozenset({"send-welcome-email", "fetch_user", "mail_welcome"})
-"""A task of many runs, and its steps: the demo tells of them together."""
+"""A task of many runs, and its steps: the demo prints one line of them all."""
 
 
 class DemoFailed(Exception):
@@ -28,7 +28,7 @@ class DemoFailed(Exception):
 
 
 class Watch:
-    """Tells the viewer what the runs do while the demo waits for something."""
+    """Prints what the runs do while the demo waits for something."""
 
     def __init__(self, screen: Screen, processes: Sequence[Process]) -> None:
         self._screen = screen
@@ -82,7 +82,7 @@ class Watch:
         if entries:
             self._sequence = entries[-1].sequence
         return [
-            (entry.at.timestamp(), f"  {entry.run.task} {TOLD[entry.verb]}")
+            (entry.at.timestamp(), f"  {entry.run.task} {PRINTED[entry.verb]}")
             for entry in entries
-            if entry.verb in TOLD and entry.run.task not in CROWD
+            if entry.verb in PRINTED and entry.run.task not in CROWD
         ]

@@ -21,7 +21,7 @@ GROUP = "Celery group of as many plain tasks"
 
 
 def measure(bench: Bench) -> list[Comparison]:
-    """Compare runs a second; these are told and have no bar."""
+    """Compare runs a second; these are reported and have no bar."""
     size = bench.size(1_000, 20)
     with queues.warm_worker(bench):
         fanned = alternate(
@@ -82,7 +82,7 @@ def _group(batch: str, size: int) -> None:
 
 
 def _create(size: int, start: Callable[[int], object]) -> float:
-    """Return runs that were created and nudged a second, and delete them: nobody executes them."""
+    """Return runs that were created and nudged a second, and delete them before any worker."""
     began = time.perf_counter()
     start(size)
     seconds = time.perf_counter() - began

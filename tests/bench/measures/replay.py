@@ -68,7 +68,7 @@ def _replay(size: int) -> float:
 
 
 def _floor(raw: psycopg.Connection, run_id: UUID, size: int) -> float:
-    """What nobody can go below: the rows through the driver, and their values decoded."""
+    """The lower bound of any replay: the rows through the driver, and their values decoded."""
     statement = sql.SQL("SELECT key, kind, position, value FROM {} WHERE run_id = %s").format(
         sql.Identifier(Checkpoint._meta.db_table)
     )

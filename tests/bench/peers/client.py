@@ -36,7 +36,7 @@ class Peer:
     measures: tuple[str, ...] = MEASURES
 
     def measure(self, measure: str, size: int) -> float:
-        """Return one number of one measure, in the unit in which ours is told."""
+        """Return one number of one measure, in the unit of ours."""
         if self.process.stdin is None or self.process.stdout is None:
             raise PeerFailed(f"{self.name} has no pipes")
         self.process.stdin.write(json.dumps({"measure": measure, "size": size}) + "\n")

@@ -36,7 +36,7 @@ def serve(measures: Mapping[str, Measure]) -> None:
 
 
 def end_on_signal() -> None:
-    """Leave through the open ``with`` blocks when told to end."""
+    """Leave through the open ``with`` blocks when asked to end."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
 

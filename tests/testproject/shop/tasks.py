@@ -94,7 +94,7 @@ def with_hold(name: str) -> str:
 
 @durable_task(name="with-long-lease", retry=QUICK)
 def with_long_lease(name: str) -> str:
-    """Stay with a lost worker unless somebody tells that it is lost."""
+    """Stay with a lost worker unless the supervisor recovers the run."""
     first(1)
     held(name)
     return str(last(name))
@@ -115,19 +115,19 @@ def waiter(key: str) -> Any:
 
 
 def on_success(run: CurrentRun, output: object) -> None:
-    told(run, f"success {output}")
+    log_hook(run, f"success {output}")
 
 
 async def on_cancel(run: CurrentRun, reason: str) -> None:
-    told(run, f"cancel {reason}")
+    log_hook(run, f"cancel {reason}")
 
 
 def on_complete(run: CurrentRun, result: RunResult) -> None:
-    told(run, f"complete {result.state}")
+    log_hook(run, f"complete {result.state}")
 
 
-def told(run: CurrentRun, what: str) -> None:
-    """Append to the effect log what a hook was told: it is outside of its run."""
+def log_hook(run: CurrentRun, what: str) -> None:
+    """Append to the effect log what a hook was called with: it is outside of its run."""
     with open(os.environ["TC_EFFECTS"], "a", encoding="utf-8") as log:
         log.write(f"{run.id} {what} {os.getpid()}\n")
 
@@ -206,20 +206,20 @@ def note(tag: str, what: str) -> None:
 
 @shared_task(name="tagged")
 def tagged(value: Any, tag: str) -> Any:
-    """Plain: a link, or a chord's or chain's end, that can be told from others."""
+    """Plain: a link, or a chord's or chain's end, with a tag of its own in the effect log."""
     note(tag, str(value).replace(" ", ""))
     return value
 
 
 @shared_task(name="tagged-error")
 def tagged_error(*args: Any, tag: str) -> None:
-    """Plain: an errback that can be told from others."""
+    """Plain: an errback with a tag of its own in the effect log."""
     note(tag, "errback")
 
 
 @shared_task(name="tagged-sum")
 def tagged_sum(values: list[int], tag: str) -> int:
-    """Plain: a chord's body that can be told from others."""
+    """Plain: a chord's body with a tag of its own in the effect log."""
     note(tag, f"sum{sum(values)}")
     return sum(values)
 

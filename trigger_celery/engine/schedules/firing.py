@@ -183,7 +183,7 @@ def _fired(
         return ScheduleChange(schedule=replace(schedule, due_at=None))
     plan = _plan(schedule, now)
     if plan.missed is not None:
-        _tell_missed(schedule, plan.missed)
+        _log_missed(schedule, plan.missed)
     waiting = [] if schedule.buffered_at is None else [schedule.buffered_at]
     starts, buffered, left_out = _judge(schedule, [*waiting, *plan.times], last)
     if left_out:
@@ -225,7 +225,7 @@ def _judge(
     return starts, buffered, len(times) - len(starts) - (buffered is not None)
 
 
-def _tell_missed(schedule: Schedule, missed: tuple[datetime, datetime]) -> None:
+def _log_missed(schedule: Schedule, missed: tuple[datetime, datetime]) -> None:
     first, horizon = missed
     found = islice(instants(rule_of(schedule), first), AT_ONCE)
     count = 1 + sum(1 for each in found if each < horizon)

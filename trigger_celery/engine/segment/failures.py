@@ -63,13 +63,13 @@ class Failures:
         """Note that the body gets this failure, now that it is recorded."""
         self._met.append(failed)
 
-    def _again(self, text: str, told: str) -> Exception:
+    def _again(self, text: str, described: str) -> Exception:
         if text:
             try:
                 return raised.load(text, self._codec.decode)
             except CodecError:  # another process raised it, of a class that is unknown here
                 pass
-        failure = from_text(told)
+        failure = from_text(described)
         return StepFailed(failure.kind, failure.message)
 
     def behind(self, error: BaseException) -> Failed | None:
@@ -86,7 +86,7 @@ class Failures:
         return error
 
     def described(self, error: Exception, failure: Failure) -> Failure:
-        """Return what people see of ``error``: what was recorded, where it tells more."""
+        """Return what people see of ``error``: what was recorded, where that says more."""
         failed = self.behind(error)
         if failed is None or failed.error is not error:
             return failure

@@ -56,7 +56,7 @@ class EndContract:
         run = got(store, lease.run_id)
         assert (run.state, run.output, run.error) == ("failed", None, AWKWARD)
 
-    def test_an_end_that_nobody_waits_for_owes_nothing(
+    def test_an_end_without_callbacks_owes_no_publishing(
         self, store: Store, advance: Advance
     ) -> None:
         lease = started(store)
@@ -235,7 +235,7 @@ class PublishContract:
         store.runs.published(claimed.lease)
         assert got(store, lease.run_id).published_at is not None
 
-    def test_whom_the_sweep_nudges_for_publishing_can_be_claimed(
+    def test_a_run_that_the_sweep_nudges_for_publishing_can_be_claimed(
         self, store: Store, advance: Advance
     ) -> None:
         lease = started(store)
@@ -302,7 +302,7 @@ class PublishContract:
 class HistoryContract:
     """Every move is in the history, in order, and every move is allowed."""
 
-    def test_the_history_tells_every_move_of_a_long_life(
+    def test_the_history_has_every_transition_of_a_long_run(
         self, store: Store, advance: Advance
     ) -> None:
         run_id = self._long_life(store, advance)
@@ -352,7 +352,7 @@ class HistoryContract:
         store.runs.published(claim(store, run_id).lease)
         return run_id
 
-    def test_a_note_is_told_and_changes_nothing(self, store: Store) -> None:
+    def test_a_note_is_in_the_history_and_changes_nothing(self, store: Store) -> None:
         lease = started(store)
         before = got(store, lease.run_id)
         store.runs.note(lease.run_id, "hook", {"hook": "on_start", "error": "\N{SNOWMAN} 'x'"})
@@ -365,9 +365,7 @@ class HistoryContract:
         assert store.runs.history(lease.run_id)[-1].state is RunState.COMPLETED
         store.runs.note(uuid4(), "hook", {})
 
-    def test_what_was_noted_since_the_end_is_told_apart_from_a_life_before(
-        self, store: Store
-    ) -> None:
+    def test_notes_since_the_end_leave_out_those_before_a_retry(self, store: Store) -> None:
         def called() -> list[str]:
             found = store.runs.notes_since_end(run_id, "hook")
             assert [entry.sequence for entry in found] == sorted(e.sequence for e in found)
@@ -395,7 +393,7 @@ class HistoryContract:
         assert called() == ["on_success", "on_complete"]
         assert store.runs.notes_since_end(uuid4(), "hook") in ([], ())
 
-    def test_the_history_tells_cancellations_and_timeouts(self, store: Store) -> None:
+    def test_the_history_has_cancellations_and_timeouts(self, store: Store) -> None:
         lease, run_id = started(store), queued(store)
         store.runs.end(lease, ending(RunState.TIMED_OUT))
         store.runs.cancel(run_id, "no longer needed")

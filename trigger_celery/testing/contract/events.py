@@ -96,7 +96,7 @@ class LookBackContract:
         assert list(see(run_id, "approved", after=events[0].sequence, limit=9)) == events[1:]
 
     def test_an_event_counts_if_its_sequence_is_above_the_runs_cut(self, store: Store) -> None:
-        early = emitted(store)  # nobody matched it: its sender may have died
+        early = emitted(store)  # not matched: its sender may have died
         run_id = suspended(store, event_wait())
         assert got(store, run_id).event_cut == early.sequence
         late = emitted(store)
@@ -232,7 +232,7 @@ class MatchContract:
         assert list(store.waits.resolve(late.sequence, [], matched=True)) == []
         assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == []
 
-    def test_the_open_event_waits_of_a_run_are_told_by_id(self, store: Store) -> None:
+    def test_the_open_event_waits_of_a_run_are_found_by_its_id(self, store: Store) -> None:
         run_id = suspended(store, event_wait("a"), sleeping(), event_wait("b", name="other"))
         suspended(store, event_wait("c"))
         found = store.waits.open(run_id)

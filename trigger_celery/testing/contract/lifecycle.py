@@ -209,7 +209,7 @@ class WaitingLifecycleContract:
         what = suspension(sleeping(), sleeping("second", MINUTE), next_attempt=2)
         becomes(store, lease.run_id, lambda: suspend(store, lease, what), expected)
 
-    def test_a_wait_that_nobody_looked_for_is_due_within_the_look_back_time(
+    def test_a_wait_without_a_look_back_is_due_within_the_look_back_time(
         self, store: Store
     ) -> None:
         lease = started(store)

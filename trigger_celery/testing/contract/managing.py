@@ -112,7 +112,7 @@ class PauseContract:
         advance(HOUR * 2)
         assert swept(store) == [run_id]
 
-    def test_a_renewal_tells_which_of_the_runs_are_paused(self, store: Store) -> None:
+    def test_a_renewal_returns_which_of_the_runs_are_paused(self, store: Store) -> None:
         paused, other, lost = started(store), started(store), started(store)
         store.managing.pause(paused.run_id, {})
         store.managing.pause(lost.run_id, {})

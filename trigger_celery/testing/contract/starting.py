@@ -150,7 +150,9 @@ class KeyContract:
         key = wanted()
         assert holders(store, key) == [key.run_id]
 
-    def test_a_key_that_is_taken_stands_for_who_took_it(self, store: Store, begin: Begin) -> None:
+    def test_a_key_that_is_taken_stands_for_the_run_that_took_it(
+        self, store: Store, begin: Begin
+    ) -> None:
         run, other = held(store), new_run()
         store.runs.create([other])
         with raises(ZeroDivisionError), begin():
@@ -318,7 +320,7 @@ class TransactionContract:
             raise ZeroDivisionError
         assert called == ["outer"]
 
-    def test_a_callback_that_raises_disturbs_nobody(self, store: Store, begin: Begin) -> None:
+    def test_a_callback_that_raises_disturbs_no_other(self, store: Store, begin: Begin) -> None:
         called: list[str] = []
 
         def fail() -> None:

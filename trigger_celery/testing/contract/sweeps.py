@@ -47,7 +47,7 @@ class SweepContract:
     def test_nothing_is_due_in_an_empty_store(self, store: Store) -> None:
         assert len(store.sweeps.due(limit=9, nudge_interval=NUDGE_INTERVAL)) == 0
 
-    def test_a_queued_run_is_nudged_when_nobody_came_for_it(
+    def test_a_queued_run_is_nudged_again_when_no_worker_claimed_it(
         self, store: Store, advance: Advance
     ) -> None:
         run_id = queued(store, canvas="links")
@@ -174,7 +174,7 @@ class CrashContract:
         assert wait_ids(store) == []
         assert claim(store, lease.run_id).publishing
 
-    def test_a_pass_tells_which_runs_it_failed(self, store: Store, advance: Advance) -> None:
+    def test_a_pass_returns_which_runs_it_failed(self, store: Store, advance: Advance) -> None:
         lease = started(store, max_crashes=1)
         started(store, max_crashes=2)
         advance(LEASE + SECOND)
@@ -217,7 +217,7 @@ class DeadlineContract:
     def test_nothing_expires_in_an_empty_store(self, store: Store) -> None:
         assert list(store.sweeps.expire(limit=9)) == []
 
-    def test_a_run_that_nobody_started_within_its_ttl_expires(
+    def test_a_run_that_no_worker_started_within_its_ttl_expires(
         self, store: Store, advance: Advance, letters: Letters
     ) -> None:
         new = created(store, replace(new_run(canvas="links"), ttl=MINUTE))

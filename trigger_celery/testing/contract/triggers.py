@@ -117,7 +117,7 @@ class ChildContract:
         suspend(store, held, suspension(sleeping()))
         assert store.children.live(lease.run_id, KEY) is True
 
-    def test_the_ends_of_runs_are_told_by_their_ids(self, store: Store) -> None:
+    def test_the_ends_of_runs_are_read_by_their_ids(self, store: Store) -> None:
         lease = started(store)
         done, canceled, waiting = (born(store, lease) for _ in range(3))
         store.runs.end(claim(store, done).lease, ending(output="[1]"))

@@ -99,7 +99,7 @@ class SuspendContract:
         assert got(store, lease.run_id).state is RunState.QUEUED
         assert claim(store, lease.run_id).replayed
 
-    def test_an_ended_wait_that_is_not_among_the_keys_wakes_nobody(self, store: Store) -> None:
+    def test_an_ended_wait_that_is_not_among_the_keys_wakes_no_run(self, store: Store) -> None:
         run_id = suspended(store, event_wait("first"))
         store.waits.resolve(emitted(store).sequence, wait_ids(store))
         again = claim(store, run_id).lease
@@ -133,7 +133,7 @@ class SuspendContract:
 class LookContract:
     """A worker that dies before it looked for stored events is made up for."""
 
-    def test_a_run_that_nobody_looked_events_up_for_is_found(
+    def test_a_run_whose_worker_died_before_its_look_back_is_found(
         self, store: Store, advance: Advance
     ) -> None:
         lease = started(store)
@@ -149,7 +149,7 @@ class LookContract:
         assert _fences(due) == [(lease.run_id, lease.fence)]
         assert got(store, lease.run_id).state is RunState.SUSPENDED
 
-    def test_a_wait_is_not_timed_out_before_somebody_looked(
+    def test_a_wait_is_not_timed_out_before_the_look_back(
         self, store: Store, advance: Advance
     ) -> None:
         lease = started(store)
@@ -206,7 +206,7 @@ class GiveUpContract:
         store.waits.cancel(lease, ["over"])
         assert _states(store, lease.run_id) == {"over": WaitState.TIMEOUT}
 
-    def test_a_canceled_wait_takes_no_event_and_wakes_nobody(self, store: Store) -> None:
+    def test_a_canceled_wait_takes_no_event_and_wakes_no_run(self, store: Store) -> None:
         lease = _resumed(store, event_wait("given up"))
         ids = wait_ids(store)
         store.waits.cancel(lease, ["given up"])
@@ -215,7 +215,7 @@ class GiveUpContract:
         again = suspension(sleeping("next", position=3))
         assert suspend(store, lease, again) is RunState.SUSPENDED
 
-    def test_only_who_has_the_lease_gives_up_waits(self, store: Store) -> None:
+    def test_only_the_owner_of_the_lease_gives_up_waits(self, store: Store) -> None:
         lease = _resumed(store, event_wait("given up"))
         store.runs.recover(lease.run_id, "w1")
         with raises(LeaseLost):
@@ -356,7 +356,9 @@ class OpenWaitContract:
         assert [wait.id for wait in page] == [wait.id, nap.id]
         assert store.open_waits.get(nap.id) == nap
 
-    def test_a_wait_that_a_person_ends_wakes_its_run_and_is_told(self, store: Store) -> None:
+    def test_a_wait_that_a_person_ends_wakes_its_run_and_is_in_its_history(
+        self, store: Store
+    ) -> None:
         run_id = suspended(store, event_wait("yes"), sleeping("nap"))
         yes, nap = store.open_waits.find(run_id=run_id, limit=9)
         nudge = store.open_waits.end(yes.id, WaitState.COMPLETED, value=AWKWARD, by="ann")

@@ -70,7 +70,7 @@ def play(screen: Screen, processes: Processes, port: int, *, serve: bool) -> Non
         watch.until("the shop answers", browser.is_up)
         screen.event(f"the shop answers at {browser.site}")
         if serve:
-            _tell_addresses(screen, browser.site)
+            _print_addresses(screen, browser.site)
         outcome = Scenario(screen, processes, browser, watch).play()
         broken = report(screen, outcome, watch)
         if serve:
@@ -84,22 +84,22 @@ def play(screen: Screen, processes: Processes, port: int, *, serve: bool) -> Non
 
 
 def _prepare() -> None:
-    """Make the database, with something to sell and somebody who may see the admin."""
+    """Make the database, with something to sell and a user who may see the admin."""
     call_command("migrate", verbosity=0, skip_checks=True)
     call_command("loaddata", "catalog", verbosity=0)
     get_user_model().objects.create_superuser(USER, password=PASSWORD)
 
 
-def _tell_addresses(screen: Screen, site: str) -> None:
+def _print_addresses(screen: Screen, site: str) -> None:
     screen.line(f"          shop   {screen.strong(site + '/')}")
     screen.line(f"          admin  {screen.strong(site + '/admin/')}  ({USER} / {PASSWORD})")
 
 
 def _hold(screen: Screen, watch: Watch, site: str) -> None:
     screen.heading("The shop stays open until Ctrl-C")
-    _tell_addresses(screen, site)
+    _print_addresses(screen, site)
     try:
-        watch.until("somebody presses Ctrl-C", lambda: False, seconds=math.inf)
+        watch.until("Ctrl-C is pressed", lambda: False, seconds=math.inf)
     except KeyboardInterrupt:
         screen.line()
 

@@ -107,7 +107,9 @@ class QueueContract:
         advance(timedelta(seconds=61))
         start(store, last)
 
-    def test_a_pause_tells_who_and_why_and_survives_declarations(self, store: Store) -> None:
+    def test_a_pause_keeps_its_caller_and_reason_and_survives_declarations(
+        self, store: Store
+    ) -> None:
         limit(store, concurrency=1)
         assert store.queues.pause(QUEUE, by="ann", reason=AWKWARD)
         assert not store.queues.pause(QUEUE, by="bob")
@@ -207,7 +209,7 @@ class PausedQueueContract:
         assert [ask(store, run_id) for run_id in held] == [None, None]
         start(store, enter(store, task="another"))
 
-    def test_who_is_in_line_is_let_in_when_nothing_limits_the_queue_any_more(
+    def test_runs_in_line_are_let_in_when_nothing_limits_the_queue_any_more(
         self, store: Store
     ) -> None:
         limit(store, concurrency=1)
@@ -230,7 +232,7 @@ class PausedQueueContract:
 class LoadContract:
     """How full queues are, and what is left over of runs that moved on."""
 
-    def test_loads_and_holders_tell_how_full_a_queue_is(
+    def test_loads_and_holders_say_how_full_a_queue_is(
         self, store: Store, advance: Advance
     ) -> None:
         limit(store, concurrency=2)
@@ -258,13 +260,13 @@ class LoadContract:
         task = store.queues.holders(OF_TASK + TASK, limit=9)
         assert [each.run_id for each in task] == [first.run_id, second.run_id, other.run_id]
 
-    def test_who_was_told_of_a_slot_waits_until_it_is_taken(self, store: Store) -> None:
+    def test_a_run_with_a_promised_slot_waits_until_it_is_claimed(self, store: Store) -> None:
         limit(store, concurrency=1)
         enter_all(store, 2)
         assert len(store.queues.admit(QUEUE, limit=9, nudge_interval=MINUTE).nudges) == 1
         assert [_numbers(load) for load in store.queues.loads()] == [(0, 2)]
 
-    def test_who_moved_on_neither_holds_nor_waits(self, store: Store) -> None:
+    def test_a_run_that_moved_on_neither_holds_nor_waits(self, store: Store) -> None:
         limit(store, concurrency=1)
         lease, waiting = begun(store), enter(store)
         end(store, lease)
@@ -295,7 +297,7 @@ class LoadContract:
         again = start(store, lease.run_id)
         assert not store.queues.holds(again.run_id)  # the slot is that of an earlier fence
 
-    def test_tidying_deletes_what_means_nothing_any_more(self, store: Store) -> None:
+    def test_a_cleanup_deletes_slots_and_places_of_runs_that_moved_on(self, store: Store) -> None:
         limit(store, concurrency=3)
         ended, canceled = begun(store), begun(store)
         gone, waiting = enter(store), enter(store)
@@ -313,7 +315,7 @@ class LoadContract:
         end(store, holder)
         assert admitted(store) == [waiting]
 
-    def test_tidying_leaves_promises_alone(self, store: Store, advance: Advance) -> None:
+    def test_a_cleanup_leaves_promises_alone(self, store: Store, advance: Advance) -> None:
         limit(store, concurrency=1)
         first, second = enter_all(store, 2)
         assert admitted(store) == [first]
@@ -321,7 +323,7 @@ class LoadContract:
         assert ask(store, second) is None
         start(store, first)
 
-    def test_tidying_forgets_the_rates_of_idle_keys_only(
+    def test_a_cleanup_forgets_the_rates_of_idle_keys_only(
         self, store: Store, advance: Advance
     ) -> None:
         limit(store, key_rate=ONE)

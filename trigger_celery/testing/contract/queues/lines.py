@@ -119,7 +119,7 @@ class LineContract:
         end(store, lease)
         assert admitted(store) == [new.id]
 
-    def test_a_run_tells_what_it_stands_in_line_for_until_it_is_let_in(self, store: Store) -> None:
+    def test_a_run_names_the_line_it_stands_in_until_it_is_let_in(self, store: Store) -> None:
         limit(store, concurrency=1)
         limit(store, OF_TASK + TASK, concurrency=9)
         holder, delayed = begun(store), run_in(delay=HOUR)
@@ -184,7 +184,7 @@ class LineContract:
 class PromiseContract:
     """A run that was promised a free slot has it for a while."""
 
-    def test_a_promise_tells_whom_to_nudge(self, store: Store) -> None:
+    def test_a_promise_returns_the_nudge_of_its_run(self, store: Store) -> None:
         limit(store, concurrency=1)
         run_id = enter(store)
         (nudge,) = admit(store).nudges
@@ -203,7 +203,7 @@ class PromiseContract:
         end(store, lease)
         start(store, first)
 
-    def test_who_was_promised_a_slot_claims_it(self, store: Store) -> None:
+    def test_a_run_that_was_promised_a_slot_claims_it(self, store: Store) -> None:
         limit(store, concurrency=1)
         first, second = enter_all(store, 2)
         assert admitted(store) == [first]
@@ -212,7 +212,7 @@ class PromiseContract:
         end(store, lease)
         assert admitted(store) == [second]
 
-    def test_a_promise_whose_nudge_is_lost_is_told_again(
+    def test_a_promise_whose_nudge_is_lost_is_nudged_again(
         self, store: Store, advance: Advance
     ) -> None:
         limit(store, concurrency=1)
@@ -290,7 +290,7 @@ class TurnContract:
         others = [enter(store, task="another", priority=2 - number) for number in range(3)]
         assert admitted(store) == [first, *others[:2]]
 
-    def test_who_cannot_start_is_passed_over(self, store: Store, advance: Advance) -> None:
+    def test_a_run_that_cannot_start_is_passed_over(self, store: Store, advance: Advance) -> None:
         limit(store, concurrency=1)
         paused, canceled, patient = enter_all(store, 3)
         put_off = held(store, run_in(), purpose=KeyPurpose.DEBOUNCE).id
@@ -310,7 +310,7 @@ class TurnContract:
         assert put_off in swept(store)
         start(store, put_off)
 
-    def test_nobody_is_let_in_where_nobody_waits(self, store: Store) -> None:
+    def test_no_run_is_let_in_where_none_is_in_line(self, store: Store) -> None:
         limit(store, concurrency=1)
         for queue in (QUEUE, "unknown"):
             found = admit(store, queue)

@@ -143,7 +143,7 @@ class SlotContract:
         end(store, third)
         start(store, waiting)
 
-    def test_who_executes_when_a_queue_becomes_limited_counts(self, store: Store) -> None:
+    def test_runs_that_execute_when_a_queue_becomes_limited_count(self, store: Store) -> None:
         changes: list[tuple[str, Callable[[str], object]]] = [
             ("declared", lambda name: limit(store, name, concurrency=1)),
             ("overridden", lambda name: store.queues.override(name, {"concurrency": 1})),
@@ -368,7 +368,7 @@ class RateContract:
         found = admit(store)
         assert (ran(found.nudges), ask(store, ahead)) == ([again.run_id], None)
 
-    def test_only_a_rate_tells_when_to_look_again(self, store: Store) -> None:
+    def test_only_a_rate_sets_when_to_ask_again(self, store: Store) -> None:
         limit(store, concurrency=1, rate=THREE)
         begun(store)
         enter(store)
