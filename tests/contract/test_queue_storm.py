@@ -110,8 +110,8 @@ def test_no_instant_has_more_runs_than_queue_task_and_deployment_allow(
         for name, kinds in full.items():
             fill(storm, monitor, name, runs(LIMIT * 2, *kinds), limits[name])
             eventually(lambda: not storm.unfinished(), 60, "they have ended")
-        kinds = ((QUEUE, TASK), ("", TASK), (QUEUE, "other"), ("free", "other"))
-        storm.create(runs(RUNS, *kinds))
+        mixed = ((QUEUE, TASK), ("", TASK), (QUEUE, "other"), ("free", "other"))
+        storm.create(runs(RUNS, *mixed))
         for name, limit in limits.items():
             peaks = {each: max(peaks[each], monitor.count(each).peak) for each in limits}
             disturb(storm, monitor, name, limit)
