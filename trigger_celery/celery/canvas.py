@@ -8,9 +8,10 @@ Celery's own tracer finds and publishes them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, uuid
+from celery._state import get_current_task
 from celery.app import app_or_default
 from kombu.utils.json import dumps, loads
 
@@ -178,3 +179,50 @@ def _with_id(signature: Any) -> Any:
 
 def _is_stamp(name: str, options: Mapping[str, Any]) -> bool:
     return name in (options.get("stamped_headers") or ())
+
+
+_SEVERAL = {"celery.map": "map()", "celery.starmap": "starmap()", "celery.chunks": "chunks()"}
+"""Celery's own tasks that call another one as a function, once for each item."""
+
+
+class Refusing:
+    """The calls of a Celery task that would lose what makes a durable one durable."""
+
+    name: str
+
+    def replace(self, sig: Any) -> NoReturn:
+        """Refuse: the run keeps its id, its history and its callbacks until it ends."""
+        raise UsageError(
+            f"durable task {self.name!r} cannot be replaced by another: trigger that one, or "
+            "return and let a chain or a link= go on"
+        )
+
+    def map(self, it: Any) -> NoReturn:
+        """Refuse: Celery calls the function for each item, in one message, without runs."""
+        raise _several(self.name, "map()")
+
+    def starmap(self, it: Any) -> NoReturn:
+        """Refuse: Celery calls the function for each item, in one message, without runs."""
+        raise _several(self.name, "starmap()")
+
+    def chunks(self, it: Any, n: int) -> NoReturn:
+        """Refuse: Celery calls the function for each item, in a message a chunk, without runs."""
+        raise _several(self.name, "chunks()")
+
+
+def refuse_several(name: str) -> None:
+    """Raise :exc:`UsageError` where Celery calls the task for each item of ``xmap(task.s(), ...)``.
+
+    Those signatures can be made without the task, so a worker is the first that sees them.
+    """
+    caller = get_current_task()
+    if caller is not None and caller.name in _SEVERAL:
+        raise _several(name, _SEVERAL[caller.name])
+
+
+def _several(name: str, call: str) -> UsageError:
+    return UsageError(
+        f"durable task {name!r} takes no {call}: Celery would call its function for each item, "
+        "without a run and without checkpoints. Start a run for each: "
+        "group(task.s(item) for item in items), or task.batch_trigger(...)"
+    )

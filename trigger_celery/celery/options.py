@@ -150,6 +150,11 @@ def check_options(task: str, options: Mapping[str, Any], retry: RetryPolicy | No
     """
     known = dict.fromkeys(("bind", *TaskOptions.__annotations__))
     for option in options:
+        if option.startswith("pydantic"):
+            raise UnknownOption(
+                f"task {task!r}: durable_task takes no {option}=: a run keeps the types of its "
+                "arguments and its result. Register your models with trigger_celery.register"
+            )
         if option not in known:
             raise UnknownOption(
                 f"task {task!r}: durable_task has no option {option!r}{suggest(option, known)}"

@@ -65,7 +65,7 @@ PUBLISHES_END = "trigger_publishes_end"
 """Attribute of a worker's request: the tracer is about to publish the end of its run."""
 
 
-class DurableTask(Triggering[P, R], GenericTask[P, R]):
+class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
     """A Celery task whose calls create runs. Made by ``@durable_task``, not by hand."""
 
     abstract = True
@@ -177,18 +177,12 @@ class DurableTask(Triggering[P, R], GenericTask[P, R]):
             raise UsageError(f"task {self.name!r}: self.retry() takes no throw=False, it ends here")
         raise retry_of(self, exc, eta=eta, countdown=countdown, max_retries=max_retries)
 
-    def replace(self, sig: Any) -> NoReturn:
-        """Refuse: the run keeps its id, its history and its callbacks until it ends."""
-        raise UsageError(
-            f"durable task {self.name!r} cannot be replaced by another: trigger that one, or "
-            "return and let a chain or a link= go on"
-        )
-
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Execute the run that a worker's message names; anywhere else, call the function."""
         request = self.request
         value: R
         if request.called_directly or hasattr(request, EXECUTED):
+            canvas.refuse_several(self.name)
             value = body_of(self, self.durable)(*args, **kwargs)
         elif request.is_eager:
             body = body_of(self, self.durable)
