@@ -82,7 +82,9 @@ class Config:
 
 def suggest(name: str, known: Mapping[str, object]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or what is known."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    # Names of tasks have the path of their module before them, which is easily left out.
+    last = [each for each in known if each.rpartition(".")[2] == name]
+    close = sorted(last)[:1] or get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; it may be one of: {', '.join(sorted(known))}"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import current_app, shared_task
 from django.core.checks import CheckMessage, run_checks
 from django.db import DatabaseError, connections
 from django.db.migrations.recorder import MigrationRecorder
@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from support.databases import child_environment
 from trigger_celery import Queue, durable_task, now
 from trigger_celery.declare.queue import queues
+from trigger_celery.errors import DeclarationError
 from trigger_celery_django.checks import check_migrations, check_setup
 
 Settings = Any
@@ -76,19 +77,21 @@ def test_settings_that_make_no_sense_do_not_keep_the_check_from_running() -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_eager_tasks_are_an_error(celery_setting: Callable[[str, object], None]) -> None:
+def test_eager_tasks_are_warned_of(celery_setting: Callable[[str, object], None]) -> None:
     celery_setting("task_always_eager", True)
-    (message,) = found("E002")
+    (message,) = found("W008")
     assert "task_always_eager" in message.msg
+    assert not message.is_serious()
 
 
 @pytest.mark.parametrize("name", ["pickle", "application/x-python-serialize", "Pickle"])
-def test_pickled_messages_are_an_error(
+def test_pickled_messages_are_warned_of(
     celery_setting: Callable[[str, object], None], name: str
 ) -> None:
     celery_setting("accept_content", ["json", name])
-    (message,) = found("E003")
+    (message,) = found("W009")
     assert "accept_content" in message.msg
+    assert not message.is_serious()
 
 
 def test_a_missing_sweep_is_an_error(
@@ -297,3 +300,29 @@ def test_a_migration_that_is_not_applied_is_warned_of() -> None:
 def test_databases_that_a_check_did_not_name_are_left_alone() -> None:
     assert check_migrations(databases=None) == []
     assert check_migrations(databases=["other"]) == []
+
+
+def test_a_plain_task_around_a_durable_one_is_an_error() -> None:
+    def body() -> None: ...
+
+    durable_task(name="wrapped-inside")(body)
+    app: Any = current_app
+    plain = app._task_from_fun(app.tasks["wrapped-inside"], name="wrapped-outside")
+    try:
+        (message,) = found("E011")
+    finally:
+        declared_tasks.remove("wrapped-inside")
+        for name in ("wrapped-inside", plain.name):
+            current_app.tasks.pop(name, None)
+    assert message.is_serious()
+    assert "'wrapped-outside'" in message.msg
+    assert "'wrapped-inside'" in message.msg
+    assert "Take @shared_task" in str(message.hint)
+
+
+def test_a_durable_task_of_a_task_is_refused_with_the_cure() -> None:
+    @shared_task(name="plain-already")
+    def plain() -> None: ...
+
+    with pytest.raises(DeclarationError, match="take the other decorator away"):
+        durable_task(name="made-of-a-task")(plain)

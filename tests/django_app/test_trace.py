@@ -27,6 +27,7 @@ from trigger_celery.testing.contract.tools import (
 )
 from trigger_celery.testing.contract.tools import suspension as on
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState
@@ -299,3 +300,13 @@ def test_what_strangers_wrote_does_not_steer_the_terminal(store: DjangoStore) ->
     assert text.isprintable()
     assert r"\x1b[2J\x9b1m\u202egone" in text
     assert r"p\x07" in text
+
+
+def test_what_the_engine_records_for_itself_is_not_drawn(store: DjangoStore) -> None:
+    lease = started(store)
+    store.checkpoints.record(lease, checkpoint(store, "mail"))
+    store.checkpoints.record(lease, checkpoint(store, step_keys.result_chunk(0, "children")))
+    store.checkpoints.record(lease, checkpoint(store, step_keys.let_go("children")))
+    text = "\n".join(drawn(store, lease.run_id))
+    assert "mail" in text
+    assert "~" not in text

@@ -21,6 +21,7 @@ from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_session
 from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
+from trigger_celery.celery.local import eager
 from trigger_celery.celery.options import expiry, take_ours
 from trigger_celery.celery.results import EXECUTED, SHOWN, EndPublisher
 from trigger_celery.celery.retrying import (
@@ -124,11 +125,9 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
             canvas=canvas.save({**canvas.declared(self), **own}),
         )
         [run] = create_runs(installed_engine(), [request], "delay")
-        result = self.AsyncResult(str(run.id))
-        result.ignored = bool(options.get("ignore_result", self.ignore_result))
-        if (parent := self.app.current_worker_task) and options.get("add_to_parent", True):
-            parent.add_trail(result)
-        return result
+        if self.app.conf.task_always_eager:
+            return eager.started(self, run, request, link=link, link_error=link_error)
+        return _result_of(self, run.id, options)
 
     async def aapply_async(
         self, args: Any = None, kwargs: Any = None, **options: Any
@@ -184,6 +183,8 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
         if request.called_directly or hasattr(request, EXECUTED):
             canvas.refuse_several(self.name)
             value = body_of(self, self.durable)(*args, **kwargs)
+        elif request.is_eager and self.app.conf.task_always_eager:
+            value = eager.carry_out(self, request, body_of(self, self.durable), args, kwargs)
         elif request.is_eager:
             body = body_of(self, self.durable)
             value = (async_to_sync(body) if self.durable.is_async else body)(*args, **kwargs)
@@ -319,6 +320,17 @@ if TYPE_CHECKING:
         def __call__(  # type: ignore[override]  # the body's own type
             self, *args: P.args, **kwargs: P.kwargs
         ) -> Coroutine[Any, Any, R]: ...
+
+
+def _result_of(
+    task: DurableTask[..., R], run_id: UUID, options: Mapping[str, Any]
+) -> AsyncResult[R]:
+    """Return the result of a call, which a task that makes it gets as a child of its own."""
+    result = task.AsyncResult(str(run_id))
+    result.ignored = bool(options.get("ignore_result", task.ignore_result))
+    if (parent := task.app.current_worker_task) and options.get("add_to_parent", True):
+        parent.add_trail(result)
+    return result
 
 
 def body_of(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:

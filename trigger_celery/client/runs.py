@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -78,6 +78,11 @@ def as_run_id(value: UUID | str) -> UUID:
         return UUID(value)
     except (ValueError, TypeError, AttributeError):
         raise RunNotFound(f"expected the id of a run to be a UUID, got: {value!r}") from None
+
+
+def ids_beginning_with(digits: str, *, limit: int) -> Sequence[UUID]:
+    """Return the ids of runs that begin with these hexadecimal digits, so many at most."""
+    return permitted("list_runs").engine.store.runs.beginning_with(digits, limit=limit)
 
 
 def get_run(run_id: UUID | str) -> RunInfo:

@@ -162,9 +162,20 @@ def _others(
 def _check_function(fn: object, name: str) -> None:
     valid_name(name, "a task's name")
     if not inspect.isfunction(fn):
-        raise DeclarationError(f"expected a durable task to be a def or an async def, got: {fn!r}")
+        raise DeclarationError(
+            f"expected a durable task to be a def or an async def, got: {fn!r}{_of_celery(fn)}"
+        )
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise DeclarationError(f"task {name!r} yields: a durable task returns its result")
+
+
+def _of_celery(fn: object) -> str:
+    if not hasattr(fn, "apply_async"):
+        return ""
+    return (
+        ". It is a Celery task already: take the other decorator away, @durable_task makes a "
+        "task of a plain function and takes the same options"
+    )
 
 
 def _check_policies(name: str, checkpoint: str, retry: object, max_crashes: object) -> None:

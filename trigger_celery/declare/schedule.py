@@ -89,6 +89,8 @@ def rule(*, cron: str = "", every: timedelta | None = None, timezone: str = "UTC
     Raises :exc:`InvalidSchedule` for both or none, for what cannot be read, for what never
     fires and for an unknown time zone.
     """
+    if not isinstance(cron, str):
+        raise InvalidSchedule(f"expected cron to be a text, got: {cron!r}{_in_text(cron)}")
     if bool(cron) == (every is not None):
         raise InvalidSchedule(
             f"expected a schedule to have either cron or every, got: {cron!r} and {every!r}"
@@ -100,6 +102,20 @@ def rule(*, cron: str = "", every: timedelta | None = None, timezone: str = "UTC
     if found.after(EPOCH) is None:
         raise InvalidSchedule(f"the schedule {cron!r} never fires: no date matches all its fields")
     return found
+
+
+def _in_text(crontab: Any) -> str:
+    """Return the advice for a ``crontab`` of Celery: the text that says the same."""
+    parts = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    fields = [getattr(crontab, f"_orig_{part}", None) for part in parts]
+    if not all(isinstance(each, (str, int)) for each in fields):
+        return ""
+    said = " ".join(str(each).replace(" ", "") for each in fields)
+    try:
+        rule(cron=said)
+    except InvalidSchedule:  # what Celery reads and cron does not, as "*/90"
+        return ""
+    return f". Write {said!r}, and its time zone as tz="
 
 
 def upcoming(rule: Rule, moment: datetime, count: int) -> tuple[datetime, ...]:

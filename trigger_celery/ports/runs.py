@@ -43,6 +43,9 @@ class Runs(Protocol):
         calls move nothing.
         """
 
+    def beginning_with(self, digits: str, *, limit: int) -> Sequence[UUID]:
+        """Return the ids that begin with these hexadecimal digits, without dashes, in order."""
+
     def history(self, run_id: UUID) -> Sequence[HistoryEntry]:
         """Return every transition of the run, oldest first."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from trigger_celery.celery.in_process import execute_in_process
+from trigger_celery.celery.local.in_process import execute_in_process
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import published

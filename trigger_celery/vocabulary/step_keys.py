@@ -22,6 +22,11 @@ def check_unreserved(key: str, what: str) -> None:
         )
 
 
+def is_reserved(key: str) -> bool:
+    """Return whether the engine records this key for itself."""
+    return key.startswith(RESERVED)
+
+
 def backoff_of_run(fence: int) -> str:
     """Return the key of the wait between two attempts of a run, the first under ``fence``."""
     return f"{_RETRY}{fence}"

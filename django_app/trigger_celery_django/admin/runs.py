@@ -22,7 +22,7 @@ class RunAdmin(ReadOnlyAdmin):
     list_display = ("id", "task", "state", "attempt", "crashes", "created_at", "finished_at")
     list_filter = ("state", "task")
     search_fields = ("=id", "task")
-    ordering = ("-id",)
+    ordering = ("-created_at", "-id")
     show_full_result_count = False
     fields = (
         "id",

@@ -14,6 +14,7 @@ from django.db import DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.celery.install import discover
+from trigger_celery.celery.task import DurableTask
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.declare.determinism import nondeterministic_calls
@@ -48,22 +49,23 @@ def _webhooks() -> Found:
 
 def _eager() -> Found:
     if current_app.conf.task_always_eager:
-        yield Error(
-            "Celery runs tasks eagerly (task_always_eager): nothing of a run would survive, "
-            "and a run that waits could never resume.",
-            hint="Remove the setting. For tests use trigger_celery.testing.drain().",
-            id="trigger_celery.E002",
+        yield checks.Warning(  # tests of many projects have it, and lose nothing by it
+            "Celery runs tasks eagerly (task_always_eager): delay() executes a run in its caller, "
+            "and one that waits goes on only where a worker or a sweep runs without the setting.",
+            hint="Keep it for tests only, where trigger_celery_django.testing.drain() carries "
+            "runs that wait to their end.",
+            id="trigger_celery.W008",
         )
 
 
 def _pickle() -> Found:
     accepted = {str(item).lower() for item in current_app.conf.accept_content or ()}
     if accepted & {"pickle", "application/x-python-serialize"}:
-        yield Error(
+        yield checks.Warning(  # what our runs store and send is never pickled
             "Celery accepts pickled messages (accept_content): whoever reaches the broker "
             "could run code in your workers.",
             hint="Take 'pickle' out of accept_content; 'trigger-json' stores what JSON cannot.",
-            id="trigger_celery.E003",
+            id="trigger_celery.W009",
         )
 
 
@@ -163,6 +165,21 @@ def _queues() -> Found:
         yield from queue_problems(config())
 
 
+def _plain_tasks() -> Found:
+    if list(_settings()):  # the app cannot be finalized, and says that already
+        return
+    for name, task in current_app.tasks.items():
+        inner = getattr(task, "__wrapped__", None)
+        if isinstance(inner, DurableTask):
+            yield Error(
+                f"Task {name!r} is a plain task around the durable task {inner.name!r}: what "
+                "calls it executes the body without any checkpoint.",
+                hint="Take @shared_task (or @app.task) away: @durable_task alone makes it a "
+                "Celery task, and takes the same options.",
+                id="trigger_celery.E011",
+            )
+
+
 def _bodies() -> Found:
     for task in declared_tasks:
         for line, call in nondeterministic_calls(task.fn, also={"django.utils.timezone.now"}):
@@ -185,6 +202,7 @@ CHECKS: tuple[Callable[[], Found], ...] = (
     _webhooks,
     _modules,
     _queues,
+    _plain_tasks,
     pool_problems,
     _bodies,
 )

@@ -13,7 +13,13 @@ from trigger_celery.client.runs import RunSummary, stored_run
 from trigger_celery.errors import RunNotFound, TriggerError
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.confirmation import confirm
-from trigger_celery_django.management.filters import add_filters, has_filter, newest, run_id
+from trigger_celery_django.management.filters import (
+    add_filters,
+    has_filter,
+    newest,
+    run_id,
+    unknown_task,
+)
 from trigger_celery_django.management.output import as_json, cell, count
 
 UNASKED = 20
@@ -84,7 +90,8 @@ class Bulk:
     def _plan(self, runs: Sequence[RunSummary]) -> None:
         """Show how many runs are meant, of which tasks and of what time."""
         say = self._command.stderr.write
-        say(f"runs to {self._verb}: {len(runs)}")
+        why = "" if runs else unknown_task(self._options)
+        say(f"runs to {self._verb}: {len(runs)}{why and f'; {why}'}")
         for task in sorted({run.task for run in runs}):
             times = sorted(run.created_at for run in runs if run.task == task)
             first, last = cell(times[0]), cell(times[-1])

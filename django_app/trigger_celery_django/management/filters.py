@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,21 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from trigger_celery.client.installed import database_time
-from trigger_celery.client.runs import PAGE, RunPage, RunSummary, as_run_id, list_runs
-from trigger_celery.errors import RunNotFound
+from trigger_celery.client.runs import (
+    PAGE,
+    RunPage,
+    RunSummary,
+    as_run_id,
+    ids_beginning_with,
+    list_runs,
+)
+from trigger_celery.client.starting import task_named
+from trigger_celery.errors import RunNotFound, UnknownTask
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.output import length
 
+_AMONG = 3
+"""So many ids that begin alike are shown."""
 FILTERS = (
     *("state", "task", "tag", "queue", "schedule", "parent", "root", "error"),
     *("since", "dead_letters"),
@@ -82,8 +93,32 @@ def newest(options: Mapping[str, Any], *, limit: int | None) -> list[RunSummary]
 
 
 def run_id(text: str) -> UUID:
-    """Return the id that a person typed. Raises ``CommandError`` if it is none."""
+    """Return the id that a person typed, or the only one that begins so.
+
+    Raises ``CommandError`` if it is none, or the beginning of none or of several.
+    """
     try:
         return as_run_id(text)
     except RunNotFound as error:
-        raise CommandError(str(error)) from None
+        digits = text.replace("-", "").lower()
+        if not re.fullmatch("[0-9a-f]{4,31}", digits):
+            raise CommandError(f"{error}, or its first four digits or more") from None
+    found = ids_beginning_with(digits, limit=_AMONG + 1)
+    if not found:
+        raise CommandError(f"no run has an id that begins with {text}")
+    if len(found) > 1:
+        more = ", ..." if len(found) > _AMONG else ""
+        several = ", ".join(map(str, found[:_AMONG]))
+        raise CommandError(f"several runs have ids that begin with {text}: {several}{more}")
+    return found[0]
+
+
+def unknown_task(options: Mapping[str, Any]) -> str:
+    """Return why a filter by task finds nothing: no task has its name, and which is closest."""
+    if not options["task"]:
+        return ""
+    try:
+        task_named(options["task"])
+    except UnknownTask as error:
+        return str(error)
+    return ""

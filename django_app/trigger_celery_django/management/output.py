@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from django.core.management.base import CommandParser
 
 from trigger_celery_django.terminal import visible
 
@@ -16,6 +18,32 @@ SCHEMA = 1
 FORMATS = ("table", "json", "jsonl", "ids")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class VerbParser(CommandParser):
+    """The parser of one verb: takes Django's own options behind the verb as before it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for option, settings in _OF_DJANGO.items():
+            # Without a default of its own: that would overrule what stands before the verb.
+            self.add_argument(option, default=SUPPRESS, help=SUPPRESS, **settings)
+
+
+_OF_DJANGO: Mapping[str, Mapping[str, Any]] = {
+    "--no-color": {"action": "store_true"},
+    "--force-color": {"action": "store_true"},
+    "--traceback": {"action": "store_true"},
+    "--skip-checks": {"action": "store_true"},
+    "--verbosity": {"type": int, "choices": [0, 1, 2, 3]},
+    "--settings": {},
+    "--pythonpath": {},
+}
+
+
+def add_verbs(parser: Any) -> Any:
+    """Return what the verbs of a command are added to."""
+    return parser.add_subparsers(dest="verb", required=True, parser_class=VerbParser)
 
 
 def add_format(parser: ArgumentParser) -> None:

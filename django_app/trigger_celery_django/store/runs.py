@@ -90,6 +90,12 @@ class DjangoRuns:
             lambda: [listed_run(row) for row in runs.values(*LISTED_COLUMNS)[:limit]]
         )
 
+    def beginning_with(self, digits: str, *, limit: int) -> Sequence[UUID]:
+        mysql = self._guard.connection.vendor == "mysql"
+        runs = models.Run.objects.using(self._alias).beginning_with(digits, in_order=not mysql)
+        ids = runs.values_list("pk", flat=True)
+        return self._guard.read(lambda: list(ids[:limit]))
+
     def get(self, run_id: UUID) -> Run | None:
         rows = models.Run.objects.using(self._alias).filter(pk=run_id)
         row = self._guard.read(rows.first)

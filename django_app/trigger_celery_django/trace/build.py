@@ -121,7 +121,8 @@ class _Tracer:
     def _spans_inside(self) -> Iterator[tuple[int, TraceSpan]]:
         """Yield what happened in segments, with the fence of the segment."""
         for step in self._rows.checkpoints:
-            yield step.fence, self._step(step)
+            if not step_keys.is_reserved(step.key):
+                yield step.fence, self._step(step)
         for failure in self._rows.failures:
             if failure.key:
                 yield failure.fence, self._failed(failure)
@@ -158,7 +159,7 @@ class _Tracer:
             backoff = wait.kind == StepKind.RETRY
             yield TraceSpan(
                 kind=SpanKind.BACKOFF if backoff else SpanKind.WAIT,
-                name=_retried(wait) if backoff else wait.key,
+                name=_retried(wait) if backoff else step_keys.awaited_fan_out(wait.key),
                 began_at=wait.created_at,
                 ended_at=wait.resolved_at,
                 state=_outcome(wait),
@@ -170,7 +171,8 @@ class _Tracer:
 
     def _copied(self) -> Iterator[TraceSpan]:
         """Show what a fork got from another run; its times are that run's."""
-        keys = [step.key for step in self._rows.checkpoints if not step.fence]
+        copied = (step.key for step in self._rows.checkpoints if not step.fence)
+        keys = [key for key in copied if not step_keys.is_reserved(key)]
         keys += [wait.key for wait in self._rows.waits if wait.created_at < self._born]
         if keys:
             yield TraceSpan(

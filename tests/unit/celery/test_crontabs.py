@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from celery.schedules import crontab, schedule
 
-from trigger_celery import cron, every
+from trigger_celery import create_schedule, cron, every
 from trigger_celery.celery.crontabs import as_schedules
 from trigger_celery.celery.options import for_definition
 from trigger_celery.declare.schedule import Timetable, rule, timetables
@@ -97,3 +97,11 @@ def next_of(table: Timetable, moment: datetime) -> datetime:
     found = rule(cron=table.cron, timezone=table.timezone).after(moment)
     assert found is not None
     return found
+
+
+def test_where_a_text_is_meant_a_crontab_is_refused_with_the_text() -> None:
+    given: Any = crontab(minute="*/15", hour="9-17", day_of_week="mon")
+    with pytest.raises(InvalidSchedule, match=r"Write '\*/15 9-17 \* \* mon', and its time zone"):
+        cron(given)
+    with pytest.raises(InvalidSchedule, match="expected cron to be a text"):
+        create_schedule("any", key="nightly", cron=given)

@@ -129,6 +129,21 @@ class ListContract:
         assert found(until=now + LEASE, since=now - LEASE) == {run.id for run in runs}
         assert found(since=now + LEASE) == found(until=now - LEASE) == set()
 
+    def test_runs_are_found_by_the_digits_that_their_ids_begin_with(self, store: Store) -> None:
+        names = (
+            "0abc1111-0000-7000-8000-00000000000a",
+            "0abc2222-0000-4000-8000-000000000001",
+            "f0f0f0f0-0000-4000-bfff-ffffffffffff",
+        )
+        first, second, last = ids = [UUID(name) for name in names]
+        store.runs.create([replace(new_run(), id=each) for each in ids])
+        found = store.runs.beginning_with
+        assert list(found("0abc", limit=9)) == [first, second]
+        assert list(found("0abc", limit=1)) == [first]
+        assert list(found("0abc2222000", limit=9)) == [second]
+        assert list(found("f0f0", limit=9)) == [last]
+        assert list(found("f0f1", limit=9)) == []
+
     def test_a_listed_run_says_what_is_stored_of_it(self, store: Store) -> None:
         new = replace(new_run(), tags=("a", "b"), priority=3, concurrency_key="k")
         store.runs.create([new])

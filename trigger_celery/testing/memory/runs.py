@@ -205,6 +205,10 @@ class MemoryRuns(MemoryHistory):
             self._core.transactions.open[-1].runs[run.id] = run
         self._core.transactions.write(write)
 
+    def beginning_with(self, digits: str, *, limit: int) -> Sequence[UUID]:
+        with self._core.lock:
+            return sorted(i for i in self._core.tables.runs if i.hex.startswith(digits))[:limit]
+
     def find(
         self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int
     ) -> Sequence[ListedRun]:

@@ -15,7 +15,7 @@ from trigger_celery.client.runs import PAGE
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import ListedEvent
-from trigger_celery_django.management.output import as_json, count, table
+from trigger_celery_django.management.output import add_verbs, as_json, count, table
 from trigger_celery_django.management.run_rows import cut
 
 COLUMNS = ("received", "name", "id", "source", "matched", "payload")
@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         sending = verbs.add_parser("send", help="store an event; it starts and wakes runs")
         sending.add_argument("name", metavar="NAME")
         sending.add_argument("--payload", default="null", help="JSON, or - to read it from stdin")

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.checks import LONGEST
 from trigger_celery_django.apikeys import PERMISSIONS, create_key, listed_keys, revoke_key
-from trigger_celery_django.management.output import as_json, cell
+from trigger_celery_django.management.output import add_verbs, as_json, cell
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs and their options."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         create = verbs.add_parser("create", help="make a key and print it, this once")
         create.add_argument("name", help="the person or system that the key is for")
         create.add_argument(

@@ -18,6 +18,7 @@ from trigger_celery_django.management.confirmation import confirm, user
 from trigger_celery_django.management.filters import run_id
 from trigger_celery_django.management.output import (
     add_format,
+    add_verbs,
     as_json,
     cell,
     count,
@@ -40,7 +41,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         add = partial(_verb, verbs)
         add_format(add("list", "show all queues, their limits and how full they are"))
         _json(_named(add("show", "show all that is known of a queue")))

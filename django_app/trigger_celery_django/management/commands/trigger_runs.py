@@ -18,9 +18,16 @@ from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
 from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
-from trigger_celery_django.management.filters import FILTERS, add_filters, newest, run_id
+from trigger_celery_django.management.filters import (
+    FILTERS,
+    add_filters,
+    newest,
+    run_id,
+    unknown_task,
+)
 from trigger_celery_django.management.output import (
     add_format,
+    add_verbs,
     as_json,
     cell,
     count,
@@ -47,7 +54,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         add = partial(_verb, verbs)
         listing = add("list", "show the newest runs")
         add_filters(listing)
@@ -89,7 +96,8 @@ class Command(BaseCommand):
     def _list(self, options: dict[str, Any]) -> None:
         rows = [run_rows.row(run) for run in newest(options, limit=options["limit"])]
         if not rows:
-            self.stderr.write("no runs")
+            said = unknown_task(options)
+            self.stderr.write(f"no runs: {said}" if said else "no runs")
         for line in rows_as(options["format"], "runs", rows, run_rows.COLUMNS):
             self.stdout.write(line)
 

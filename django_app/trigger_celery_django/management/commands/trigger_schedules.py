@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from trigger_celery.client import schedules
 from trigger_celery.client.schedules import ScheduleInfo
 from trigger_celery.errors import TriggerError
-from trigger_celery_django.management.output import as_json, cell, count, table
+from trigger_celery_django.management.output import add_verbs, as_json, cell, count, table
 
 COLUMNS = ("key", "task", "rule", "overlap", "state", "last", "next")
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         listing = verbs.add_parser("list", help="show all schedules and their next times")
         listing.add_argument(
             "--next", type=count, default=1, metavar="N", help="so many times each"

@@ -17,6 +17,7 @@ from trigger_celery_django.management.confirmation import user
 from trigger_celery_django.management.filters import run_id
 from trigger_celery_django.management.output import (
     add_format,
+    add_verbs,
     as_json,
     cell,
     count,
@@ -37,7 +38,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs = add_verbs(parser)
         listing = verbs.add_parser("list", help="show open waits, the oldest first")
         listing.add_argument("--run", metavar="ID", help="of this run only")
         listing.add_argument("--kind", choices=KINDS, default="", help="of this kind only")
