@@ -311,9 +311,7 @@ def test_a_plain_task_around_a_durable_one_is_an_error() -> None:
     try:
         (message,) = found("E011")
     finally:
-        declared_tasks.remove("wrapped-inside")
-        for name in ("wrapped-inside", plain.name):
-            current_app.tasks.pop(name, None)
+        app.tasks.pop(plain.name)
     assert message.is_serious()
     assert "'wrapped-outside'" in message.msg
     assert "'wrapped-inside'" in message.msg

@@ -40,7 +40,7 @@ def run(*args: object, **streams: Any) -> str:
     return out.getvalue()
 
 
-def told(*args: object) -> Any:
+def shown(*args: object) -> Any:
     """Call the command and return its JSON."""
     return json.loads(run(*args, "--json"))
 
@@ -66,8 +66,8 @@ def test_the_beginning_of_an_id_names_the_run_if_it_is_the_only_one(store: Djang
     ids.append(UUID("f0f0f0f0-0000-4000-8000-00000000000a"))
     for each in ids:
         store.runs.create([replace(new_run(), id=each, input="[[],{}]")])
-    assert told("show", "0AAA1")["run"]["id"] == str(ids[0])
-    assert told("show", "f0f0f0f0-0000")["run"]["id"] == str(ids[2])
+    assert shown("show", "0AAA1")["run"]["id"] == str(ids[0])
+    assert shown("show", "f0f0f0f0-0000")["run"]["id"] == str(ids[2])
     with pytest.raises(CommandError, match=f"several runs .* begin with 0aaa: {ids[0]}, {ids[1]}"):
         run("show", "0aaa")
     with pytest.raises(CommandError, match="no run has an id that begins with 0bbb"):
