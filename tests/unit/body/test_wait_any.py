@@ -217,7 +217,7 @@ def test_what_a_replay_does_not_run_is_closed(harness: Harness) -> None:
 
     run_id = started(harness, body)
     harness.run_until_idle()
-    assert harness.result(run_id) == 0
+    assert harness.result(run_id) == 2  # a task has nothing to record, it is over first
     assert LOG.count("plain") <= 3
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -11,7 +12,9 @@ from types import CoroutineType
 from typing import Any, cast
 
 from trigger_celery.body.awaitables import Combined, DurableCall
-from trigger_celery.body.context import CurrentRun, FanOut, WaitCall, step_key
+from trigger_celery.body.context import CurrentRun, FanOut, StepCall, WaitCall, step_key
+from trigger_celery.body.steps import source_line
+from trigger_celery.declare.durable_names import names_durable_call
 from trigger_celery.engine.branches import async_branches, race, thread_branches
 from trigger_celery.engine.execution.fan_out import fan_out
 from trigger_celery.engine.execution.run_view import describe_run
@@ -20,6 +23,7 @@ from trigger_celery.engine.segment.effects import Io, Routine, drive
 from trigger_celery.engine.segment.replay import CallSite
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.ports import Codec
+from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import WaitState
 
 ENDED = (WaitState.EVENT, WaitState.COMPLETED, WaitState.TIMEOUT)
@@ -97,6 +101,7 @@ class BodySession:
         """Carry on branches and return what they returned."""
         self._begin("gather()")
         if self._segment.is_async:
+            branches = [self._branch(each) for each in branches]
             coroutine = async_branches.gather(
                 self._segment, branches, return_exceptions=return_exceptions
             )
@@ -115,8 +120,41 @@ class BodySession:
         self._begin("wait_any()")
         started = race.begin(self._segment, key, source)
         if self._segment.is_async:
+            branches = [self._branch(each) for each in branches]
             return Combined(race.run_tasks(started, branches), branches)
         return race.run_threads(started, branches, max_parallel=max_parallel)
+
+    def _branch(self, branch: Any) -> Any:
+        """Return a branch of an async body; of a plain coroutine one step, as an ``await`` is one.
+
+        One that names durable calls is a branch with steps of its own.
+        """
+        if not self._segment.is_rewritten:
+            return branch
+        if not inspect.isawaitable(branch):
+            return partial(self._of_function, branch)
+        if not isinstance(branch, CoroutineType) or names_durable_call(branch):
+            return branch
+        return Combined(self._as_step(branch), [branch])
+
+    def _of_function(self, branch: Callable[[], Any]) -> Any:
+        value = branch()
+        return self._branch(value) if inspect.isawaitable(value) else value
+
+    async def _as_step(self, branch: CoroutineType[Any, Any, Any]) -> Any:
+        name = branch.__name__
+        source = source_line(branch.cr_frame)
+        return await self.step(
+            StepCall(
+                name=name,
+                kind=StepKind.STEP,
+                fn=_awaited,
+                args=(branch,),
+                kwargs={},
+                is_async=True,
+                source=source,
+            )
+        )
 
     def _begin(self, what: str) -> None:
         self._segment.leaving.raise_if_left()
@@ -134,6 +172,10 @@ class BodySession:
         coroutine = cast("CoroutineType[Any, Any, object]", self._segment.leaving.track(routine))
         coroutine.__qualname__ = name  # Python's "never awaited" warning shows it
         return DurableCall(coroutine)
+
+
+async def _awaited(branch: CoroutineType[Any, Any, Any]) -> object:
+    return await branch
 
 
 def _wait(segment: Segment, call: WaitCall, site: CallSite) -> Routine[object]:

@@ -132,7 +132,14 @@ def _segment(
         except StoreUnavailable as error:
             raise LeaseLost(f"the database stayed away: {error}") from error
     replay = Replay(outcomes, step_limit=engine.config.step_limit)
-    return Segment(engine, claimed, held, replay, is_async=definition.is_async)
+    return Segment(
+        engine,
+        claimed,
+        held,
+        replay,
+        is_async=definition.is_async,
+        is_rewritten=definition.body is not definition.fn,
+    )
 
 
 def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: bool) -> Executed:

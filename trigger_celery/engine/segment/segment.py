@@ -22,11 +22,19 @@ class Segment:
     """What the stages of a step, and all other durable calls of one segment, work on.
 
     ``held`` is the lease that it writes under, ``leaving`` how its body is left; ``store``
-    fails at once while the database is away, ``patient`` calls again.
+    fails at once while the database is away, ``patient`` calls again. ``is_rewritten`` says that
+    each ``await`` of the body is a step.
     """
 
     def __init__(
-        self, engine: Engine, claimed: Claimed, held: Holding, replay: Replay, *, is_async: bool
+        self,
+        engine: Engine,
+        claimed: Claimed,
+        held: Holding,
+        replay: Replay,
+        *,
+        is_async: bool,
+        is_rewritten: bool,
     ) -> None:
         self.engine = engine
         self.store = engine.store
@@ -38,6 +46,7 @@ class Segment:
         self.failures = Failures(engine.codec)
         self.leaving = Leaving(claimed.run.id, replay.branches)
         self.is_async = is_async
+        self.is_rewritten = is_rewritten
         self.worker = claimed.run.worker
         self.decode = engine.codec.decode
         self._anchor = (claimed.now, engine.clock.monotonic())
