@@ -30,14 +30,6 @@ FOLDER_MODULES = 12
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 FOLDERS_WITH_LOGIC = {"django_app/trigger_celery_django/store/__init__.py"}
-LONG_TESTS = {
-    "tests/unit/body/test_children.py",
-    "tests/unit/declare/test_automatic.py",
-    "tests/unit/engine/execution/test_async_bodies.py",
-    "tests/unit/engine/execution/test_hooks.py",
-    "tests/unit/engine/queues/test_admission.py",
-    "tests/unit/engine/schedules/test_schedules.py",
-}
 
 
 def _modules(*folders: str) -> dict[str, ast.Module]:
@@ -82,7 +74,7 @@ def test_modules_are_short() -> None:
         for name, tree in (MODULES | TESTS).items()
         if (tree.body[-1].end_lineno or 0) > MODULE_LINES
     ]
-    expect_none(long, LONG_TESTS)
+    expect_none(long)
 
 
 def test_functions_are_short() -> None:

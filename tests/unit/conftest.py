@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trigger_celery.declare.queue import queues
 from trigger_celery.testing import Harness
 
 
@@ -16,6 +17,15 @@ def harness() -> Iterator[Harness]:
     """Return an engine on a store in memory that is installed for this test."""
     with Harness(now=datetime(2030, 1, 1, tzinfo=UTC)) as harness:
         yield harness
+
+
+@pytest.fixture(autouse=True)
+def _queues_of_one_test() -> Iterator[None]:
+    """Forget the durable queues that a test declared."""
+    before = {queue.name for queue in queues}
+    yield
+    for name in {queue.name for queue in queues} - before:
+        queues.remove(name)
 
 
 @pytest.fixture

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import pytest
 
+from support.hooks import TWICE, Calls, decides, fail, notes
 from trigger_celery import (
-    Caught,
     CurrentRun,
-    NonRetryableError,
     RetryPolicy,
     RunResult,
     TriggerOptions,
@@ -29,37 +25,13 @@ from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import trigger
-from trigger_celery.engine.segment.outcome import Finished, Left
+from trigger_celery.engine.segment.outcome import Finished
 from trigger_celery.errors import DeclarationError, NotInRun, RunFailed, UnknownOption
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
 
 STILL = timedelta(0)
 declare: Any = durable_task
-TWICE = RetryPolicy(max_attempts=2, min_delay=10, jitter=False)
-
-
-class Calls:
-    """Hooks that write down what they were called with."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[str, dict[str, Any]]] = []
-
-    def all(self, *names: str) -> dict[str, Callable[..., None]]:
-        """Return these hooks, or all there are but ``catch_error``."""
-        return {name: partial(self._hook, name) for name in names or HOOKS if name != "catch_error"}
-
-    def _hook(self, name: str, **given: Any) -> None:
-        self.made.append((name, given))
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name, _ in self.made]
-
-    def of(self, name: str) -> dict[str, Any]:
-        """Return what the only call of a hook was given."""
-        (given,) = [given for each, given in self.made if each == name]
-        return given
 
 
 @pytest.fixture
@@ -71,19 +43,8 @@ def echo(value: int) -> int:
     return value
 
 
-def fail() -> None:
-    raise LookupError("no such order")
-
-
 def wait() -> object:
     return wait_for_event("paid").payload
-
-
-def notes(harness: Harness, run_id: UUID) -> list[dict[str, Any]]:
-    """Return what the history says of failed hooks."""
-    history = harness.memory.runs.history(run_id)
-    recorded = [json.loads(entry.data) for entry in history if entry.verb == "hook"]
-    return [note for note in recorded if "error" in note]
 
 
 # --- when, and with what
@@ -405,145 +366,6 @@ def test_durable_calls_in_a_hook_raise_not_in_run(harness: Harness) -> None:
     harness.run_until_idle()
     assert raised == [name for name in names for _ in range(3)]
     assert list(harness.waits(run_id)) == ["sleep"]
-
-
-# --- catch_error
-
-
-def decides(answer: object) -> Callable[..., object]:
-    """Return a ``catch_error`` that always says the same."""
-
-    def catch_error(run: CurrentRun, error: Exception) -> object:
-        return answer
-
-    return catch_error
-
-
-def attempts(
-    harness: Harness, answer: object, body: Callable[[], None] = fail, **options: Any
-) -> int:
-    """Return how many attempts a run has whose failures get this answer."""
-    task = harness.task(body, catch_error=decides(answer), **{"retry": TWICE, **options})
-    run_id = harness.trigger(task)
-    harness.run_until_idle()
-    assert harness.run(run_id).state is RunState.FAILED
-    assert notes(harness, run_id) == []
-    return harness.run(run_id).attempt
-
-
-def mistake() -> None:
-    raise NonRetryableError("never again")
-
-
-def test_an_answer_of_none_leaves_it_to_the_policy(harness: Harness) -> None:
-    assert attempts(harness, None) == 2
-    assert attempts(harness, None, mistake) == 1
-
-
-def test_catch_error_stops_retries(harness: Harness) -> None:
-    assert attempts(harness, Caught(skip_retrying=True)) == 1
-    assert attempts(harness, NonRetryableError("no use")) == 1
-
-
-def test_catch_error_replaces_the_policy_and_its_attempts(harness: Harness) -> None:
-    assert attempts(harness, RetryPolicy(max_attempts=4, jitter=False)) == 4
-    assert attempts(harness, RetryPolicy(max_attempts=4, jitter=False), mistake) == 4
-
-
-def test_an_explicit_time_has_failures_tried_again_that_else_are_not(harness: Harness) -> None:
-    assert attempts(harness, timedelta(seconds=5), mistake) == 2
-
-
-@pytest.mark.parametrize("aware", [True, False])
-def test_catch_error_says_when_the_next_attempt_is(harness: Harness, aware: bool) -> None:
-    at = harness.clock.now + timedelta(hours=3)
-    answer: object = at if aware else timedelta(hours=3)
-    run_id = harness.trigger(harness.task(fail, retry=TWICE, catch_error=decides(answer)))
-    executed = harness.execute(run_id)
-    assert isinstance(executed, Left)
-    assert executed.reason == "retrying"
-    assert harness.stored(run_id).due_at == at
-
-
-def test_a_time_goes_before_a_duration_before_a_policy_and_stopping_before_all(
-    harness: Harness,
-) -> None:
-    at = harness.clock.now + timedelta(hours=3)
-    policy = RetryPolicy(max_attempts=9, min_delay=7, max_delay=7, jitter=False)
-    everything = Caught(retry_at=at, retry_after=timedelta(hours=2), retry=policy)
-    some = Caught(retry_after=timedelta(hours=2), retry=policy)
-    expected = [
-        (everything, timedelta(hours=3)),
-        (some, timedelta(hours=2)),
-        (Caught(retry=policy), timedelta(seconds=7)),
-    ]
-    for number, (answer, delay) in enumerate(expected):
-        task = harness.task(fail, name=f"fail{number}", catch_error=decides(answer))
-        run_id = harness.trigger(task)
-        harness.execute(run_id)
-        assert harness.stored(run_id).due_at == harness.clock.now + delay
-    stop = Caught(skip_retrying=True, retry_at=at, retry=policy)
-    run_id = harness.trigger(harness.task(fail, name="stop", catch_error=decides(stop)))
-    harness.execute(run_id)
-    assert harness.run(run_id).state is RunState.FAILED
-
-
-def test_catch_error_replaces_the_error(harness: Harness) -> None:
-    seen: list[Exception] = []
-
-    def catch_error(run: CurrentRun, error: Exception) -> Exception:
-        seen.append(error)
-        return NonRetryableError("the order is gone")
-
-    run_id = harness.trigger(harness.task(fail, catch_error=catch_error))
-    harness.run_until_idle()
-    assert [type(error) for error in seen] == [LookupError]
-    with pytest.raises(RunFailed, match="the order is gone"):
-        harness.result(run_id)
-    assert "no such order" in (harness.stored(run_id).error or "")
-
-
-def test_catch_error_may_pick_the_cause_of_the_error(harness: Harness) -> None:
-    def wraps() -> None:
-        try:
-            raise LookupError("no such order")
-        except LookupError as error:
-            raise RuntimeError("order") from error
-
-    policy = RetryPolicy(max_attempts=1)
-    task = harness.task(wraps, retry=policy, catch_error=lambda run, error: error.__cause__)
-    executed = execute(harness.engine, harness.trigger(task), task)
-    assert isinstance(executed, Finished)
-    assert isinstance(executed.error, LookupError)
-    assert executed.error.__cause__ is None
-
-
-def test_an_answer_that_means_nothing_is_an_error_of_the_hook(harness: Harness) -> None:
-    run_id = harness.trigger(harness.task(fail, retry=TWICE, catch_error=decides("later")))
-    harness.run_until_idle()
-    assert harness.run(run_id).attempt == 2
-    (first, second) = notes(harness, run_id)
-    assert "expected catch_error to return" in first["error"]
-    assert first["hook"] == second["hook"] == "catch_error"
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"retry_at": datetime(2026, 1, 1)},
-        {"retry_at": "tomorrow"},
-        {"retry_after": timedelta(seconds=-1)},
-        {"retry_after": timedelta.max},
-        {"retry_at": datetime.max.replace(tzinfo=UTC)},
-        {"retry_after": 5},
-        {"retry": 3},
-        {"error": KeyboardInterrupt()},
-        {"skip_retrying": "yes"},
-    ],
-)
-def test_a_decision_that_makes_no_sense_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(DeclarationError, match=f"Caught.{next(iter(given))}"):
-        Caught(**given)
 
 
 def test_a_run_that_waits_for_its_retry_can_be_canceled(harness: Harness, calls: Calls) -> None:

@@ -5,27 +5,35 @@ from __future__ import annotations
 import queue as queues_of_threads
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from support.limited_tasks import (
+    MINUTE,
+    NAP,
+    SECOND,
+    body,
+    limited,
+    nap,
+    nudged,
+    once,
+    states,
+    work,
+)
 from trigger_celery import rerun
 from trigger_celery.body.children import Together
-from trigger_celery.body.steps import primitive, step
-from trigger_celery.body.waits import Event, sleep
+from trigger_celery.body.steps import primitive
+from trigger_celery.body.waits import Event
 from trigger_celery.client.starting import run_together
 from trigger_celery.config import Config
-from trigger_celery.declare.definition import TaskDefinition
-from trigger_celery.declare.limits import RateLimit
 from trigger_celery.declare.options import TriggerOptions
-from trigger_celery.declare.queue import Queue, queues
+from trigger_celery.declare.queue import Queue
 from trigger_celery.declare.schedule import every
 from trigger_celery.engine.core import NullDispatcher
-from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.control import recover
 from trigger_celery.engine.runs.trigger import Request, start, trigger
 from trigger_celery.engine.segment.outcome import NOT_CLAIMED, Finished, Left
@@ -35,63 +43,9 @@ from trigger_celery.testing import (
     Fault,
     FaultStore,
     Harness,
-    ManualAlarm,
-    RecordingDispatcher,
-    SimulatedCrash,
 )
-from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import EVERYTHING, NO_LIMITS, Limits, Nudge
+from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState
-
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-NAP = 30
-
-
-@pytest.fixture(autouse=True)
-def _declarations() -> Iterator[None]:
-    """Forget the queues that a test declares."""
-    before = {queue.name for queue in queues}
-    yield
-    for queue in queues:
-        if queue.name not in before:
-            queues.remove(queue.name)
-
-
-def body(value: object = None) -> object:
-    return value
-
-
-@step
-def once() -> None:
-    pass
-
-
-def nap() -> None:
-    sleep(NAP)
-
-
-def limited(harness: Harness, fn: Callable[..., Any] = body, **limits: Any) -> TaskDefinition:
-    """Return a task in a queue with these limits, that the store knows."""
-    task = harness.task(fn, queue=Queue("emails", **limits))
-    sync_declared(harness.engine)
-    return task
-
-
-def nudged(harness: Harness) -> list[UUID]:
-    """Return the runs that the dispatcher got nudges of since the last call."""
-    found = [nudge.run_id for nudge in harness.dispatcher.nudges]
-    harness.dispatcher.nudges.clear()
-    return found
-
-
-def work(harness: Harness) -> None:
-    """Be a worker: execute runs until no nudge is left. Time stands still, without sweeps."""
-    while harness.dispatcher.nudges:
-        harness.execute(harness.dispatcher.nudges.pop(0).run_id)
-
-
-def states(harness: Harness, runs: Sequence[UUID]) -> set[RunState]:
-    return {harness.run(run_id).state for run_id in runs}
 
 
 class Crowd(NullDispatcher):
@@ -503,292 +457,3 @@ def test_a_run_that_joined_another_line_meanwhile_is_seen(
     monkeypatch.setattr(harness.memory.queues, "lines", lambda: next(asked))
     harness.execute(first)
     assert nudged(harness) == [second]
-
-
-def test_a_rate_is_kept_by_the_alarm_without_a_sweep(harness: Harness) -> None:
-    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
-    first, second, third = (harness.trigger(task) for _ in range(3))
-    assert nudged(harness) == [first]
-    harness.execute(first)
-    for next_run in (second, third):
-        pause = harness.alarm.next_in()
-        assert pause is not None
-        assert timedelta(0) < pause <= timedelta(seconds=10)
-        harness.advance(timedelta(seconds=10))
-        assert harness.alarm.ring() == 1
-        assert nudged(harness) == [next_run]
-        harness.execute(next_run)
-    harness.advance(MINUTE)
-    harness.alarm.ring()
-    assert harness.alarm.next_in() is None
-
-
-def test_a_delayed_run_that_only_a_rate_refuses_waits_for_one_sweep_at_most(
-    harness: Harness,
-) -> None:
-    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
-    late = trigger(harness.engine, task, options=TriggerOptions(delay=MINUTE))
-    harness.advance(MINUTE)
-    harness.execute(harness.trigger(task))
-    harness.sweep()
-    assert harness.execute(late) is NOT_CLAIMED
-    nudged(harness)
-    harness.advance(SECOND)
-    harness.sweep()
-    assert nudged(harness) == []
-    assert harness.alarm.next_in() == 9 * SECOND
-    harness.advance(9 * SECOND)
-    harness.alarm.ring()
-    assert nudged(harness) == [late]
-
-
-def test_a_rate_goes_on_although_a_run_starts_later_than_it_was_let_in(harness: Harness) -> None:
-    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
-    first, second = harness.trigger(task), harness.trigger(task)
-    assert nudged(harness) == [first]
-    harness.advance(4 * SECOND)
-    harness.execute(first)  # only now the time of the next start is known
-    harness.advance(6 * SECOND)
-    assert harness.alarm.ring() == 1
-    assert nudged(harness) == []
-    assert harness.alarm.next_in() == 4 * SECOND
-    harness.advance(4 * SECOND)
-    harness.alarm.ring()
-    assert nudged(harness) == [second]
-
-
-def test_of_many_woken_processes_those_that_find_no_run_set_no_alarm(harness: Harness) -> None:
-    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
-    for _ in range(9):
-        harness.trigger(task)
-    work(harness)
-    for _ in range(2):
-        assert harness.alarm.next_in() == 10 * SECOND
-        harness.advance(10 * SECOND)
-        _be_faster(harness)
-        harness.alarm.ring()
-    assert harness.alarm.next_in() is None
-
-
-def _be_faster(harness: Harness) -> None:
-    """Do in another process what the alarm of this one was to do."""
-    ours, harness.engine.alarm = harness.engine.alarm, ManualAlarm(harness.clock)
-    harness.sweep()
-    work(harness)
-    harness.engine.alarm = ours
-
-
-def test_time_passes_for_the_harness_until_a_rate_allows_the_next(harness: Harness) -> None:
-    task = limited(harness, rate_limit=RateLimit(6, per=MINUTE))
-    runs = [harness.trigger(task) for _ in range(4)]
-    harness.run_until_idle()
-    started = sorted(at for run_id in runs if (at := harness.run(run_id).started_at))
-    assert len(started) == 4
-    pauses = [after - before for before, after in zip(started, started[1:], strict=False)]
-    assert all(pause >= timedelta(seconds=10) for pause in pauses)
-    assert harness.engine.alarm is harness.alarm
-
-
-def test_a_limit_of_zero_starts_nothing(harness: Harness) -> None:
-    run_id = harness.trigger(limited(harness, concurrency_limit=0))
-    harness.run_until_idle()
-    assert harness.run(run_id).state is RunState.QUEUED
-    assert nudged(harness) == []
-
-
-def test_limits_hold_from_the_first_claim_of_a_process(harness: Harness) -> None:
-    task = harness.task(body, queue=Queue("emails", concurrency_limit=0))
-    run_id = harness.trigger(task)  # nothing is known of the queue so far
-    assert nudged(harness) == [run_id]
-    assert harness.execute(run_id) is NOT_CLAIMED
-    assert harness.memory.queues.get("emails") is not None
-
-
-def test_a_worker_stores_the_limits_of_a_task_before_its_first_claim(harness: Harness) -> None:
-    sync_declared(harness.engine)
-    task = harness.task(body, concurrency_limit=0)
-    assert harness.execute(harness.trigger(task)) is NOT_CLAIMED
-
-
-def test_changed_settings_are_stored_and_let_runs_in(harness: Harness) -> None:
-    task = limited(harness, concurrency_limit=1)
-    runs = [harness.trigger(task) for _ in range(3)]
-    assert nudged(harness) == runs[:1]
-    harness.config = Config(queues={"emails": {"concurrency_limit": 2}})
-    assert sync_declared(harness.engine) == 1
-    assert nudged(harness) == runs[1:2]
-    assert sync_declared(harness.engine) == 0
-    harness.config = Config()
-    assert sync_declared(harness.engine) == 1
-    assert stored_limits(harness, "emails") == Limits(concurrency=1)
-
-
-def test_a_queue_that_leaves_the_settings_has_no_limits(harness: Harness) -> None:
-    harness.config = Config(queues={"calls": {"concurrency_limit": 2}}, concurrency_limit=9)
-    sync_declared(harness.engine)
-    assert stored_limits(harness, "calls") == Limits(concurrency=2)
-    assert stored_limits(harness, EVERYTHING) == Limits(concurrency=9)
-    harness.config = Config()
-    sync_declared(harness.engine)
-    assert stored_limits(harness, "calls") == NO_LIMITS
-    assert stored_limits(harness, EVERYTHING) == NO_LIMITS
-
-
-def test_a_limit_that_leaves_the_code_of_a_task_is_taken_away(harness: Harness) -> None:
-    declared = {"task/body": Limits(concurrency=1), "task/unknown": Limits(concurrency=1)}
-    harness.memory.queues.declare(declared)
-    harness.task(body)
-    sync_declared(harness.engine)
-    assert stored_limits(harness, "task/body") == NO_LIMITS
-    assert stored_limits(harness, "task/unknown") == Limits(concurrency=1)
-
-
-def test_settings_that_make_no_sense_leave_the_limits_of_before(
-    harness: Harness, caplog: pytest.LogCaptureFixture
-) -> None:
-    task = limited(harness, concurrency_limit=1)
-    harness.config = Config(queues={"emails": {"concurrency_limit": -1}})
-    assert sync_declared(harness.engine) == 0
-    assert "the limits of durable queues could not be read" in caplog.text
-    assert stored_limits(harness, "emails") == Limits(concurrency=1)
-    assert harness.cancel(harness.trigger(task))
-
-
-def stored_limits(harness: Harness, name: str) -> Limits:
-    queue = harness.memory.queues.get(name)
-    assert queue is not None
-    return queue.limits
-
-
-def test_unlimited_runs_ask_nothing_of_queues(harness: Harness) -> None:
-    task = harness.task(body)
-    harness.engine.store = store = FaultStore(harness.memory)
-    run_id = harness.trigger(task)
-    execute(harness.engine, run_id, task)
-    harness.cancel(harness.trigger(task))
-    assert [verb for _, verb in store.calls] == [
-        "runs.create",
-        "remember_version",
-        "runs.claim",
-        "runs.end",
-        "runs.create",
-        "runs.cancel",
-        "children.close",
-    ]
-
-
-def test_runs_without_limits_beside_a_limited_queue_ask_nothing_of_it(harness: Harness) -> None:
-    limited(harness, concurrency_limit=1)
-    task = harness.task(nap)
-    execute(harness.engine, harness.trigger(task), task)
-    harness.engine.store = store = FaultStore(harness.memory)
-    execute(harness.engine, harness.trigger(task), task)
-    assert not [verb for _, verb in store.calls if verb.startswith("queues.")]
-
-
-def test_a_sweep_reads_once_where_no_run_is_in_line(harness: Harness) -> None:
-    limited(harness, concurrency_limit=1)
-    harness.engine.store = store = FaultStore(harness.memory)
-    harness.sweep()
-    tidied = [verb for _, verb in store.calls if verb.startswith("queues.")]
-    assert tidied == ["queues.lines", "queues.tidy"]
-    store.calls.clear()
-    harness.advance(59 * SECOND)
-    harness.sweep()
-    assert [verb for _, verb in store.calls if verb.startswith("queues.")] == ["queues.lines"]
-    harness.advance(SECOND)
-    harness.sweep()
-    assert store.calls[-1][1] != "queues.lines"
-    assert "queues.tidy" in [verb for _, verb in store.calls]
-
-
-def test_one_bad_line_holds_up_no_other_in_a_sweep(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    names = ("emails", "letters")
-    tasks = [
-        harness.task(body, name=name, queue=Queue(name, concurrency_limit=1)) for name in names
-    ]
-    sync_declared(harness.engine)
-    with monkeypatch.context() as patch:
-        patch.setattr(harness.memory.queues, "admit", _fails_for(set(names), harness))
-        runs = [harness.trigger(task) for task in tasks]
-    assert nudged(harness) == []
-    monkeypatch.setattr(harness.memory.queues, "admit", _fails_for({"emails"}, harness))
-    harness.sweep()
-    assert nudged(harness) == runs[1:]
-    assert "queue 'emails': runs in line could not be let in" in caplog.text
-
-
-def _fails_for(names: set[str], harness: Harness) -> Callable[..., Any]:
-    admit = type(harness.memory.queues).admit
-
-    def fail(queue: str, **options: Any) -> Any:
-        if queue in names:
-            raise RuntimeError("a bug")
-        return admit(harness.memory.queues, queue, **options)
-
-    return fail
-
-
-def test_many_are_let_in_batch_by_batch() -> None:
-    with Harness(config=Config(sweep_batch=3)) as harness:
-        task = limited(harness, concurrency_limit=0)
-        runs = [harness.trigger(task) for _ in range(10)]
-        harness.config = Config(sweep_batch=3, queues={"emails": {"concurrency_limit": 8}})
-        harness.sweep()
-        assert nudged(harness) == runs[:8]
-
-
-def test_each_promise_is_nudged_once(harness: Harness) -> None:
-    task = limited(harness, concurrency_limit=1)
-    harness.engine.dispatcher = dispatcher = RecordingDispatcher()
-    first, second = harness.trigger(task), harness.trigger(task)
-    harness.sweep()
-    harness.execute(first)
-    harness.sweep()
-    assert [nudge.run_id for nudge in dispatcher.nudges] == [first, second]
-
-
-@pytest.mark.parametrize("fault", Fault)
-def test_no_slot_is_lost_to_a_fault_at_any_call_of_the_store(fault: Fault) -> None:
-    for number in range(_carry(None, 0)):
-        _carry(fault, number)
-
-
-def _carry(fault: Fault | None, number: int) -> int:
-    """Carry limited runs to their end with a fault at one call; return how many calls it was."""
-    plan = {} if fault is None else {number: fault}
-    with Harness(wrap=lambda store: FaultStore(store, plan)) as harness:
-        store = harness.engine.store
-        assert isinstance(store, FaultStore)
-        harness.memory.queues.declare({"emails": Limits(concurrency=1)})
-        task = harness.task(_step_and_nap, queue=Queue("emails", concurrency_limit=1))
-        runs = [new_id() for _ in range(3)]
-        for run_id in runs:
-            _try(store, partial(trigger, harness.engine, task, id=run_id))
-        while harness.dispatcher.nudges:
-            nudge = harness.dispatcher.nudges.pop(0)
-            _try(store, partial(harness.execute, nudge.run_id))
-        calls = len(store.calls)
-        harness.run_until_idle()
-        assert states(harness, runs) == {RunState.COMPLETED}
-        assert harness.memory.queues.lines() == []
-        assert harness.memory.queues.holders("emails", limit=9) == []
-        return calls
-
-
-def _step_and_nap() -> None:
-    once()
-    nap()
-
-
-def _try(store: FaultStore, call: Callable[[], object]) -> None:
-    """Do it, again after a refusal, as a message that was not acknowledged comes again."""
-    for _ in range(2):
-        try:
-            call()
-        except (SimulatedCrash, StoreUnavailable):
-            store.restart()
-        else:
-            return

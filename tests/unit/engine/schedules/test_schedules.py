@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,19 +10,27 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from support.timetables import (
+    DAY,
+    HOUR,
+    MINUTE,
+    START,
+    hold,
+    nominal_of,
+    note,
+    record,
+    row,
+    runs,
+    seen,
+    states,
+    tick,
+    turn_back,
+)
 from trigger_celery import (
-    backfill,
-    create_schedule,
     cron,
-    current_run,
-    delete_schedule,
-    durable_task,
     every,
     pause_schedule,
     resume_schedule,
-    run_schedule,
-    sleep,
-    wait_for_event,
 )
 from trigger_celery.client.installed import install_engine
 from trigger_celery.declare.definition import define
@@ -31,86 +38,11 @@ from trigger_celery.declare.schedule import timetable
 from trigger_celery.engine.schedules.firing import fire
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.errors import (
-    DeclarationError,
-    EncodeError,
-    InvalidName,
-    InvalidOption,
-    InvalidSchedule,
-    InvalidTime,
-    ScheduleNotFound,
     StoreUnavailable,
-    UnknownTask,
 )
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
 from trigger_celery.vocabulary.records import Overlap, Schedule
 from trigger_celery.vocabulary.states import RunState
-
-START = datetime(2026, 3, 27, 11, 0, 30, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-NOW = timedelta(0)
-
-seen: list[Any] = []
-
-
-def note(what: str = "ran") -> str:
-    seen.append(what)
-    return what
-
-
-def hold(what: str = "held") -> str:
-    seen.append(what)
-    wait_for_event("go on")
-    return what
-
-
-def record() -> object:
-    seen.append(current_run().schedule)
-    sleep(HOUR)
-    seen.append(current_run().schedule)
-    return None
-
-
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    seen.clear()
-    with Harness(now=START) as harness:
-        yield harness
-
-
-def tick(harness: Harness, delta: timedelta = NOW) -> None:
-    """Let time pass and do what there is to do, without waiting for anything."""
-    harness.advance(delta)
-    harness.run_until_idle(max_virtual_time=NOW)
-
-
-def runs(harness: Harness) -> list[Any]:
-    """Return all runs, oldest first."""
-    rows = harness.memory.dump()["runs"]
-    assert isinstance(rows, dict)
-    found = [harness.memory.runs.get(run_id) for run_id in rows]
-    return sorted((run for run in found if run is not None), key=lambda run: run.created_at)
-
-
-def states(harness: Harness) -> list[str]:
-    return [str(run.state) for run in runs(harness)]
-
-
-def nominal_of(harness: Harness, run: Any) -> datetime:
-    """Return the nominal time that started a run."""
-    origin: Any = harness.engine.codec.decode(run.spec.origin)
-    moment: datetime = origin["nominal_at"]
-    return moment
-
-
-def turn_back(harness: Harness, delta: timedelta) -> None:
-    """Let the database's clock go back, which a manual clock does not do by itself."""
-    harness.clock._start -= delta
-
-
-def row(harness: Harness, key: str) -> Schedule:
-    found = harness.memory.schedules.get(key)
-    assert found is not None
-    return found
 
 
 def test_a_declared_cron_starts_a_run_at_each_of_its_times(harness: Harness) -> None:
@@ -377,166 +309,6 @@ def test_a_schedule_may_move_to_another_task_but_belongs_to_one(
     tick(harness)
     assert row(harness, "k").task == "hold"
     assert "that of 'hold' counts, that of 'record' is never fired" in caplog.text
-
-
-def test_code_creates_a_schedule_and_changes_it_under_its_key(harness: Harness) -> None:
-    task = durable_task(name="tests.schedules.note")(note)
-    harness.engine.tasks.add(task.durable)
-    assert create_schedule(task, key="tenant-7", every=HOUR, args=["seven"]) is True
-    tick(harness, HOUR)
-    assert seen == ["seven"]
-    assert create_schedule(task, key="tenant-7", every=HOUR, args=["eight"]) is False
-    assert len(harness.memory.schedules.all()) == 1
-    tick(harness, HOUR)
-    assert seen == ["seven", "eight"]
-    assert delete_schedule("tenant-7") is True
-    assert delete_schedule("tenant-7") is False
-    tick(harness, HOUR)
-    assert len(seen) == 2
-    harness.engine.tasks.remove(task.durable.name)
-
-
-def test_a_schedule_appears_or_vanishes_with_the_callers_transaction(harness: Harness) -> None:
-    harness.task(note)
-
-    def fail() -> None:
-        with harness.memory.transaction():
-            create_schedule("note", key="k", every=HOUR)
-            assert pause_schedule("k") is True
-            assert run_schedule("k") is not None
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        fail()
-    assert list(harness.memory.schedules.all()) == []
-    assert runs(harness) == []
-    with harness.memory.transaction():
-        create_schedule("note", key="k", every=HOUR)
-        run_schedule("k")
-    tick(harness)
-    assert seen == ["ran"]
-
-
-def test_in_a_body_these_calls_are_steps(harness: Harness) -> None:
-    def plan() -> UUID:
-        create_schedule("note", key="k", every=HOUR)
-        run_id: UUID = run_schedule("k")
-        sleep(1)
-        return run_id
-
-    harness.task(note)
-    run_id = harness.trigger(harness.task(plan))
-    harness.run_until_idle()
-    assert harness.steps(run_id) == {
-        "create_schedule": True,
-        "run_schedule": harness.result(run_id),
-    }
-    assert seen == ["ran"]
-
-
-def test_running_a_schedule_now_leaves_its_times_alone(harness: Harness) -> None:
-    harness.task(record, schedule=every(DAY))
-    tick(harness)
-    before = row(harness, "record")
-    pause_schedule("record")
-    run_id = run_schedule("record")
-    tick(harness)
-    assert seen[0].nominal_at == harness.clock.now
-    after = row(harness, "record")
-    assert (after.next_at, after.last_at) == (before.next_at, before.last_at)
-    assert after.last_run_id == run_id
-
-
-def test_a_backfill_starts_what_never_ran_and_nothing_twice(harness: Harness) -> None:
-    harness.task(note, schedule=every(HOUR))
-    tick(harness)
-    tick(harness, HOUR)
-    pause_schedule("note")
-    tick(harness, 5 * HOUR)
-    begin = datetime(2026, 3, 27, 11, tzinfo=UTC)
-    started = backfill("note", begin, begin + 4 * HOUR)
-    assert [each.hour for each in started] == [11, 13, 14]  # at 12 it ran
-    tick(harness)
-    assert len(seen) == 4
-    assert backfill("note", begin, begin + 4 * HOUR) == []
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "error"),
-    [
-        (START - DAY, START + 60 * DAY, InvalidOption),
-        (START, START - DAY, InvalidOption),
-        (START - 800 * DAY, START, InvalidOption),
-        (START.replace(tzinfo=None) - DAY, START, InvalidTime),
-    ],
-)
-def test_a_backfill_that_makes_no_sense_is_refused(
-    harness: Harness, start: datetime, end: datetime, error: type[Exception]
-) -> None:
-    harness.task(note, schedule=every(HOUR))
-    tick(harness)
-    with pytest.raises(error):
-        backfill("note", start, end)
-    assert runs(harness) == []
-
-
-@pytest.mark.parametrize(
-    "call",
-    [pause_schedule, resume_schedule, run_schedule, lambda key: backfill(key, START - DAY, START)],
-)
-def test_a_schedule_that_is_not_there_is_named(harness: Harness, call: Callable[..., Any]) -> None:
-    with pytest.raises(ScheduleNotFound, match="'nightly'"):
-        call("nightly")
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"cron": "0 0 30 2 *"}, InvalidSchedule),
-        ({"cron": "0 9 * * *", "tz": "Mars/Olympus"}, InvalidSchedule),
-        ({"cron": "0 9 * * *", "every": HOUR}, InvalidSchedule),
-        ({}, InvalidSchedule),
-        ({"every": HOUR, "overlap": "queue"}, InvalidSchedule),
-        ({"every": HOUR, "args": "text"}, InvalidSchedule),
-        ({"every": HOUR, "catch_up": -1}, InvalidTime),
-        ({"every": HOUR, "args": [1, 2, 3]}, TypeError),
-        ({"every": HOUR, "args": [object()]}, EncodeError),
-        ({"every": HOUR, "key": "k" * 201}, InvalidName),
-        ({"every": HOUR, "task": "undeclared"}, UnknownTask),
-    ],
-)
-def test_a_bad_schedule_is_refused_before_anything_is_written(
-    harness: Harness, options: dict[str, Any], error: type[Exception]
-) -> None:
-    harness.task(note)
-    with pytest.raises(error):
-        create_schedule(**{"task": "note", "key": "k", **options})
-    assert list(harness.memory.schedules.all()) == []
-
-
-def test_a_bad_declaration_is_refused_at_once(harness: Harness) -> None:
-    with pytest.raises(DeclarationError, match="cron"):
-        harness.task(note, schedule="0 9 * * *")
-    with pytest.raises(DeclarationError, match="too many positional"):
-        harness.task(note, schedule=every(HOUR, args=[1, 2]))
-    with pytest.raises(DeclarationError, match="two schedules"):
-        harness.task(note, schedule=[every(HOUR, key="k"), every(DAY, key="k")])
-
-
-def test_the_key_of_a_declared_schedule_is_taken(
-    harness: Harness, caplog: pytest.LogCaptureFixture
-) -> None:
-    harness.task(note, schedule=every(HOUR))
-    tick(harness)
-    with pytest.raises(InvalidSchedule, match="in the code of task 'note'"):
-        create_schedule("note", key="note", every=DAY)
-    with pytest.raises(InvalidSchedule, match="would come back"):
-        delete_schedule("note")
-    create_schedule("note", key="hold", every=DAY)
-    harness.task(hold, schedule=every(HOUR))
-    tick(harness)
-    assert "delete that one" in caplog.text
-    assert row(harness, "hold").task == "note"
 
 
 def test_a_row_that_a_person_wrote_is_taken_up_and_a_bad_one_put_off(
