@@ -1,4 +1,4 @@
-"""Tells a helper that makes durable calls from a plain one, by the names in its code."""
+"""Which helpers make durable calls, and which are plain: the names in their code say it."""
 
 from __future__ import annotations
 
