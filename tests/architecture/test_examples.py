@@ -48,6 +48,7 @@ def test_pages_with_python_are_those_whose_examples_are_run_here() -> None:
         "README.md",
         "docs/index.md",
         "docs/how-to/child-runs.md",
+        "docs/how-to/converting.md",
         "docs/how-to/events.md",
         "docs/how-to/managing-runs.md",
         "docs/how-to/parallel.md",

@@ -44,6 +44,7 @@ OWN = "trigger_celery."
 CALLBACKS = ("link", "link_error", "chain", "chord", "group_id")
 TRANSIENT = (
     "producer",
+    "publisher",
     "connection",
     "add_to_parent",
     "retry",

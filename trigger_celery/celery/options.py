@@ -47,6 +47,7 @@ class CeleryOptions(TypedDict, total=False):
     shared: bool
     lazy: bool
     Strategy: str
+    store_eager_result: bool
 
 
 class OverruledOptions(TypedDict, total=False):
@@ -57,6 +58,7 @@ class OverruledOptions(TypedDict, total=False):
     acks_on_failure: bool
     acks_on_timeout: bool
     reject_on_worker_lost: bool
+    retry_on_worker_lost: bool
     typing: bool
 
 
