@@ -17,12 +17,16 @@ class DriverFault(Enum):
 
     CLASH = auto()
     """Another transaction was in the way; nothing was written, repeat the whole verb."""
+    UNPREPARED = auto()
+    """What was prepared is not on this server, or was so before; nothing was written, repeat it."""
     AWAY = auto()
     """The database cannot be reached or cannot write; whether it did is unknown."""
 
 
 # Serialization failure, deadlock.
 _PG_CLASH = {"40001", "40P01"}
+# Prepared statement unknown, or known already.
+_PG_UNPREPARED = {"26000", "42P05"}
 # Lock timeout, statement timeout, a standby that only reads; and whole classes: connection
 # lost, out of connections or disk, shut down by an operator, broken storage.
 _PG_AWAY = {"55P03", "57014", "25006"}
@@ -53,6 +57,8 @@ def _postgresql(error: Error) -> DriverFault | None:
         return DriverFault.AWAY if isinstance(error, OperationalError) else None
     if state in _PG_CLASH:
         return DriverFault.CLASH
+    if state in _PG_UNPREPARED:
+        return DriverFault.UNPREPARED
     return DriverFault.AWAY if state in _PG_AWAY or state[:2] in _PG_AWAY_CLASSES else None
 
 

@@ -17,6 +17,7 @@ from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
 from trigger_celery.vocabulary.records import Lease
 from trigger_celery_django.store.common.faults import DriverFault, drop_if_lost, fault_of
 from trigger_celery_django.store.common.statement_counts import count, paused
+from trigger_celery_django.store.postgresql.preparing import CURE, stop_preparing
 
 T = TypeVar("T")
 
@@ -132,13 +133,18 @@ class Guard:
                 fault = fault_of(error, connection)
                 if fault is None:
                     raise
+                if fault is DriverFault.UNPREPARED:
+                    stop_preparing(connection, error)
                 drop_if_lost(connection)
                 # Inside a caller's transaction all of it has to be repeated, not this verb.
                 if fault is DriverFault.AWAY or not left or connection.in_atomic_block:
-                    raise StoreUnavailable(
-                        f"the database {self.alias!r} did not do what was asked: {error}"
-                    ) from error
+                    raise StoreUnavailable(_refusal(self.alias, error, fault)) from error
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _refusal(alias: str, error: Error, fault: DriverFault) -> str:
+    said = f"the database {alias!r} did not do what was asked: {error}"
+    return f"{said}. {CURE.format(alias=alias)}" if fault is DriverFault.UNPREPARED else said
 
 
 def check_boundary(what: str) -> None:

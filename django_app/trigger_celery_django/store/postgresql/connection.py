@@ -10,6 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorDebugWrapper
 from psycopg import Cursor
 
+from trigger_celery_django.store.postgresql.preparing import may_prepare
+
 Row = tuple[object, ...]
 Parameters = Mapping[str, object] | Sequence[object]
 
@@ -23,17 +25,16 @@ def execute(
     """Send one statement; tests count what goes through here.
 
     The server binds the parameters and prepares the statement, which is most of the cost of
-    a recorded step otherwise. ``DISABLE_SERVER_SIDE_CURSORS`` is Django's word for a pooler
-    that changes servers between transactions: what is prepared on one is not on the next.
+    a recorded step otherwise.
     """
-    pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+    prepare = prepare and may_prepare(connection)
     raw = connection.connection
-    if raw.prepare_threshold is None and not pooled:
+    if prepare and raw.prepare_threshold is None:
         raw.prepare_threshold = _ONLY_IF_ASKED
     cursor: Cursor[Row] = Cursor(raw)
     if not connection.queries_logged:
-        return cursor.execute(statement, parameters, prepare=prepare and not pooled)
+        return cursor.execute(statement, parameters, prepare=prepare)
     # What assertNumQueries counts and connection.queries shows is kept by Django's own cursor.
     given: Any = parameters
     with CursorDebugWrapper(cursor, connection).debug_sql(statement, given):
-        return cursor.execute(statement, parameters, prepare=prepare and not pooled)
+        return cursor.execute(statement, parameters, prepare=prepare)

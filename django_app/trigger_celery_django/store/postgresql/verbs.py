@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import Error, IntegrityError
 from psycopg import Cursor
 
 from trigger_celery.errors import StoreUnavailable
@@ -30,6 +30,7 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState
 from trigger_celery_django.conf import config
+from trigger_celery_django.store.common.faults import DriverFault, fault_of
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.outcomes import LOAD, outcomes_of
 from trigger_celery_django.store.postgresql import events as event_statements
@@ -39,6 +40,7 @@ from trigger_celery_django.store.postgresql.claims import PostgresClaims
 from trigger_celery_django.store.postgresql.connection import Parameters, Row, execute
 from trigger_celery_django.store.postgresql.events import audience_of
 from trigger_celery_django.store.postgresql.new_runs import CREATE, create_parameters
+from trigger_celery_django.store.postgresql.preparing import stop_preparing
 from trigger_celery_django.store.postgresql.runs import failure_parameters, step_parameters
 from trigger_celery_django.store.postgresql.waits import wait_parameters
 
@@ -183,8 +185,13 @@ class PostgresVerbs:
         connection = self._guard.connection
         connection.ensure_connection()
         connection.validate_no_broken_transaction()
-        with connection.wrap_database_errors:
-            return execute(connection, statement, parameters)
+        try:
+            with connection.wrap_database_errors:
+                return execute(connection, statement, parameters)
+        except Error as error:  # the caller repeats all of the transaction, or nothing
+            if fault_of(error, connection) is DriverFault.UNPREPARED:
+                stop_preparing(connection, error)
+            raise
 
     def _count(self, statement: str, parameters: Parameters, *, joins: bool = False) -> int:
         return self._guard.statement(
