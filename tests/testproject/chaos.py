@@ -8,6 +8,7 @@ the store the process waits to be killed, as long as the barrier ``stop`` is the
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -19,18 +20,27 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from celery import current_task, signals
+from celery import current_task, shared_task, signals
 from django.db import connection
 from django_celery_results.backends import DatabaseBackend
 
 from testproject.shop.models import Effect
 from testproject.shop.tasks import QUICK, effect, first, held, hold, last, plain_link, stored
-from trigger_celery import current_run, durable_task, gather, sleep, step, wait_for_event
+from trigger_celery import (
+    current_run,
+    durable_task,
+    gather,
+    heartbeat,
+    sleep,
+    step,
+    wait_for_event,
+)
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution import fan_out, settle
 from trigger_celery.engine.runs import consequences
 from trigger_celery.engine.waking import matching
+from trigger_celery.errors import StepTimeout
 from trigger_celery.ports import Dispatcher
 from trigger_celery.vocabulary.records import Nudge
 
@@ -141,6 +151,55 @@ def hoarder(seconds: float) -> None:
     """Hold a connection for long in a step, and go on under the same lease."""
     hoarded(seconds)
     last(None)
+
+
+async def breathe(number: int) -> int:
+    heartbeat()
+    await asyncio.sleep(0.1)  # in which other loops run
+    return number
+
+
+@durable_task(name="async-crowd", retry=QUICK)
+async def async_crowd(number: int) -> int:
+    """Await coroutines, steps with the ORM and a wait, some of them beside each other."""
+    count: Any = counted  # a step of plain functions is awaited too
+    first = await breathe(number)
+    counts: Any = await gather(count(1), count(2), breathe(3))
+    await sleep(0.2)
+    return first + int(sum(counts)) + int(await count(4))
+
+
+@shared_task(name="plain-count", ignore_result=True)
+def plain_count() -> None:
+    """Use the ORM and wait, again and again, in a task that is not durable."""
+    for number in range(10):
+        Effect.objects.create(run="plain", step="plain", n=number)
+        time.sleep(0.05)
+    effect("plain")
+
+
+@step(timeout=0.5)
+def slow() -> None:
+    effect("slow")
+    time.sleep(20)
+    effect("too late")
+
+
+@step(timeout=0.5)
+def busy() -> None:
+    ends_at = time.monotonic() + 1
+    while time.monotonic() < ends_at:
+        pass
+
+
+@durable_task(name="late", retry=QUICK)
+def late(name: str) -> str:
+    """Have a step ended by its timeout, and go on."""
+    try:
+        {"slow": slow, "busy": busy}[name]()
+    except StepTimeout:
+        return "late"
+    return "in time"
 
 
 @durable_task(name="hearer", retry=QUICK)

@@ -14,6 +14,7 @@ from celery._state import _get_active_apps, connect_on_app_finalize  # type: ign
 from celery.worker import state as worker_state
 
 from trigger_celery.celery.worker.own_tasks import CANCEL, SWEEP, own_queue
+from trigger_celery.celery.worker.pools import PoolStep
 from trigger_celery.engine.core import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -132,7 +133,7 @@ def connect(engine: Engine) -> None:
 
 
 def _prepare_app(app: Celery) -> None:
-    app.steps["worker"].add(SweepStep)
+    app.steps["worker"].update([SweepStep, PoolStep])
     interval = SweepStep.engine.config.sweep_interval
     if interval and not is_scheduled(app):
         options = {"expires": EXPIRES, "queue": own_queue(app).name}

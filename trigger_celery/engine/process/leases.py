@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
+from trigger_celery.engine.process.system_threads import call_apart
 from trigger_celery.errors import LeaseLost, StoreUnavailable
 from trigger_celery.ports import Clock, Store
 from trigger_celery.vocabulary.clock import SystemClock
@@ -122,11 +124,7 @@ class LeaseKeeper:
         if not _in_event_loop():
             self._renew_one(held)
             return
-        helper = threading.Thread(
-            target=self._renew_apart, args=(held,), name="trigger-celery-heartbeat-now"
-        )
-        helper.start()
-        helper.join()
+        call_apart(partial(self._renew_apart, held), name="trigger-celery-heartbeat-now")
 
     def _renew_one(self, held: Holding) -> None:
         try:

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync
 
+from trigger_celery.engine.process.system_threads import event_loop_apart
 from trigger_celery.engine.segment.lines import Branches, Task, current_task
 from trigger_celery.errors import Unwinding
 
@@ -59,7 +60,8 @@ class BodyLoop:
 
         The loop has a thread of its own while the calling thread serves its blocking calls.
         """
-        return async_to_sync(self._begin, force_new_loop=True)(start)
+        with event_loop_apart():
+            return async_to_sync(self._begin, force_new_loop=True)(start)
 
     async def _begin(self, start: Start) -> object:
         self._main = asyncio.current_task()

@@ -3,6 +3,7 @@
 A coroutine is canceled. In the thread of a plain function a watching thread raises
 ``StepTimeout``: that comes between two steps of Python code, so a call into C first has to
 return. While one does not, the lease is no longer renewed and the run goes on elsewhere.
+Where threads are greenlets of gevent it comes where the function waits, and not while it computes.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from threading import Event, Lock, Thread, get_ident
-from typing import TypeVar
+from time import monotonic
+from typing import Any, TypeVar
 
 from trigger_celery.engine.process.leases import Holding
+from trigger_celery.engine.process.system_threads import are_greenlets
 from trigger_celery.errors import StepTimeout
 
 T = TypeVar("T")
@@ -73,12 +78,13 @@ class _Watch:
         self.is_late = False
         self._seconds = seconds
         self._held = held
-        self._caller = get_ident()
+        self._caller = _Greenlet() if are_greenlets() else _Thread()
         self._over = Event()
         self._lock = Lock()
         self._thread = Thread(target=self._watch, name="trigger-celery-timeout", daemon=True)
 
     def start(self) -> None:
+        self._ends_at = monotonic() + self._seconds
         self._thread.start()
 
     def end(self) -> None:
@@ -90,7 +96,9 @@ class _Watch:
             self._over.set()
             self._held.stuck.discard(self)
             if self.is_late:
-                _let_arrive(self._caller)
+                self._caller.let_arrive()
+            # Where nothing waited, a greenlet had no turn to watch.
+            self.is_late = self.is_late or monotonic() >= self._ends_at
 
     def _watch(self) -> None:
         if self._over.wait(self._seconds):
@@ -99,7 +107,7 @@ class _Watch:
             if self._over.is_set():
                 return
             self.is_late = True
-            _raise_in(self._caller, StepTimeout)
+            self._caller.throw(StepTimeout)
         if self._over.wait(GRACE):
             return
         with self._lock:
@@ -107,20 +115,44 @@ class _Watch:
                 self._held.stuck.add(self)
 
 
-def _raise_in(thread: int, error: type[Exception]) -> None:
-    """Raise the error in another thread, in place of one that has not arrived there."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+class _Thread:
+    """The calling thread, in which another one raises."""
 
+    def __init__(self) -> None:
+        self._id = get_ident()
 
-def _let_arrive(thread: int) -> None:
-    """Leave nothing to arrive in this thread.
+    def throw(self, error: type[Exception]) -> None:
+        """Raise the error there, in place of one that has not arrived yet."""
+        thread, raised = ctypes.c_ulong(self._id), ctypes.py_object(error)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, raised)
 
-    CPython would also take the error back, but go on looking for it: each call and each loop of
-    the process would be slower, and under a tracer (coverage, a debugger) 3.11 never comes back.
-    """
-    try:
-        _raise_in(thread, StepTimeout)
-        for _ in range(1000):  # it arrives at the first jump back
+    def let_arrive(self) -> None:
+        """Leave nothing to arrive in this thread.
+
+        CPython would also take the error back, but go on looking for it: each call and each loop
+        of the process would be slower, and under a tracer (coverage, a debugger) 3.11 never comes
+        back.
+        """
+        try:
+            self.throw(StepTimeout)
+            for _ in range(1000):  # it arrives at the first jump back
+                pass
+        except StepTimeout:
             pass
-    except StepTimeout:
-        pass
+
+
+class _Greenlet:
+    """The calling greenlet, in which another one raises."""
+
+    def __init__(self) -> None:
+        self._gevent: Any = import_module("gevent")
+        self._greenlet = self._gevent.getcurrent()
+
+    def throw(self, error: type[Exception]) -> None:
+        """Raise the error there, at what it waits for, when that has its next turn."""
+        self._gevent.get_hub().loop.run_callback(self._greenlet.throw, error)
+
+    def let_arrive(self) -> None:
+        """Leave nothing to arrive in this greenlet."""
+        with suppress(StepTimeout):
+            self._gevent.sleep(0)
