@@ -139,13 +139,18 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
         """Do what ``delay`` does, in async code that is not a task's body."""
         return await self.aapply_async(args, kwargs)
 
-    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Do what :meth:`apply_async` does: a run commits with the caller's transaction."""
-        self.apply_async(*args, **kwargs)
+    def apply_async_on_commit(self, args: Any = None, kwargs: Any = None, **options: Any) -> None:
+        """Do what :meth:`apply_async` does, once the caller's transaction commits.
+
+        A run is a part of that transaction, or follows it where that is on another database.
+        """
+        self.durable.check_arguments(tuple(args or ()), kwargs or {})
+        call = partial(self.apply_async, args, kwargs, **options)
+        installed_engine().store.when_others_commit(call)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Do what ``delay`` does: a run commits with the caller's transaction."""
-        self.apply_async(args, kwargs)
+        """Do what ``delay`` does, once the caller's transaction commits."""
+        self.apply_async_on_commit(args, kwargs)
 
     @property
     def max_retries(self) -> int | None:  # type: ignore[override]  # Celery's is an attribute

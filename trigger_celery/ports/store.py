@@ -73,6 +73,12 @@ class Store(Protocol):
         An exception of the callback is logged, never raised.
         """
 
+    def when_others_commit(self, callback: Callable[[], object]) -> None:
+        """Call back once the caller's transactions on other databases have committed.
+
+        Now if there is none. What the callback raises, the caller gets from its commit.
+        """
+
     def check_boundary(self, what: str) -> None:
         """Raise ``TransactionOpen`` naming ``what`` if user code holds a transaction open."""
 

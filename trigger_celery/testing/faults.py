@@ -178,6 +178,10 @@ class FaultStore:
         """Call back after the caller's transaction commits."""
         self._inner.on_commit(callback)
 
+    def when_others_commit(self, callback: Callable[[], object]) -> None:
+        """Call back once the caller's transactions on other databases have committed."""
+        self._inner.when_others_commit(callback)
+
     def check_boundary(self, what: str) -> None:
         """Raise ``TransactionOpen`` if user code holds a transaction open."""
         self._inner.check_boundary(what)

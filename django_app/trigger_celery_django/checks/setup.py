@@ -10,7 +10,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from trigger_celery.celery.install import discover
@@ -126,6 +126,19 @@ def _isolation(level: Any) -> str:
     return str(name).replace("_", " ").lower()
 
 
+def _other_database() -> Found:
+    alias = router.db_for_write(Run)
+    if alias != DEFAULT_DB_ALIAS:
+        yield checks.Warning(
+            f"Runs are written to the database {alias!r}: what delay(), trigger() or send_event() "
+            f"writes inside a transaction on {DEFAULT_DB_ALIAS!r} is there before that commits, "
+            "and stays when it is rolled back.",
+            hint="Let your routers write the app trigger_celery to the database of your own "
+            "models, or start runs there with delay_on_commit() or apply_async_on_commit().",
+            id="trigger_celery.W010",
+        )
+
+
 def _time_zone() -> Found:
     if not settings.USE_TZ:
         yield Error(
@@ -198,6 +211,7 @@ CHECKS: tuple[Callable[[], Found], ...] = (
     _pickle,
     _sweep,
     _database,
+    _other_database,
     _time_zone,
     _webhooks,
     _modules,

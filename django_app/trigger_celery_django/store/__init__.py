@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 
 from django.db import connections, router, transaction
 
@@ -11,7 +13,12 @@ from trigger_celery.vocabulary.records import TaskVersion
 from trigger_celery_django import models
 from trigger_celery_django.store.children import DjangoChildren
 from trigger_celery_django.store.common import statement_counts, transactions
-from trigger_celery_django.store.common.guard import Guard, check_boundary, may_block
+from trigger_celery_django.store.common.guard import (
+    Guard,
+    check_boundary,
+    in_transaction,
+    may_block,
+)
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 from trigger_celery_django.store.databases import verbs_for
 from trigger_celery_django.store.events import DjangoEvents, DjangoSubscriptions
@@ -72,6 +79,15 @@ class DjangoStore:
 
     def joined(self) -> AbstractContextManager[None]:
         return transaction.atomic(using=self.alias, savepoint=False)
+
+    def when_others_commit(self, callback: Callable[[], object]) -> None:
+        for connection in connections.all(initialized_only=True):
+            elsewhere = connection.alias != self.alias and connection.in_atomic_block
+            if elsewhere and in_transaction(connection):
+                # Called again, as there may be transactions on several.
+                again = partial(self.when_others_commit, callback)
+                return transaction.on_commit(again, using=connection.alias)
+        callback()
 
     check_boundary = staticmethod(check_boundary)
 

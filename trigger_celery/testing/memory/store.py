@@ -70,6 +70,9 @@ class MemoryStore:
     def on_commit(self, callback: Callable[[], object]) -> None:
         self._core.transactions.on_commit(callback)
 
+    def when_others_commit(self, callback: Callable[[], object]) -> None:
+        callback()
+
     def check_boundary(self, what: str) -> None:
         self._core.transactions.check_boundary(what)
 
