@@ -39,6 +39,7 @@ class Config:
     ``request_limit``      how large the body of a webhook or an API call may be, in bytes
     ``webhooks``           the sources of webhooks, by name
     ``default_retry``      how failed runs are tried again whose tasks do not say it, None for not
+    ``warn_of_changes``    whether workers warn of arguments that a step changes in place
     ``concurrency_limit``  how many runs may execute at a time in the deployment, None for any
     ``queues``             limits of durable queues, by name; they win over those in code
     =====================  ======================================================================
@@ -60,6 +61,7 @@ class Config:
     request_limit: int = 1_000_000
     webhooks: Mapping[str, object] = field(default_factory=dict)
     default_retry: RetryPolicy | None = None
+    warn_of_changes: bool = False
     concurrency_limit: int | None = None
     queues: Mapping[str, object] = field(default_factory=dict)
 

@@ -93,6 +93,7 @@ class Engine:
     ``listeners`` get the news of what has happened. ``discover`` imports the modules in which the
     project declares its tasks; it is called when the first unknown one is looked up.
     ``beside_plain_tasks`` says whether the calling thread may work for something that is no run.
+    ``watches_changes`` says that steps are watched whatever the setting says, as in tests.
     """
 
     store: Store
@@ -109,6 +110,7 @@ class Engine:
     listeners: Listeners = field(default_factory=NoListeners)
     discover: Callable[[], None] = lambda: None
     beside_plain_tasks: Callable[[], bool] = bool
+    watches_changes: bool = False
     discovery: Discovery = field(default_factory=Discovery, init=False, repr=False, compare=False)
     _patient: tuple[Store | None, Store] = field(init=False, repr=False, compare=False)
 

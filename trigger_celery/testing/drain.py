@@ -41,8 +41,18 @@ def drain(
     Returns what became of each segment, in order. Raises :exc:`UnknownTask` for a run that
     may start but whose task is not declared in ``engine.tasks``.
     """
-    with _Pauses.of(engine) as pauses, _Nudged.of(engine) as nudged:
+    with _watching(engine), _Pauses.of(engine) as pauses, _Nudged.of(engine) as nudged:
         return _drain(engine, pauses, nudged, open_runs, advance, max_virtual_time)
+
+
+@contextmanager
+def _watching(engine: Engine) -> Iterator[None]:
+    """Let the engine warn of what steps change in place."""
+    before, engine.watches_changes = engine.watches_changes, True
+    try:
+        yield
+    finally:
+        engine.watches_changes = before
 
 
 class _Pauses:

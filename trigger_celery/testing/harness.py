@@ -94,6 +94,7 @@ class Harness:
             clock=self.clock,
             configure=lambda: self.config,
             tasks=_Tasks(),
+            watches_changes=True,
         )
         self.engine.leases = _Leases(self.engine.store, self.clock)
         self.alarm = ManualAlarm(self.clock)

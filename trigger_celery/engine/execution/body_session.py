@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -16,6 +16,8 @@ from trigger_celery.body.context import CurrentRun, FanOut, StepCall, WaitCall, 
 from trigger_celery.body.steps import source_line
 from trigger_celery.declare.durable_names import names_durable_call
 from trigger_celery.engine.branches import async_branches, race, thread_branches
+from trigger_celery.engine.execution import changes
+from trigger_celery.engine.execution.changes import Watch
 from trigger_celery.engine.execution.fan_out import fan_out
 from trigger_celery.engine.execution.run_view import describe_run
 from trigger_celery.engine.execution.step import perform
@@ -119,10 +121,24 @@ class BodySession:
         """Carry on branches and return which was over first, with its value."""
         self._begin("wait_any()")
         started = race.begin(self._segment, key, source)
+        watch = None
+        if started.site.outcome is None:
+            watch = changes.of_branches(self._segment, branches)
         if self._segment.is_async:
             branches = [self._branch(each) for each in branches]
-            return Combined(race.run_tasks(started, branches), branches)
-        return race.run_threads(started, branches, max_parallel=max_parallel)
+            return Combined(self._raced(race.run_tasks(started, branches), watch), branches)
+        won = race.run_threads(started, branches, max_parallel=max_parallel)
+        self._warn_of(watch)
+        return won
+
+    async def _raced(self, running: Coroutine[Any, Any, Any], watch: Watch | None) -> Any:
+        won = await running
+        self._warn_of(watch)
+        return won
+
+    def _warn_of(self, watch: Watch | None) -> None:
+        if watch is not None:
+            changes.warn_of_branches(watch, self._segment)
 
     def _branch(self, branch: Any) -> Any:
         """Return a branch of an async body; of a plain coroutine one step, as an ``await`` is one.

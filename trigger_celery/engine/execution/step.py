@@ -21,6 +21,7 @@ from trigger_celery.body.awaitables import DurableCall
 from trigger_celery.body.context import StepCall, step_key
 from trigger_celery.declare.automatic import close_coroutines
 from trigger_celery.engine import notifications
+from trigger_celery.engine.execution import changes
 from trigger_celery.engine.execution.retries import is_retryable, retry_delay
 from trigger_celery.engine.process.interrupts import is_awaited_failure, is_failure, of_step
 from trigger_celery.engine.segment.effects import drive_async, in_thread
@@ -173,6 +174,7 @@ def run(step: Step) -> object:
     segment, call, key = step.segment, step.call, step.site.key
     if segment.is_async:  # the loop may have left the body since the attempt began
         segment.leaving.raise_again()
+    watch = changes.of_arguments(segment, call)
     within = step_key.set(key)
     try:
         with step.meter:
@@ -189,6 +191,8 @@ def run(step: Step) -> object:
         step_key.reset(within)
     if not call.atomic:
         segment.store.check_boundary(f"the end of step {key!r}")
+    if watch is not None:
+        changes.warn_of_arguments(watch, segment, call)
     return value
 
 
@@ -196,19 +200,24 @@ async def run_async(step: Step) -> object:
     """Await the step's body, a coroutine function."""
     call, key = step.call, step.site.key
     step.segment.leaving.raise_again()
+    watch = changes.of_arguments(step.segment, call)
     within = step_key.set(key)
     try:
         with step.meter:
-            value = cast("Coroutine[object, object, object]", call.fn(*call.args, **call.kwargs))
+            started = cast("Coroutine[object, object, object]", call.fn(*call.args, **call.kwargs))
             if call.timeout is not None:
-                return await await_within(call.timeout, value, key)
-            return await value
+                value = await await_within(call.timeout, started, key)
+            else:
+                value = await started
     except BaseException as error:
         if isinstance(error, Exception) or not is_awaited_failure(error):
             raise
         raise of_step(error) from error
     finally:
         step_key.reset(within)
+    if watch is not None:
+        changes.warn_of_arguments(watch, step.segment, call)
+    return value
 
 
 async def _apart(fn: Callable[[Step], object], step: Step) -> object:

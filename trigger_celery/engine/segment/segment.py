@@ -23,7 +23,7 @@ class Segment:
 
     ``held`` is the lease that it writes under, ``leaving`` how its body is left; ``store``
     fails at once while the database is away, ``patient`` calls again. ``is_rewritten`` says that
-    each ``await`` of the body is a step.
+    each ``await`` of the body is a step, ``watches`` that what steps change in place is looked for.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Segment:
         self.leaving = Leaving(claimed.run.id, replay.branches)
         self.is_async = is_async
         self.is_rewritten = is_rewritten
+        self.watches = engine.watches_changes or engine.config.warn_of_changes
         self.worker = claimed.run.worker
         self.decode = engine.codec.decode
         self._anchor = (claimed.now, engine.clock.monotonic())
