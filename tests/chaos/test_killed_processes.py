@@ -124,8 +124,8 @@ def test_a_run_that_kills_its_workers_ends_as_a_dead_letter_and_harms_no_other(
     assert failed.crashes == 3
     assert "RunCrashed" in str(failed.error)
     stage.check_counts(bad, {"first": 1, "die": 3})
-    letters = stage.letters()
-    assert [(letter.run_id, letter.state) for letter in letters] == [(bad, DeadLetter.State.OPEN)]
+    dead_letters = stage.dead_letters()
+    assert [(each.run_id, each.state) for each in dead_letters] == [(bad, DeadLetter.State.OPEN)]
     assert stage.counts("-") == {"errback": 1}
     assert stage.celery_states(bad) == ["FAILURE"]
     for run in good:

@@ -80,6 +80,6 @@ def test_a_limited_queue_drains_though_its_holders_are_killed(
     assert {stage.run(run).state for run in stage.runs} == {RunState.COMPLETED}
     assert {stage.balance(run) for run in stage.runs} == {(2, 0)}
     assert stage.ask(store.queues.loads) == []
-    while stage.ask(lambda: store.queues.tidy(limit=500)):
+    while stage.ask(lambda: store.queues.clean_up(limit=500)):
         pass
     assert stage.ask(models.Slot.objects.using(ALIAS).count) == 0

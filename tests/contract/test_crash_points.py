@@ -25,7 +25,7 @@ from trigger_celery_django.testing import advance
 
 
 @dataclass(frozen=True)
-class Place:
+class RecordedCall:
     """A store and how its time passes."""
 
     store: MemoryStore | DjangoStore
@@ -41,11 +41,11 @@ class Place:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def place(request: pytest.FixtureRequest) -> Place:
+def place(request: pytest.FixtureRequest) -> RecordedCall:
     if request.param == "memory":
-        return Place(MemoryStore())
+        return RecordedCall(MemoryStore())
     request.getfixturevalue("transactional_db")
-    return Place(DjangoStore(alias_of("sqlite")))
+    return RecordedCall(DjangoStore(alias_of("sqlite")))
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=[alias_of("sqlite")])
@@ -107,7 +107,7 @@ def check_effects(world: World, golden: World, allowed: int) -> None:
 @pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_run_survives_a_fault_at_every_call_of_the_store(
-    place: Place, flow: str, fault: Fault
+    place: RecordedCall, flow: str, fault: Fault
 ) -> None:
     golden = place.world(flow)
     golden.finish()
@@ -126,7 +126,7 @@ def test_a_run_survives_a_fault_at_every_call_of_the_store(
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_run_survives_crashes_at_two_calls_of_the_store(flow: str) -> None:
-    place = Place(MemoryStore())
+    place = RecordedCall(MemoryStore())
     golden = place.world(flow)
     golden.finish()
     for first, _ in golden.store.calls:
@@ -138,7 +138,7 @@ def test_a_run_survives_crashes_at_two_calls_of_the_store(flow: str) -> None:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_worker_that_was_thought_dead_writes_nothing_when_it_comes_back(flow: str) -> None:
-    place = Place(MemoryStore())
+    place = RecordedCall(MemoryStore())
     golden = place.world(flow)
     golden.finish()
     for number, _ in golden.store.calls:
@@ -151,7 +151,7 @@ def test_a_worker_that_was_thought_dead_writes_nothing_when_it_comes_back(flow: 
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_worker_writes_nothing_while_another_has_its_run(flow: str) -> None:
-    place = Place(MemoryStore())
+    place = RecordedCall(MemoryStore())
     golden = place.world(flow)
     golden.finish()
     for number in [number for number, verb in golden.store.calls if verb in FENCED]:

@@ -39,7 +39,7 @@ def check_empty(store: DjangoStore) -> None:
     """Check that no run holds a slot or waits, and that a cleanup leaves no row."""
     assert list(store.queues.loads()) == []
     assert store.queues.holders(QUEUE, limit=10) == []
-    while store.queues.tidy(limit=10):
+    while store.queues.clean_up(limit=10):
         pass
     assert Slot.objects.using(store.alias).count() == 0
 
@@ -82,7 +82,7 @@ def test_a_cleanup_stops_at_its_limit_of_rows_without_runs(store: DjangoStore) -
     lease, *waiting = begun(store), *enter_all(store, 3)
     runs = Run.objects.using(store.alias)
     runs.filter(pk__in=[lease.run_id, *waiting[:2]])._raw_delete(store.alias)
-    assert [store.queues.tidy(limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [store.queues.clean_up(limit=2) for _ in range(3)] == [2, 1, 0]
     assert [slot.pk for slot in Slot.objects.using(store.alias)] == [waiting[2]]
 
 

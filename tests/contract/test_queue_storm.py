@@ -92,7 +92,7 @@ def check_over(storm: Storm) -> None:
     assert list(store.queues.loads()) == []
     for line in {*store.queues.lines(), QUEUE, OWN}:
         assert admission.admit(storm.engine, line) == 0, "an ended run was promised a slot"
-    while store.queues.tidy(limit=500):
+    while store.queues.clean_up(limit=500):
         pass
     assert models.Slot.objects.using(storm.alias).count() == 0
 

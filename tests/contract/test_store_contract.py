@@ -11,7 +11,7 @@ from django.db import transaction
 
 from support.databases import alias_of, every_database
 from trigger_celery.testing import MemoryStore, StoreContract
-from trigger_celery.testing.contract.tools import Advance, Begin, Letters
+from trigger_celery.testing.contract.tools import Advance, Begin, DeadLetters
 from trigger_celery_django.models import DeadLetter
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.testing import advance
@@ -29,7 +29,7 @@ class TestMemoryStore(StoreContract):
         return store.clock.advance
 
     @pytest.fixture
-    def letters(self, store: MemoryStore) -> Letters:
+    def dead_letters(self, store: MemoryStore) -> DeadLetters:
         def states(run_id: UUID) -> Sequence[str]:
             return [letter.state for letter in store.dead_letters() if letter.run_id == run_id]
 
@@ -53,7 +53,7 @@ class TestDjangoStore(StoreContract):
         return partial(advance, store)
 
     @pytest.fixture
-    def letters(self, store: DjangoStore) -> Letters:
+    def dead_letters(self, store: DjangoStore) -> DeadLetters:
         def states(run_id: UUID) -> Sequence[str]:
             found = DeadLetter.objects.using(store.alias).filter(run=run_id)
             return list(found.values_list("state", flat=True))

@@ -310,7 +310,7 @@ def test_a_cleanup_looks_through_a_long_line_in_pieces(store: DjangoStore) -> No
     ended = Run.objects.using(store.alias).order_by("-pk").first()
     assert ended is not None
     store.runs.cancel(ended.pk, "")
-    assert [store.queues.tidy(limit=9) for _ in range(4)] == [0, 0, 1, 0]
+    assert [store.queues.clean_up(limit=9) for _ in range(4)] == [0, 0, 1, 0]
     assert len(places(store)) == 1_199
 
 
@@ -323,7 +323,7 @@ def test_a_cleanup_stops_at_its_limit(store: DjangoStore) -> None:
     rates = KeyRate.objects.using(store.alias)
     rates.bulk_create(KeyRate(queue=QUEUE, key=str(n), due_at=past) for n in range(3))
     rates.create(queue=QUEUE, key="busy", due_at=past + timedelta(hours=1))
-    assert [store.queues.tidy(limit=2) for _ in range(3)] == [4, 2, 0]
+    assert [store.queues.clean_up(limit=2) for _ in range(3)] == [4, 2, 0]
     assert list(rates.values_list("key", flat=True)) == ["busy"]
 
 
@@ -417,7 +417,7 @@ def test_neither_lines_nor_rates_nor_ended_runs_are_read_as_a_whole() -> None:
     with connections[store.alias].cursor() as cursor:
         cursor.execute("ANALYZE")
     plans = _plans(store, lambda: admit(store)) + _plans(store, store.queues.lines)
-    plans += _plans(store, lambda: store.queues.tidy(limit=9))
+    plans += _plans(store, lambda: store.queues.clean_up(limit=9))
     small = DurableQueue._meta.db_table
     whole = [plan for plan in plans if "Seq Scan" in plan.replace(f"Seq Scan on {small}", "")]
     assert whole == []

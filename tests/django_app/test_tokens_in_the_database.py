@@ -31,7 +31,7 @@ NOW = timedelta(0)
 everywhere = pytest.mark.parametrize("database", every_database(transaction=True))
 
 
-class Place:
+class RecordedCall:
     """An engine on one database, installed for a test, and its runs carried on by hand."""
 
     def __init__(self, alias: str) -> None:
@@ -69,8 +69,8 @@ class Place:
 
 
 @pytest.fixture
-def place(database: str, transactional_db: None) -> Iterator[Place]:
-    place = Place(alias_of(database))
+def place(database: str, transactional_db: None) -> Iterator[RecordedCall]:
+    place = RecordedCall(alias_of(database))
     before = install_engine(place.engine)
     yield place
     install_engine(before)
@@ -96,7 +96,9 @@ async def from_an_async_body() -> Any:
 
 @everywhere
 @pytest.mark.parametrize("body", [from_a_step, from_the_body, from_an_async_body])
-def test_a_completion_wakes_the_run_with_its_commit(place: Place, body: Callable[..., Any]) -> None:
+def test_a_completion_wakes_the_run_with_its_commit(
+    place: RecordedCall, body: Callable[..., Any]
+) -> None:
     run_id = place.start(body)
     token_id = place.token().pk
     with suppress(ZeroDivisionError), transaction.atomic(using=place.store.alias):
@@ -110,7 +112,7 @@ def test_a_completion_wakes_the_run_with_its_commit(place: Place, body: Callable
 
 
 @everywhere
-def test_a_wait_ends_with_the_time_of_its_token(place: Place) -> None:
+def test_a_wait_ends_with_the_time_of_its_token(place: RecordedCall) -> None:
     def flow() -> Any:
         return wait_for_token(create_token(timeout=60), timeout=600, default="none")
 
@@ -126,7 +128,7 @@ def test_a_wait_ends_with_the_time_of_its_token(place: Place) -> None:
 @pytest.mark.parametrize("database", ["sqlite"])
 @pytest.mark.django_db(databases=[alias_of("sqlite")], transaction=True)
 def test_a_post_answers_after_the_commit(
-    place: Place, atomic: bool, monkeypatch: pytest.MonkeyPatch
+    place: RecordedCall, atomic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections[place.store.alias].settings_dict, "ATOMIC_REQUESTS", atomic)
     run_id = place.start(from_the_body)
@@ -140,7 +142,7 @@ def test_a_post_answers_after_the_commit(
 
 
 @everywhere
-def test_an_idle_sweep_asks_for_closed_tokens_with_one_statement(place: Place) -> None:
+def test_an_idle_sweep_asks_for_closed_tokens_with_one_statement(place: RecordedCall) -> None:
     place.store.tokens.unsettled(limit=9)
     with sent(place.store.alias) as statements:
         assert list(place.store.tokens.unsettled(limit=9)) == []

@@ -91,7 +91,7 @@ def check_no_slot_is_left(monitor: QueueMonitor) -> None:
     store = installed_engine().store
     assert monitor.count(QUEUE).running == 0
     assert list(store.queues.loads()) == []
-    while store.queues.tidy(limit=100):
+    while store.queues.clean_up(limit=100):
         pass
     assert models.Slot.objects.count() == 0
 

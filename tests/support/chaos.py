@@ -189,7 +189,7 @@ class Stage(EffectLog):
         rows = TaskResult.objects.using(ALIAS).filter(task_id=str(run_id))
         return self.ask(lambda: list(rows.values_list("status", flat=True)))
 
-    def letters(self) -> list[models.DeadLetter]:
+    def dead_letters(self) -> list[models.DeadLetter]:
         """Return all dead letters."""
         return self.ask(lambda: list(models.DeadLetter.objects.using(ALIAS)))
 

@@ -17,7 +17,7 @@ from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import decode_input, encode_input
 from trigger_celery.errors import StepNotFound, UnknownTask
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import FromPerson, NewRun, Place, Run
+from trigger_celery.vocabulary.records import FromPerson, NewRun, RecordedCall, Run
 
 
 def rerun(
@@ -62,30 +62,30 @@ def fork_run(
     permit = permitted("fork_run", run_id := as_run_id(run_id), by=by, reason=reason)
     engine = permit.engine
     source = run_control.get(engine, run_id)
-    keys = before(engine.store.managing.places(run_id), step, run_id)
+    keys = before(engine.store.managing.recorded_calls(run_id), step, run_id)
     origin = FromPerson(kind="fork", step=step, **permit.record)
     return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
 
 
-def before(places: Iterable[Place], step: str, run_id: UUID) -> list[str]:
+def before(calls: Iterable[RecordedCall], step: str, run_id: UUID) -> list[str]:
     """Return the keys of what was over before ``step`` first began."""
-    known = {place.key: place for place in places}
+    known = {call.key: call for call in calls}
     if step not in known:
         near = get_close_matches(step, known, n=3, cutoff=0.4) or sorted(known)[:3]
         raise StepNotFound(
             f"run {run_id} has no step or wait {step!r}; "
             + (f"near it: {', '.join(map(repr, near))}" if near else "it recorded none")
         )
-    return [place.key for place in known.values() if _is_before(place, known[step])]
+    return [call.key for call in known.values() if _is_before(call, known[step])]
 
 
-def _is_before(place: Place, step: Place) -> bool:
-    if place.key == step.key or not place.is_over:
+def _is_before(call: RecordedCall, step: RecordedCall) -> bool:
+    if call.key == step.key or not call.is_over:
         return False
     # By time, because positions say nothing about what two parallel branches did first.
-    if place.ended_at and step.began_at and place.ended_at != step.began_at:
-        return place.ended_at < step.began_at
-    return step.position is None or (place.position or 0) < step.position
+    if call.ended_at and step.began_at and call.ended_at != step.began_at:
+        return call.ended_at < step.began_at
+    return step.position is None or (call.position or 0) < step.position
 
 
 def _like(

@@ -21,8 +21,8 @@ from typing import ParamSpec, TypeVar, cast
 from trigger_celery.declare.source import (
     FunctionNode,
     find_definition,
+    location,
     own_nodes,
-    place,
     python_function,
 )
 from trigger_celery.errors import DeclarationError, SourceUnavailable, UncheckpointableAwait
@@ -92,18 +92,18 @@ def _members(value: object) -> Iterable[object]:
 def _coroutine_function(fn: object) -> FunctionType:
     if hasattr(fn, "__wrapped__"):
         raise DeclarationError(
-            f"{place(fn)}: another decorator wraps this function, so its source is not what "
+            f"{location(fn)}: another decorator wraps this function, so its source is not what "
             f"would run: make durable_task the innermost decorator, {_EXPLICIT}"
         )
     function = python_function(fn)
     if inspect.isasyncgenfunction(function):
         raise DeclarationError(
-            f"{place(fn)}: {function.__qualname__} is an async generator: the body of a task "
+            f"{location(fn)}: {function.__qualname__} is an async generator: the body of a task "
             "returns its result, it cannot yield"
         )
     if not function.__code__.co_flags & inspect.CO_COROUTINE:
         raise DeclarationError(
-            f"{place(fn)}: expected {function.__qualname__} to be written with async def, "
+            f"{location(fn)}: expected {function.__qualname__} to be written with async def, "
             "got: a plain function or lambda, which has no awaits to checkpoint"
         )
     return function
@@ -112,7 +112,7 @@ def _coroutine_function(fn: object) -> FunctionType:
 def _checkpointed(original: FunctionNode, fn: FunctionType) -> ast.AsyncFunctionDef:
     node = deepcopy(original)
     if not isinstance(node, ast.AsyncFunctionDef):
-        raise SourceUnavailable(f"{place(fn)}: the source of {fn.__qualname__} is no async def")
+        raise SourceUnavailable(f"{location(fn)}: the source of {fn.__qualname__} is no async def")
     for inner in own_nodes(node):
         if not isinstance(inner, ast.Await):
             continue
@@ -173,7 +173,7 @@ def _compile(node: ast.AsyncFunctionDef, class_name: str | None, fn: FunctionTyp
         code = _constant_code(code, name)
     if {*code.co_freevars, _CHECKPOINT} != {*original.co_freevars, _CHECKPOINT}:
         raise SourceUnavailable(
-            f"{place(fn)}: the source of {fn.__qualname__} uses other variables than its code; "
+            f"{location(fn)}: the source of {fn.__qualname__} uses other variables than its code; "
             "its file has probably changed since it was imported"
         )
     qualname = original.co_qualname

@@ -245,10 +245,10 @@ class TaskRegistry:
         Raises :exc:`DuplicateTask` for another function under the same name.
         """
         known = self._definitions.get(definition.name)
-        if known is not None and _place(known) != _place(definition):
+        if known is not None and _location(known) != _location(definition):
             raise DuplicateTask(
-                f"two durable tasks are called {definition.name!r}: {_place(known)} and "
-                f"{_place(definition)}; give one of them another name="
+                f"two durable tasks are called {definition.name!r}: {_location(known)} and "
+                f"{_location(definition)}; give one of them another name="
             )
         self._definitions[definition.name] = definition
 
@@ -267,5 +267,5 @@ class TaskRegistry:
 declared_tasks = TaskRegistry()
 
 
-def _place(definition: TaskDefinition) -> str:
+def _location(definition: TaskDefinition) -> str:
     return f"{definition.fn.__module__}.{definition.fn.__qualname__}"

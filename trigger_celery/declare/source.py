@@ -72,17 +72,17 @@ def find_definition(fn: FunctionType) -> Definition:
     code = fn.__code__
     lines = _lines(fn)
     if not lines:
-        raise SourceUnavailable(f"{place(fn)}: the source of {fn.__qualname__} cannot be read")
+        raise SourceUnavailable(f"{location(fn)}: the source of {fn.__qualname__} cannot be read")
     try:
         definitions = _definitions("".join(lines))
     except (SyntaxError, ValueError) as error:
         raise SourceUnavailable(
-            f"{place(fn)}: the file of {fn.__qualname__} cannot be parsed: {error}"
+            f"{location(fn)}: the file of {fn.__qualname__} cannot be parsed: {error}"
         ) from error
     found = definitions.get((code.co_name, code.co_firstlineno))
     if found is None or not _matches(found.node, code):
         raise SourceUnavailable(
-            f"{place(fn)}: the source of {fn.__qualname__} is not at this line; "
+            f"{location(fn)}: the source of {fn.__qualname__} is not at this line; "
             "its file has probably changed since it was imported"
         )
     return found
@@ -101,7 +101,7 @@ def own_nodes(node: FunctionNode) -> Iterator[ast.AST]:
         pending.extend(reversed(_evaluated(current)))
 
 
-def place(fn: object) -> str:
+def location(fn: object) -> str:
     """Say where ``fn`` is defined, as ``file:line``, or what it is where that is unknown."""
     bottom = inspect.unwrap(fn) if callable(fn) else getattr(fn, "__wrapped__", fn)
     code = getattr(bottom, "__code__", None)
@@ -115,7 +115,7 @@ def python_function(fn: object) -> FunctionType:
     if isinstance(fn, FunctionType):
         return fn
     raise DeclarationError(
-        f"{place(fn)}: expected a function written with def or async def, got: {fn!r}"
+        f"{location(fn)}: expected a function written with def or async def, got: {fn!r}"
     )
 
 

@@ -41,19 +41,19 @@ class Purging:
 
 @dataclass(slots=True)
 class StoredQueues:
-    """What this process stored of durable queues, and when it tidies up there.
+    """What this process stored of durable queues, and when it cleans up there.
 
-    ``claimed`` are the tasks whose limits were stored before their first claim; ``tidy_at``
-    is a reading of the process's clock, and so is ``put_off``: since when, by line, others are
-    relied on to let in waiting runs.
+    ``claimed`` are the tasks whose limits were stored before their first claim.
+    ``clean_up_at`` is a reading of the process's clock, and so is ``left_to_others``: since
+    when, by line, others are relied on to let in waiting runs.
     """
 
     tasks: frozenset[str] = frozenset()
     limits: Mapping[str, Limits] = field(default_factory=dict)
     is_stored: bool = False
     claimed: set[str] = field(default_factory=set)
-    tidy_at: float = 0.0
-    put_off: dict[str, float] = field(default_factory=dict)
+    clean_up_at: float = 0.0
+    left_to_others: dict[str, float] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Store all of it again: the store may have lost it."""

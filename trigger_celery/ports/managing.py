@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from trigger_celery.vocabulary.records.managing import Place
+from trigger_celery.vocabulary.records.managing import RecordedCall
 from trigger_celery.vocabulary.records.runs import Nudge
 
 
@@ -37,7 +37,7 @@ class Managing(Protocol):
     ) -> Nudge:
         """Give a delayed run that never started another start; its time to live moves along."""
 
-    def places(self, run_id: UUID) -> Sequence[Place]:
+    def recorded_calls(self, run_id: UUID) -> Sequence[RecordedCall]:
         """Return the steps and waits of a run, in no order; none for an unknown one."""
 
     def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ class Queues(Protocol):
         after that: the sweep nudges it again. Paused, delayed and ended runs are passed over.
         """
 
-    def tidy(self, *, limit: int) -> int:
+    def clean_up(self, *, limit: int) -> int:
         """Delete at most ``limit`` rows of each kind that mean nothing any more; return how many.
 
         That are slots and places in line of runs that moved on, and rates of keys without

@@ -11,7 +11,7 @@ from django.db.models import Min, Model
 
 from trigger_celery.errors import RunNotFound
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Holds, Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.records import Holds, Nudge, RecordedCall, Run, StepKind
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
@@ -70,18 +70,20 @@ class DjangoManaging:
 
         return self._change(run_id, change)
 
-    def places(self, run_id: UUID) -> Sequence[Place]:
-        places = self._guard.read(lambda: list(self._places(run_id)))
-        return tuple({place.key: place for place in places}.values())
+    def recorded_calls(self, run_id: UUID) -> Sequence[RecordedCall]:
+        calls = self._guard.read(lambda: list(self._recorded_calls(run_id)))
+        return tuple({call.key: call for call in calls}.values())
 
-    def _places(self, run_id: UUID) -> Iterator[Place]:
+    def _recorded_calls(self, run_id: UUID) -> Iterator[RecordedCall]:
         failed = models.FailedAttempt.objects.using(self._alias).filter(run=run_id).exclude(key="")
         first = dict(failed.values("key").annotate(at=Min("started_at")).values_list("key", "at"))
         for key, at in first.items():
-            yield Place(key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=at)
+            yield RecordedCall(
+                key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=at
+            )
         kept = failed.filter(holds=Holds.ALWAYS)
         for key, kind, position, at in kept.values_list("key", "kind", "position", "ended_at"):
-            yield Place(
+            yield RecordedCall(
                 key=key,
                 kind=StepKind(kind),
                 position=position,
@@ -93,7 +95,7 @@ class DjangoManaging:
         for key, kind, position, started_at, ended_at in steps.values_list(
             "key", "kind", "position", "started_at", "ended_at"
         ):
-            yield Place(
+            yield RecordedCall(
                 key=key,
                 kind=StepKind(kind),
                 position=position,
@@ -105,7 +107,7 @@ class DjangoManaging:
         for key, kind, position, state, created_at, resolved_at in waits.exclude(
             kind=StepKind.RETRY
         ).values_list("key", "kind", "position", "state", "created_at", "resolved_at"):
-            yield Place(
+            yield RecordedCall(
                 key=key,
                 kind=StepKind(kind),
                 position=position,

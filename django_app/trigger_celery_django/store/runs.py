@@ -177,7 +177,7 @@ class DjangoRuns:
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
-            changes.close_letter(self._alias, run_id)
+            changes.close_dead_letter(self._alias, run_id)
             return self._save(run, after, "retry", {**(details or {}), **forgotten})
 
         queued = self._change(run_id, change)

@@ -64,7 +64,7 @@ class DjangoSweeps:
         def work() -> Sequence[Nudge]:
             overdue = self._overdue_nudges().filter(pk__in=run_ids)
             runs = self._without_paused(self._locked(overdue))
-            self._put_off(runs, read_now(self._guard.connection), nudge_interval)
+            self._nudge_again_later(runs, read_now(self._guard.connection), nudge_interval)
             return [nudge(run) for run in runs]
 
         return self._guard.transaction(work)
@@ -102,7 +102,7 @@ class DjangoSweeps:
         if kind == LEASES:
             return self._crash(runs, now)
         runs = self._without_paused(runs)
-        self._put_off(runs, now, nudge_interval)
+        self._nudge_again_later(runs, now, nudge_interval)
         return Due(nudges=tuple(nudge(run) for run in runs))
 
     def _wake(self, runs: Sequence[models.Run], now: datetime, nudge_interval: timedelta) -> Due:
@@ -180,7 +180,7 @@ class DjangoSweeps:
         waits = models.Wait.objects.using(self._alias).open().filter(run__in=runs, looked=False)
         return set(waits.values_list("run", flat=True))
 
-    def _put_off(
+    def _nudge_again_later(
         self, runs: Sequence[models.Run], now: datetime, nudge_interval: timedelta
     ) -> None:
         """Put off queued and unpublished runs: a backlog is many rows and few statements."""

@@ -37,12 +37,12 @@ class DjangoOpenWaits:
         if kind:
             waits = waits.filter(kind=kind)
         rows = waits.select_related("run").order_by("pk")[:limit]
-        return self._guard.read(lambda: [_shown(row) for row in rows])
+        return self._guard.read(lambda: [_open_wait(row) for row in rows])
 
     def get(self, wait_id: int) -> OpenWait | None:
         waits = models.Wait.objects.using(self._alias).open().select_related("run")
         row = self._guard.read(waits.filter(pk=wait_id).first)
-        return None if row is None else _shown(row)
+        return None if row is None else _open_wait(row)
 
     def end(
         self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
@@ -68,7 +68,7 @@ class DjangoOpenWaits:
             until = wait.due_at.isoformat()
             noted(run, "extend wait", key=wait.key, until=until, by=by).save(using=self._alias)
             wait.run = run
-            return _shown(wait)
+            return _open_wait(wait)
 
         run_id = self._run_of(wait_id)
         return self._guard.transaction(lambda: extend(*self._locked(run_id, wait_id)))
@@ -107,7 +107,7 @@ def _missing(wait_id: int) -> WaitNotFound:
     return WaitNotFound(f"no open wait has the id {wait_id}: it may have ended by now")
 
 
-def _shown(row: models.Wait) -> OpenWait:
+def _open_wait(row: models.Wait) -> OpenWait:
     return OpenWait(
         id=row.pk,
         run_id=row.run_id,

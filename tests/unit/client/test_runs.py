@@ -41,7 +41,7 @@ from trigger_celery.errors import (
 )
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Place, StepKind
+from trigger_celery.vocabulary.records import RecordedCall, StepKind
 from trigger_celery.vocabulary.states import RunState
 
 NOW = timedelta(0)
@@ -357,8 +357,8 @@ def at(second: int) -> datetime:
     return datetime(2026, 1, 1, 0, 0, second).astimezone()
 
 
-def place(key: str, position: int | None, began: int, ended: int | None) -> Place:
-    return Place(
+def place(key: str, position: int | None, began: int, ended: int | None) -> RecordedCall:
+    return RecordedCall(
         key=key,
         kind=StepKind.STEP,
         position=position,

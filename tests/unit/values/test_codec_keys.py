@@ -18,7 +18,7 @@ from trigger_celery.values import JsonCodec, Registry
 CODEC = JsonCodec()
 
 
-class Place(NamedTuple):
+class RecordedCall(NamedTuple):
     x: int
 
 
@@ -46,9 +46,9 @@ def test_the_form_on_disk_lists_keys_and_values() -> None:
 
 def test_a_registered_class_may_be_a_key() -> None:
     registry = Registry()
-    registry.register(Place)
+    registry.register(RecordedCall)
     it = JsonCodec(classes=registry)
-    assert it.decode(it.encode({Place(1): 1})) == {Place(1): 1}
+    assert it.decode(it.encode({RecordedCall(1): 1})) == {RecordedCall(1): 1}
 
 
 def test_a_value_is_named_by_its_key_and_a_key_by_its_dict() -> None:

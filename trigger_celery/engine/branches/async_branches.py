@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trigger_celery.body.awaitables import discard
-from trigger_celery.engine.segment.lines import Task
+from trigger_celery.engine.segment.scopes import Task
 from trigger_celery.engine.segment.segment import Segment
 
 POLL = 0.005

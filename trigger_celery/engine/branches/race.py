@@ -15,9 +15,9 @@ from trigger_celery.body.awaitables import discard
 from trigger_celery.engine.branches import async_branches, thread_branches
 from trigger_celery.engine.runs.consequences import BATCH, close
 from trigger_celery.engine.segment.effects import Io, Routine, drive
-from trigger_celery.engine.segment.lines import Parked
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import CallSite
+from trigger_celery.engine.segment.scopes import Parked
 from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
@@ -66,15 +66,15 @@ def run_threads(
     if race.site.outcome is not None:
         _skip(segment, branches)
         return segment.leaving.in_body(partial(drive, _recorded(race)))
-    lines = thread_branches.run_branches(segment, branches, max_parallel=max_parallel)
-    for index, line in enumerate(lines):
-        if line.is_over:
-            losers = [each for each in lines if each is not line]
+    ran = thread_branches.run_branches(segment, branches, max_parallel=max_parallel)
+    for index, branch in enumerate(ran):
+        if branch.is_over:
+            losers = [each for each in ran if each is not branch]
             parked = [each for loser in losers for each in loser.scope.parked]
-            won = _won(race, index, line.value, parked)
+            won = _won(race, index, branch.value, parked)
             return segment.leaving.in_body(partial(drive, won))
-    thread_branches.raise_first(lines)
-    segment.leaving.leave([each for line in lines for each in line.scope.parked])
+    thread_branches.raise_first(ran)
+    segment.leaving.leave([each for branch in ran for each in branch.scope.parked])
 
 
 async def run_tasks(race: Race, branches: Sequence[Any]) -> Any:

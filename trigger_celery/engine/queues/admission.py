@@ -31,11 +31,11 @@ OTHERS = 20
 REPEATS = 2
 """After so many repeats in vain it is left to others: the first may come too early, as a run
 that was let in counts from its start."""
-PUT_OFF = timedelta(seconds=0.25)
+LEFT_TO_OTHERS = timedelta(seconds=0.25)
 """So long others are relied on to let in waiting runs, after a segment that took no longer."""
-TIDIED = 500
-TIDY_PAUSE = 60.0
-"""Seconds from one tidying of a process to its next."""
+CLEANED_AT_ONCE = 500
+CLEAN_UP_PAUSE = 60.0
+"""Seconds from one cleanup of a process to its next."""
 
 
 def admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
@@ -58,15 +58,15 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
     by the process's clock. After a short one that is followed by others, as the store said,
     this is left to their ends: one admission lets several in, and the slots that they were
     promised keep the workers busy meanwhile. If none of them comes to this process before
-    ``PUT_OFF``, it is done then.
+    ``LEFT_TO_OTHERS``, it is done then.
     """
     if not claimed.limited:
         return
     now = engine.clock.monotonic()
-    if claimed.followed and now - since < PUT_OFF.total_seconds():
+    if claimed.followed and now - since < LEFT_TO_OTHERS.total_seconds():
         line = line_of(claimed.run.spec.queue, claimed.run.task)
-        engine.stored_queues.put_off.setdefault(line, now)
-        engine.alarm.set(f"after {line}", PUT_OFF, partial(_catch_up, engine, claimed))
+        engine.stored_queues.left_to_others.setdefault(line, now)
+        engine.alarm.set(f"after {line}", LEFT_TO_OTHERS, partial(_catch_up, engine, claimed))
     else:
         _admit_after(engine, claimed)
 
@@ -74,10 +74,10 @@ def left(engine: Engine, claimed: Claimed, *, since: float) -> None:
 def _catch_up(engine: Engine, claimed: Claimed) -> None:
     """Let others in after this run now, unless this process did since it put that off."""
     line = line_of(claimed.run.spec.queue, claimed.run.task)
-    since = engine.stored_queues.put_off.get(line)
+    since = engine.stored_queues.left_to_others.get(line)
     if since is None:
         return
-    pause = PUT_OFF - timedelta(seconds=engine.clock.monotonic() - since)
+    pause = LEFT_TO_OTHERS - timedelta(seconds=engine.clock.monotonic() - since)
     if pause > timedelta(0):
         engine.alarm.set(f"after {line}", pause, partial(_catch_up, engine, claimed))
     else:
@@ -128,16 +128,19 @@ def admit_waiting(engine: Engine) -> int:
     return admitted
 
 
-def tidy_queues(engine: Engine) -> None:
+def clean_up_queues(engine: Engine) -> None:
     """Delete what means nothing any more of slots and rates, a bounded piece at a time."""
     news, now = engine.stored_queues, engine.clock.monotonic()
-    if now >= news.tidy_at and engine.store.queues.tidy(limit=TIDIED) < TIDIED:
-        news.tidy_at = now + TIDY_PAUSE
+    if (
+        now >= news.clean_up_at
+        and engine.store.queues.clean_up(limit=CLEANED_AT_ONCE) < CLEANED_AT_ONCE
+    ):
+        news.clean_up_at = now + CLEAN_UP_PAUSE
 
 
 def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
     config, admitted = engine.config, 0
-    engine.stored_queues.put_off.pop(queue, None)
+    engine.stored_queues.left_to_others.pop(queue, None)
     verb = partial(
         engine.store.queues.admit,
         queue,

@@ -58,18 +58,18 @@ def hold(store: Store, asked: Sequence[NewKey | None]) -> Holders:
     first: dict[tuple[KeyPurpose, str, str], NewKey] = {}
     for key in asked:
         if key is not None:
-            first.setdefault(_place(key), key)
+            first.setdefault(_key_id(key), key)
     # In one order, so that two batches cannot wait for each other.
     ordered = dict(sorted(first.items()))
     held = dict(zip(ordered, store.keys.hold(list(ordered.values())), strict=True))
     for key in asked:
         if key is None or key.purpose is KeyPurpose.DEBOUNCE:
             continue
-        holder = held[_place(key)]
+        holder = held[_key_id(key)]
         if holder.input_digest != key.input_digest:
             store.keys.drop([each.run_id for each in ordered.values()])
             return Holders((), _conflict(key, holder.run_id))
-    return Holders([None if key is None else held[_place(key)].run_id for key in asked], None)
+    return Holders([None if key is None else held[_key_id(key)].run_id for key in asked], None)
 
 
 def push_back(store: Store, run_id: UUID, run: NewRun, options: TriggerOptions) -> bool:
@@ -106,7 +106,7 @@ def reset(engine: Engine, task: str, key: str | Sequence[str], scope: KeyScope |
         return engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest)
 
 
-def _place(key: NewKey) -> tuple[KeyPurpose, str, str]:
+def _key_id(key: NewKey) -> tuple[KeyPurpose, str, str]:
     return key.purpose, key.task, key.digest
 
 

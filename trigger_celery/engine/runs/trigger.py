@@ -107,13 +107,13 @@ def _start_with_keys(
                 for run, holder in zip(runs, held.ids, strict=True)
             ]
             _create(engine, [run for run, its in zip(runs, started, strict=True) if its.created])
-            _put_off(engine, runs, asked, requests, started)
+            _push_back(engine, runs, asked, requests, started)
     if conflict is not None:  # raised out here: the caller's transaction goes on
         raise conflict
     return started
 
 
-def _put_off(
+def _push_back(
     engine: Engine,
     runs: Sequence[NewRun],
     asked: Sequence[NewKey | None],

@@ -38,7 +38,7 @@ AT_ONCE = 100
 """One pass starts at most so many runs of a schedule; the next pass goes on."""
 BUFFER_CHECK = timedelta(seconds=1)
 """How long after a look at the run before a buffered one is looked at again."""
-PUT_OFF = timedelta(minutes=1)
+LEFT_TO_OTHERS = timedelta(minutes=1)
 """How long a schedule that could not be fired is left alone."""
 UPCOMING = 5
 _MOMENT = timedelta(microseconds=1)
@@ -54,7 +54,7 @@ def fire_schedules(engine: Engine) -> int:
             raise
         except Exception:  # one bad schedule must not hold up the others
             logger.exception("schedule %r could not be fired", schedule.key)
-            engine.store.schedules.change(schedule.key, _put_off)
+            engine.store.schedules.change(schedule.key, _buffered)
     return len(due)
 
 
@@ -239,7 +239,7 @@ def _log_missed(schedule: Schedule, missed: tuple[datetime, datetime]) -> None:
     )
 
 
-def _put_off(schedule: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+def _buffered(schedule: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
     if schedule.due_at is None or schedule.due_at > now:
         return None
-    return ScheduleChange(schedule=replace(schedule, due_at=now + PUT_OFF))
+    return ScheduleChange(schedule=replace(schedule, due_at=now + LEFT_TO_OTHERS))

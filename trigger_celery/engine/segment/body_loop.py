@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import AsyncToSync, async_to_sync
 
 from trigger_celery.engine.process.system_threads import event_loop_apart
-from trigger_celery.engine.segment.lines import Branches, Task, current_task
+from trigger_celery.engine.segment.scopes import Branches, Task, current_task
 from trigger_celery.errors import Unwinding
 
 logger = logging.getLogger("trigger_celery.run")

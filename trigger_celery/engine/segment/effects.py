@@ -25,13 +25,13 @@ class Io:
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class AllParked:
     """Until parallel branches have come as far as they can; there are none in a ``def`` body."""
 
     wait: Callable[[], Awaitable[None]]
 
 
-Effect: TypeAlias = Io | Quiet
+Effect: TypeAlias = Io | AllParked
 Routine: TypeAlias = Generator[Effect, Any, T]
 
 
@@ -41,7 +41,7 @@ def drive(routine: Routine[T]) -> T:
         effect = next(routine)
         while True:
             try:
-                result = None if isinstance(effect, Quiet) else effect.fn()
+                result = None if isinstance(effect, AllParked) else effect.fn()
             except BaseException as error:
                 effect = routine.throw(error)
             else:
@@ -57,7 +57,7 @@ async def drive_async(routine: Routine[T]) -> T:
         while True:
             try:
                 result: object = None
-                if isinstance(effect, Quiet):
+                if isinstance(effect, AllParked):
                     await effect.wait()
                 else:
                     result = await in_thread(effect.fn)

@@ -9,8 +9,8 @@ from typing import NoReturn, TypeVar
 from uuid import UUID
 
 from trigger_celery.engine.segment.body_loop import BodyLoop
-from trigger_celery.engine.segment.effects import Quiet, Routine, drive_async
-from trigger_celery.engine.segment.lines import Branches, Parked, current_line, current_task
+from trigger_celery.engine.segment.effects import AllParked, Routine, drive_async
+from trigger_celery.engine.segment.scopes import Branches, Parked, current_branch, current_task
 from trigger_celery.engine.segment.time_limits import limit_around
 from trigger_celery.errors import LeaseLost, Suspension, Unwinding, UsageError
 from trigger_celery.vocabulary.records import NewWait
@@ -57,17 +57,17 @@ class Leaving:
         """Raise what this line of control, or the whole body, is being left for, if it is."""
         reason = self.reason
         if reason is None:
-            line = current_line.get()
-            if line is None or line[0] is not self._branches or line[1].left is None:
+            branch = current_branch.get()
+            if branch is None or branch[0] is not self._branches or branch[1].left is None:
                 return
-            reason = line[1].left
+            reason = branch[1].left
         self.unwind(reason)
 
     def unwind(self, reason: Unwinding) -> NoReturn:
         """Raise ``reason``; unless only a branch of a ``def`` body waits, all of it is left."""
-        line = self._branches.thread
-        if line is not None and not isinstance(reason, LeaseLost):
-            line.left = reason  # the others go on as far as they can
+        branch = self._branches.thread
+        if branch is not None and not isinstance(reason, LeaseLost):
+            branch.left = reason  # the others go on as far as they can
         else:
             self._note(reason)
         raise reason
@@ -110,7 +110,7 @@ class Leaving:
             self.waits.append(wait)
         self.keys.append(key)
         try:
-            yield Quiet(self._quiet)
+            yield AllParked(self._all_parked)
         except asyncio.CancelledError:
             if self.reason is None:  # the body itself gave up this branch
                 self.keys.remove(key)
@@ -121,12 +121,12 @@ class Leaving:
 
     def leave(self, parked: Sequence[Parked]) -> NoReturn:
         """Leave this line of a ``def`` body, the main one or a branch, until one of them ends."""
-        line = self._branches.thread
-        if line is None:
+        branch = self._branches.thread
+        if branch is None:
             self.waits += [wait for wait, _ in parked if wait is not None]
             self.keys += [key for _, key in parked]
         else:
-            line.parked += parked
+            branch.parked += parked
         keys = ", ".join(repr(key) for _, key in parked)
         self.unwind(Suspension(f"run {self._run_id} waits at {keys}"))
 
@@ -149,7 +149,7 @@ class Leaving:
         finally:
             self.loop.changed.set()
 
-    async def _quiet(self) -> None:
+    async def _all_parked(self) -> None:
         """Wait until every durable call under way is parked too, or the body is left."""
         changed = self.loop.changed
         while self.reason is None:

@@ -9,7 +9,7 @@ from threading import Lock, get_ident
 
 from trigger_celery.body.threads import CURE
 from trigger_celery.engine.segment.failures import Failed
-from trigger_celery.engine.segment.lines import Branches, Scope
+from trigger_celery.engine.segment.scopes import Branches, Scope
 from trigger_celery.errors import DuplicateStepKey, ForeignThread, InvalidName, NonDeterminismError
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import Outcome, Outcomes, StepKind

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trigger_celery.engine.segment.lines import Task
+from trigger_celery.engine.segment.scopes import Task
 
 
 def limit_around(task: Task, starters: Mapping[Task, Task], joins: Mapping[Task, Task]) -> str:

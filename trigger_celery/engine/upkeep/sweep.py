@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.queues.admission import admit_waiting, tidy_queues
+from trigger_celery.engine.queues.admission import admit_waiting, clean_up_queues
 from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
 from trigger_celery.engine.upkeep.declarations import sync_declared
@@ -120,7 +120,7 @@ DUTIES: tuple[Duty, ...] = (
     _move_due,
     _once(fire_schedules),
     _once(admit_waiting),  # runs that just lost their lease or their time have left their slots
-    _once(tidy_queues),
+    _once(clean_up_queues),
     _once(purge_events),
     _match_left_over,
     repair_nudges,

@@ -173,7 +173,7 @@ class PauseContract:
         for verb in (store.managing.pause, store.managing.resume, store.managing.reschedule):
             with raises(RunNotFound):
                 verb(new_id(), {})
-        assert list(store.managing.places(new_id())) == []
+        assert list(store.managing.recorded_calls(new_id())) == []
 
 
 class RescheduleContract:
@@ -232,12 +232,14 @@ class CopyContract:
         store.waits.resolve(emitted(store, payload="7").sequence, wait_ids(store))
         return claim(store, lease.run_id).lease
 
-    def test_places_are_what_a_run_recorded_waits_for_and_failed_at(self, store: Store) -> None:
-        places = {
-            place.key: (place.kind, place.position, place.is_over)
-            for place in store.managing.places(self._source(store).run_id)
+    def test_recorded_calls_are_what_a_run_recorded_waits_for_and_failed_at(
+        self, store: Store
+    ) -> None:
+        calls = {
+            call.key: (call.kind, call.position, call.is_over)
+            for call in store.managing.recorded_calls(self._source(store).run_id)
         }
-        assert places == {
+        assert calls == {
             "pay": (StepKind.STEP, 1, True),
             "mail": (StepKind.STEP, None, False),
             "approval": (StepKind.EVENT, 2, True),
@@ -252,8 +254,8 @@ class CopyContract:
             lease, replace(failed, span=replace(failed.span, started_at=earlier))
         )
         store.checkpoints.record(lease, done)
-        (place,) = store.managing.places(lease.run_id)
-        assert (place.began_at, place.ended_at) == (earlier, done.span.ended_at)
+        (call,) = store.managing.recorded_calls(lease.run_id)
+        assert (call.began_at, call.ended_at) == (earlier, done.span.ended_at)
 
     def test_a_copy_replays_the_outcomes_and_nothing_else(self, store: Store) -> None:
         source, new = self._source(store).run_id, new_run()
@@ -271,7 +273,7 @@ class CopyContract:
         assert outcomes(store, source).recorded == recorded
         store.checkpoints.record(claimed.lease, checkpoint(store, "mail"))
 
-    def test_a_failure_that_holds_always_is_a_place_that_is_over_and_copied(
+    def test_a_failure_that_holds_always_is_a_recorded_call_that_is_over_and_copied(
         self, store: Store
     ) -> None:
         lease, new = started(store), new_run()
@@ -279,10 +281,10 @@ class CopyContract:
             failed = replace(failed_attempt(store, key), position=5, holds=Holds.ATTEMPT)
             store.checkpoints.record_failure(lease, failed)
         store.checkpoints.keep_failures(lease, {"mail": 1})
-        places = {place.key: place for place in store.managing.places(lease.run_id)}
-        assert (places["mail"].position, places["mail"].is_over) == (5, True)
-        assert (places["pay"].position, places["pay"].is_over) == (None, False)
-        assert places["mail"].ended_at is not None
+        calls = {call.key: call for call in store.managing.recorded_calls(lease.run_id)}
+        assert (calls["mail"].position, calls["mail"].is_over) == (5, True)
+        assert (calls["pay"].position, calls["pay"].is_over) == (None, False)
+        assert calls["mail"].ended_at is not None
         with store.joined():
             store.runs.create([replace(new, copied_from_id=lease.run_id)])
             store.managing.copy(lease.run_id, new.id, ["mail", "pay"])

@@ -8,7 +8,7 @@
         @pytest.fixture
         def advance(self, store): ...   # f(timedelta): lets the database's time pass
         @pytest.fixture
-        def letters(self, store): ...   # f(run_id): the states of its dead letters, as text
+        def dead_letters(self, store): ...   # f(run_id): the states of its dead letters, as text
         @pytest.fixture
         def begin(self, store): ...     # f(): a context manager, a transaction of user code
 """

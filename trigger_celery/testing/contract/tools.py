@@ -138,7 +138,7 @@ def suspension(*waits: NewWait, token: str | None = None, next_attempt: int = 1)
 
 Advance = Callable[[timedelta], object]
 """Lets the database's time pass."""
-Letters = Callable[[UUID], Sequence[str]]
+DeadLetters = Callable[[UUID], Sequence[str]]
 """Returns the states of a run's dead letters, oldest first."""
 Begin = Callable[[], AbstractContextManager[object, bool | None]]
 """Opens a transaction as user code does."""

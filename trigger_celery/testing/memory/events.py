@@ -59,11 +59,11 @@ class MemoryEvents:
             )
 
             def write() -> None:
-                if not any(_mark(row.event) == _mark(stored) for row in self._rows()):
+                if not any(_identity(row.event) == _identity(stored) for row in self._rows()):
                     self._core.tables.events[stored.sequence] = ListedEvent(event=stored)
 
             if self._core.transactions.open:
-                self._core.transactions.open[-1].events[_mark(stored)] = stored
+                self._core.transactions.open[-1].events[_identity(stored)] = stored
             self._core.transactions.write(write)
             return stored
 
@@ -71,9 +71,9 @@ class MemoryEvents:
         return [row for _, row in sorted(self._core.tables.events.items())]
 
     def _is_stored(self, event: NewEvent) -> bool:
-        mark = _mark(event)
-        pending = any(mark in block.events for block in self._core.transactions.open)
-        return pending or any(_mark(row.event) == mark for row in self._rows())
+        identity = _identity(event)
+        pending = any(identity in block.events for block in self._core.transactions.open)
+        return pending or any(_identity(row.event) == identity for row in self._rows())
 
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         with self._core.lock:
@@ -142,7 +142,7 @@ class MemoryEvents:
             return old[-1].event.sequence if len(old) == limit else 0
 
 
-def _mark(event: StoredEvent | NewEvent) -> tuple[str, str]:
+def _identity(event: StoredEvent | NewEvent) -> tuple[str, str]:
     return event.source, event.id
 
 

@@ -16,7 +16,7 @@ from trigger_celery.testing.memory.tables import Core
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack, Run
 
-Place: TypeAlias = tuple[KeyPurpose, str, str]
+KeyId: TypeAlias = tuple[KeyPurpose, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,8 @@ class MemoryKeys:
     def __init__(self, core: Core, runs: MemoryRuns) -> None:
         self._core = core
         self._runs = runs
-        self._rows: dict[Place, KeyRow] = {}
-        self._locks: dict[Place, _Lock] = {}
+        self._rows: dict[KeyId, KeyRow] = {}
+        self._locks: dict[KeyId, _Lock] = {}
         self._unlocked = Condition(core.lock)
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
@@ -56,15 +56,15 @@ class MemoryKeys:
 
     def drop(self, run_ids: Collection[UUID]) -> None:
         with self._core.lock:
-            rows = {**self._rows, **{place: lock.row for place, lock in self._locks.items()}}
-            for place, row in rows.items():
+            rows = {**self._rows, **{key_id: lock.row for key_id, lock in self._locks.items()}}
+            for key_id, row in rows.items():
                 if row is not None and row.held.run_id in run_ids:
-                    self._lock(place).row = None
+                    self._lock(key_id).row = None
 
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        place = (purpose, task, digest)
+        key_id = (purpose, task, digest)
         with self._core.lock:
-            lock = self._lock(place)
+            lock = self._lock(key_id)
             held = lock.row is not None
             lock.row = None
             return held
@@ -93,8 +93,8 @@ class MemoryKeys:
             raise StoreUnavailable(f"run {pushed.id} was started while it was being put off")
 
     def _hold(self, key: NewKey) -> HeldKey:
-        place = (key.purpose, key.task, key.digest)
-        lock = self._lock(place)
+        key_id = (key.purpose, key.task, key.digest)
+        lock = self._lock(key_id)
         row = lock.row
         if row is None or self._is_free(key.purpose, row):
             row = lock.row = self._row(key)
@@ -115,29 +115,31 @@ class MemoryKeys:
         over = row.expires_at is not None and row.expires_at <= self._core.now()
         return over or run.state in FREES
 
-    def _lock(self, place: Place) -> _Lock:
+    def _lock(self, key_id: KeyId) -> _Lock:
         """Lock a key for this thread's transaction; wait while another one has it."""
         me = get_ident()
-        self._unlocked.wait_for(lambda: place not in self._locks or self._locks[place].thread == me)
-        lock = self._locks.get(place)
+        self._unlocked.wait_for(
+            lambda: key_id not in self._locks or self._locks[key_id].thread == me
+        )
+        lock = self._locks.get(key_id)
         before = None if lock is None else lock.row
         if lock is None:
-            lock = self._locks[place] = _Lock(thread=me, row=self._rows.get(place))
+            lock = self._locks[key_id] = _Lock(thread=me, row=self._rows.get(key_id))
         else:
             lock.depth += 1
-        self._core.transactions.on_end(partial(self._unlock, place, before))
+        self._core.transactions.on_end(partial(self._unlock, key_id, before))
         return lock
 
-    def _unlock(self, place: Place, before: KeyRow | None, committed: bool) -> None:
+    def _unlock(self, key_id: KeyId, before: KeyRow | None, committed: bool) -> None:
         with self._core.lock:
-            lock = self._locks[place]
+            lock = self._locks[key_id]
             lock.depth -= 1
             if not committed:
                 lock.row = before
             elif lock.row is None:
-                self._rows.pop(place, None)
+                self._rows.pop(key_id, None)
             else:
-                self._rows[place] = lock.row
+                self._rows[key_id] = lock.row
             if not lock.depth:
-                del self._locks[place]
+                del self._locks[key_id]
                 self._unlocked.notify_all()

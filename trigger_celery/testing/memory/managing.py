@@ -10,7 +10,14 @@ from uuid import UUID
 from trigger_celery.errors import RunNotFound
 from trigger_celery.testing.memory.tables import Core, nudge
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import FailedAttempt, Holds, Nudge, Place, Run, StepKind
+from trigger_celery.vocabulary.records import (
+    FailedAttempt,
+    Holds,
+    Nudge,
+    RecordedCall,
+    Run,
+    StepKind,
+)
 from trigger_celery.vocabulary.states import WaitState
 
 _OPEN = (WaitState.WAITING, WaitState.CANCELED)
@@ -54,11 +61,11 @@ class MemoryManaging:
             after = lifecycle.reschedule(run, start, now, nudge_interval=patience)
             return self._change(after, "reschedule", {"start": start.isoformat(), **details})
 
-    def places(self, run_id: UUID) -> Sequence[Place]:
+    def recorded_calls(self, run_id: UUID) -> Sequence[RecordedCall]:
         with self._core.lock:
-            return tuple({place.key: place for place in self._places(run_id)}.values())
+            return tuple({call.key: call for call in self._recorded_calls(run_id)}.values())
 
-    def _places(self, run_id: UUID) -> Iterator[Place]:
+    def _recorded_calls(self, run_id: UUID) -> Iterator[RecordedCall]:
         first: dict[str, datetime] = {}
         kept: dict[str, FailedAttempt] = {}
         for row in self._core.tables.failures:
@@ -68,7 +75,7 @@ class MemoryManaging:
                     kept[row.failed.key] = row.failed
         for key, began_at in first.items():
             failed = kept.get(key)
-            yield Place(
+            yield RecordedCall(
                 key=key,
                 kind=StepKind.STEP if failed is None else failed.kind,
                 position=None if failed is None else failed.position,
@@ -77,7 +84,7 @@ class MemoryManaging:
                 ended_at=None if failed is None else failed.span.ended_at,
             )
         for step in self._core.tables.checkpoints.get(run_id, {}).values():
-            yield Place(
+            yield RecordedCall(
                 key=step.key,
                 kind=step.kind,
                 position=step.position,
@@ -87,7 +94,7 @@ class MemoryManaging:
             )
         for wait in self._core.waits_of(run_id):
             if wait.wait.kind is not StepKind.RETRY:
-                yield Place(
+                yield RecordedCall(
                     key=wait.wait.key,
                     kind=wait.wait.kind,
                     position=wait.wait.position,

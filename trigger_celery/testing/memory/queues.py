@@ -122,7 +122,7 @@ class MemoryQueues:
             more = len(nudges) >= limit
             return Admitted(nudges=tuple(nudges), again_in=room.again_in, more=more)
 
-    def tidy(self, *, limit: int) -> int:
+    def clean_up(self, *, limit: int) -> int:
         with self._core.transactions.own():
             tables, now = self._core.tables, self._core.now()
             stale = self._slots.stale()[:limit]

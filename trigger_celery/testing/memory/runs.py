@@ -15,8 +15,8 @@ from trigger_celery.testing.memory.slots import Slots
 from trigger_celery.testing.memory.tables import (
     Core,
     DeadLetter,
+    DeadLetterState,
     FailureRow,
-    LetterState,
     RunRow,
     WaitRow,
     nudge,
@@ -213,12 +213,12 @@ class MemoryRuns(MemoryHistory):
         self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int
     ) -> Sequence[ListedRun]:
         with self._core.lock:
-            letters = self._core.tables.letters
+            dead_letters = self._core.tables.dead_letters
             found = [
                 row.run
                 for row in self._core.tables.runs.values()
                 if _is_wanted(row.run, wanted)
-                and _is_wanted_of(letters.get(row.run.id), row.run, wanted)
+                and _is_wanted_of(dead_letters.get(row.run.id), row.run, wanted)
                 and (after is None or _position(row.run) < (after.created_at, after.id))
             ]
         found.sort(key=_position, reverse=True)
@@ -367,7 +367,9 @@ class MemoryRuns(MemoryHistory):
         tables.failures = [
             replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
         ]
-        tables.letters[run_id] = replace(tables.letters[run_id], state=LetterState.RETRIED)
+        tables.dead_letters[run_id] = replace(
+            tables.dead_letters[run_id], state=DeadLetterState.RETRIED
+        )
 
 
 def _is_wanted(run: Run, wanted: RunFilter) -> bool:
@@ -384,11 +386,11 @@ def _is_wanted(run: Run, wanted: RunFilter) -> bool:
     )
 
 
-def _is_wanted_of(letter: DeadLetter | None, run: Run, wanted: RunFilter) -> bool:
-    if letter is None:
+def _is_wanted_of(dead_letter: DeadLetter | None, run: Run, wanted: RunFilter) -> bool:
+    if dead_letter is None:
         return not wanted.error and not wanted.dead_letters
-    same = run.error is not None and letter.fingerprint == wanted.error
-    is_open = letter.state is LetterState.OPEN
+    same = run.error is not None and dead_letter.fingerprint == wanted.error
+    is_open = dead_letter.state is DeadLetterState.OPEN
     return (same or not wanted.error) and (is_open or not wanted.dead_letters)
 
 

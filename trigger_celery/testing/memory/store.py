@@ -97,7 +97,7 @@ class MemoryStore:
     def dead_letters(self) -> Sequence[DeadLetter]:
         """Return all dead letters, oldest first."""
         with self._core.lock:
-            return tuple(self._core.tables.letters.values())
+            return tuple(self._core.tables.dead_letters.values())
 
     def dump(self) -> dict[str, object]:
         """Return a copy of everything that is stored, as plain data."""

@@ -36,7 +36,7 @@ from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, WaitState, 
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class LinePlace:
     """A place in line: by time, then by the order of joining."""
 
     at: datetime
@@ -56,9 +56,9 @@ class _Line:
 
     keys: list[str] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
-    places: dict[str, dict[Kind, list[Place]]] = field(default_factory=dict)
+    places: dict[str, dict[Kind, list[LinePlace]]] = field(default_factory=dict)
 
-    def add(self, key: str, kind: Kind, place: Place) -> None:
+    def add(self, key: str, kind: Kind, place: LinePlace) -> None:
         if key not in self.places:
             self.places[key] = {}
             insort(self.keys, key)
@@ -73,7 +73,7 @@ class _Line:
             self.keys.remove(key)
 
 
-class Lines:
+class QueueLines:
     """The lines by queue.
 
     Of each kind the first is the only run that an admission has to ask for: where it gets no
@@ -84,7 +84,7 @@ class Lines:
     def __init__(self) -> None:
         self.taken: dict[UUID, None] = {}
         self._numbers = count()
-        self._places: dict[UUID, Place] = {}
+        self._places: dict[UUID, LinePlace] = {}
         self._lines: dict[str, _Line] = {}
 
     def names(self) -> list[str]:
@@ -107,7 +107,7 @@ class Lines:
         known = self._places.get(run.id)
         if known is not None and known.at == run.line_at:
             return
-        place = self._places[run.id] = Place(run.line_at, next(self._numbers), run.id)
+        place = self._places[run.id] = LinePlace(run.line_at, next(self._numbers), run.id)
         line = self._lines.setdefault(asks.queue, _Line())
         line.add(asks.key, (asks.task, asks.starts), place)
 
@@ -137,7 +137,7 @@ class Lines:
             del self._lines[queue]
         return [run for _, run in sorted(found)]
 
-    def _head(self, places: list[Place], look: Look) -> tuple[Place, Run] | None:
+    def _head(self, places: list[LinePlace], look: Look) -> tuple[LinePlace, Run] | None:
         index = 0
         while index < len(places):
             place = places[index]
@@ -146,7 +146,7 @@ class Lines:
                 del places[index]
             elif run.line_at != place.at:  # it was put off in line
                 del places[index]
-                moved = self._places[run.id] = Place(run.line_at, place.number, run.id)
+                moved = self._places[run.id] = LinePlace(run.line_at, place.number, run.id)
                 insort(places, moved)
             elif may_start:
                 return place, run
@@ -155,7 +155,7 @@ class Lines:
         return None
 
 
-class LetterState(StrEnum):
+class DeadLetterState(StrEnum):
     """What became of a dead letter."""
 
     OPEN = "open"
@@ -208,7 +208,7 @@ class DeadLetter:
     """A run that failed for good and waits for a person; a later failure opens it again."""
 
     run_id: UUID
-    state: LetterState
+    state: DeadLetterState
     fingerprint: str
     error: str | None
     created_at: datetime
@@ -239,7 +239,7 @@ class Tables:
     shapes: dict[str, set[str]] = field(default_factory=dict)
     events: dict[int, ListedEvent] = field(default_factory=dict)
     history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
-    letters: dict[UUID, DeadLetter] = field(default_factory=dict)
+    dead_letters: dict[UUID, DeadLetter] = field(default_factory=dict)
     versions: dict[str, TaskVersion] = field(default_factory=dict)
     queues: dict[str, StoredQueue] = field(default_factory=dict)
     last_keys: dict[str, str] = field(default_factory=dict)
@@ -260,7 +260,7 @@ class Core:
         self.lock = RLock()
         self.transactions = Transactions(self.lock)
         self.tables = Tables()
-        self.lines = Lines()
+        self.lines = QueueLines()
 
     def now(self) -> datetime:
         """Return the time of this database."""
@@ -348,9 +348,9 @@ class Core:
         for wait in self.open_waits(run.id):
             self.tables.waits[wait.id] = replace(wait, state=WaitState.CANCELED)
         if run.state in UNSUCCESSFUL:
-            self.tables.letters[run.id] = DeadLetter(
+            self.tables.dead_letters[run.id] = DeadLetter(
                 run_id=run.id,
-                state=LetterState.OPEN,
+                state=DeadLetterState.OPEN,
                 fingerprint=fingerprint,
                 error=run.error,
                 created_at=self.now(),

@@ -25,7 +25,7 @@ class MemoryOpenWaits:
     ) -> Sequence[OpenWait]:
         with self._core.lock:
             found = [
-                self._shown(row)
+                self._open_wait(row)
                 for _, row in sorted(self._core.tables.waits.items())
                 if row.state is WaitState.WAITING
                 and row.id > after
@@ -37,7 +37,7 @@ class MemoryOpenWaits:
     def get(self, wait_id: int) -> OpenWait | None:
         with self._core.lock:
             row = self._core.tables.waits.get(wait_id)
-            return self._shown(row) if row and row.state is WaitState.WAITING else None
+            return self._open_wait(row) if row and row.state is WaitState.WAITING else None
 
     def end(
         self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
@@ -69,7 +69,7 @@ class MemoryOpenWaits:
                 self._core.tables.runs[run.id] = replace(found, run=run)
             until = due_at.isoformat()
             self._core.note(run, "extend wait", key=row.wait.key, until=until, by=by)
-            return self._shown(self._core.tables.waits[wait_id])
+            return self._open_wait(self._core.tables.waits[wait_id])
 
     def _open(self, wait_id: int) -> WaitRow:
         row = self._core.tables.waits.get(wait_id)
@@ -77,7 +77,7 @@ class MemoryOpenWaits:
             raise WaitNotFound(f"no open wait has the id {wait_id}: it may have ended by now")
         return row
 
-    def _shown(self, row: WaitRow) -> OpenWait:
+    def _open_wait(self, row: WaitRow) -> OpenWait:
         return OpenWait(
             id=row.id,
             run_id=row.run_id,

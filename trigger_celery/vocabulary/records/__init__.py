@@ -9,7 +9,7 @@ from __future__ import annotations
 from trigger_celery.vocabulary.records.audience import Audience
 from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
-from trigger_celery.vocabulary.records.managing import Place
+from trigger_celery.vocabulary.records.managing import RecordedCall
 from trigger_celery.vocabulary.records.queues import (
     EVERYTHING,
     NO_LIMITS,
@@ -111,11 +111,11 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Overlap",
-    "Place",
     "PushBack",
     "QueueLoad",
     "Rate",
     "RecentClaim",
+    "RecordedCall",
     "Run",
     "RunFilter",
     "RunOutline",

@@ -1,4 +1,4 @@
-"""Records of what a person may choose in a run: its places."""
+"""Records of what a person may choose in a run: its recorded calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trigger_celery.vocabulary.records.steps import StepKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RecordedCall:
     """A step or wait of a run, without its value.
 
     ``is_over`` says that it has an outcome that a replay would use. ``position`` is None for

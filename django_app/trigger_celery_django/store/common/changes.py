@@ -77,7 +77,7 @@ def after_forced_end(alias: str, run_id: UUID, ended: lifecycle.ForcedEnd) -> No
     """Write what follows from an end that no worker decided."""
     cancel_waits(alias, run_id)
     if ended.state in UNSUCCESSFUL:
-        open_letter(alias, run_id, ended.fingerprint)
+        open_dead_letter(alias, run_id, ended.fingerprint)
 
 
 def cancel_waits(alias: str, run_id: UUID) -> None:
@@ -87,7 +87,7 @@ def cancel_waits(alias: str, run_id: UUID) -> None:
     )
 
 
-def open_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
+def open_dead_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
     """Open the dead letter of a run that has failed; the caller holds the run's lock."""
     values = {
         "state": DeadLetter.State.OPEN,
@@ -95,12 +95,12 @@ def open_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
         "created_at": DatabaseNow(),
         "resolved_at": None,
     }
-    letters = DeadLetter.objects.using(alias)
-    if not letters.filter(run=run_id).update(**values):
-        letters.create(run_id=run_id, **values)
+    dead_letters = DeadLetter.objects.using(alias)
+    if not dead_letters.filter(run=run_id).update(**values):
+        dead_letters.create(run_id=run_id, **values)
 
 
-def close_letter(alias: str, run_id: UUID) -> None:
+def close_dead_letter(alias: str, run_id: UUID) -> None:
     """Mark the open dead letter of a run that is tried again."""
     DeadLetter.objects.using(alias).filter(run=run_id).open().update(
         state=DeadLetter.State.RETRIED, resolved_at=DatabaseNow()

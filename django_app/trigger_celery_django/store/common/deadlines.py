@@ -51,5 +51,5 @@ def _end(alias: str, run: models.Run, now: datetime) -> models.History:
     after = lifecycle.force_end(before, end, now, nudge_interval=config().nudge_interval)
     changes.apply(run, after)
     if end.state is RunState.TIMED_OUT:
-        changes.open_letter(alias, run.pk, end.fingerprint)
+        changes.open_dead_letter(alias, run.pk, end.fingerprint)
     return noted(run, end.verb, **({"worker": worker} if worker else {}))

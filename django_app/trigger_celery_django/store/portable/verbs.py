@@ -32,7 +32,7 @@ from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import outcomes
-from trigger_celery_django.store.common.changes import open_letter
+from trigger_celery_django.store.common.changes import open_dead_letter
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import add_failure, noted
 from trigger_celery_django.store.common.times import DatabaseNow
@@ -92,7 +92,7 @@ class PortableVerbs:
         if ending.failed is not None:
             add_failure(self._alias, lease, ending.failed)
         if ending.state in UNSUCCESSFUL:
-            open_letter(self._alias, lease.run_id, ending.fingerprint)
+            open_dead_letter(self._alias, lease.run_id, ending.fingerprint)
         run = models.Run.objects.using(self._alias).get(pk=lease.run_id)
         noted(run, TRANSITIONS[RunState.EXECUTING][ending.state]).save(
             using=self._alias, force_insert=True

@@ -23,7 +23,7 @@ CHECKPOINT = models.Checkpoint._meta.db_table
 FAILED = models.FailedAttempt._meta.db_table
 WAIT = models.Wait._meta.db_table
 SHAPE = models.WaitShape._meta.db_table
-LETTER = models.DeadLetter._meta.db_table
+DEAD_LETTER = models.DeadLetter._meta.db_table
 QUEUE = models.DurableQueue._meta.db_table
 SLOT = models.Slot._meta.db_table
 
@@ -106,7 +106,7 @@ SELECT state FROM {RUN} WHERE id = %(run_id)s AND fence = %(fence)s AND token = 
 
 
 @cache
-def end(*, letter: bool, failed: bool) -> str:
+def end(*, dead_letter: bool, failed: bool) -> str:
     """Return the statement that ends a run, with a dead letter and a last failed attempt."""
     parts = [
         f"""
@@ -126,10 +126,10 @@ def end(*, letter: bool, failed: bool) -> str:
         FROM moved WHERE w.run_id = moved.id AND w.state = 'waiting'
     )""",
     ]
-    if letter:
+    if dead_letter:
         parts.append(f"""
     letter AS (
-        INSERT INTO {LETTER} (run_id, state, fingerprint, created_at)
+        INSERT INTO {DEAD_LETTER} (run_id, state, fingerprint, created_at)
         SELECT id, 'open', %(fingerprint)s, clock_timestamp() FROM moved
         ON CONFLICT (run_id) DO UPDATE SET state = 'open', resolved_at = NULL,
             fingerprint = excluded.fingerprint, created_at = excluded.created_at

@@ -76,7 +76,7 @@ class PostgresVerbs:
         return {Lease(*row): bool(paused) for *row, paused in rows}  # type: ignore[arg-type]
 
     def end(self, lease: Lease, ending: Ending) -> None:
-        letter = ending.state in UNSUCCESSFUL
+        dead_letter = ending.state in UNSUCCESSFUL
         parameters = {
             **_held(lease),
             "state": ending.state.value,
@@ -89,7 +89,7 @@ class PostgresVerbs:
             "fingerprint": ending.fingerprint,
             **failure_parameters(ending.failed),
         }
-        statement = run_statements.end(letter=letter, failed=ending.failed is not None)
+        statement = run_statements.end(dead_letter=dead_letter, failed=ending.failed is not None)
         if not self._count(statement, parameters):
             self._settled(lease, ending.token)
 

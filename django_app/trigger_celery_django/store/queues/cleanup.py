@@ -16,7 +16,7 @@ _LOOKED_AT = 500
 """So many places in line are looked at in one call; the next one goes on behind them."""
 
 
-class Tidying:
+class Cleanup:
     """Deletes rows a bounded piece at a time."""
 
     def __init__(self, guard: Guard) -> None:
@@ -24,7 +24,7 @@ class Tidying:
         self._alias = guard.alias
         self._seen_to: UUID | None = None
 
-    def tidy(self, *, limit: int) -> int:
+    def clean_up(self, *, limit: int) -> int:
         """Delete at most ``limit`` slots and places, and as many rates; return how many."""
 
         def work() -> int:

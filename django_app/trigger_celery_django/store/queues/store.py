@@ -42,7 +42,7 @@ class DjangoQueues:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._alias = guard.alias
-        self._tidying = cleanup.Tidying(guard)
+        self._cleanup = cleanup.Cleanup(guard)
         self._admissions = count(1)
 
     def declare(self, declared: Mapping[str, Limits]) -> int:
@@ -111,12 +111,12 @@ class DjangoQueues:
 
     def admit(self, queue: str, *, limit: int, nudge_interval: timedelta) -> Admitted:
         if not next(self._admissions) % _ADMISSIONS:
-            # Otherwise each claim would read the slots of all that ended since the last tidying.
-            self._tidying.clear_held(limit=_CLEARED)
+            # Otherwise each claim would read the slots of all that ended since the last cleanup.
+            self._cleanup.clear_held(limit=_CLEARED)
         return admit(self._guard, queue, limit=limit, nudge_interval=nudge_interval)
 
-    def tidy(self, *, limit: int) -> int:
-        return self._tidying.tidy(limit=limit)
+    def clean_up(self, *, limit: int) -> int:
+        return self._cleanup.clean_up(limit=limit)
 
     def _change_known(self, name: str, change: Change) -> bool:
         """Change a queue that must be there, but for that of everything; False for no change."""

@@ -55,7 +55,7 @@ def started(harness: Harness, flaky: Any, **options: Any) -> UUID:
     return harness.trigger(harness.task(lambda: flaky(), name="task", **options))
 
 
-def letters(harness: Harness) -> list[DeadLetter]:
+def dead_letters(harness: Harness) -> list[DeadLetter]:
     return list(harness.memory.dead_letters())
 
 
@@ -196,9 +196,9 @@ def test_the_last_failure_leaves_a_dead_letter(harness: Harness) -> None:
     flaky = failing_until(99, ValueError("no"))
     run_id = started(harness, flaky, retry=policy(2, 10))
     harness.run_until_idle()
-    [letter] = letters(harness)
-    assert letter.run_id == run_id
-    assert letter.fingerprint
+    [dead_letter] = dead_letters(harness)
+    assert dead_letter.run_id == run_id
+    assert dead_letter.fingerprint
     assert "ValueError" in (harness.stored(run_id).error or "")
     assert len(LOG) == 2
 
@@ -251,7 +251,7 @@ def test_final_failures_end_all_attempts(harness: Harness, error: Exception) -> 
     harness.run_until_idle()
     assert LOG == ["flaky"]
     assert harness.run(run_id).state is RunState.FAILED
-    assert len(letters(harness)) == 1
+    assert len(dead_letters(harness)) == 1
 
 
 def test_a_group_waits_for_the_longest_of_its_delays(harness: Harness) -> None:

@@ -162,11 +162,11 @@ AT_ONCE = {
     "queues.admit",
     "queues.declare",
     "queues.lines",
-    "queues.tidy",
+    "queues.clean_up",
     # what a person, or a page, looks at
     "runs.find",
     "runs.get",
-    "managing.places",
+    "managing.recorded_calls",
     "tokens.get",
     "open_waits.find",
     "open_waits.get",

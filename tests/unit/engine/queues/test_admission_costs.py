@@ -58,7 +58,7 @@ def test_a_sweep_reads_once_where_no_run_is_in_line(harness: Harness) -> None:
     harness.engine.store = store = FaultStore(harness.memory)
     harness.sweep()
     tidied = [verb for _, verb in store.calls if verb.startswith("queues.")]
-    assert tidied == ["queues.lines", "queues.tidy"]
+    assert tidied == ["queues.lines", "queues.clean_up"]
     store.calls.clear()
     harness.advance(59 * SECOND)
     harness.sweep()
@@ -66,7 +66,7 @@ def test_a_sweep_reads_once_where_no_run_is_in_line(harness: Harness) -> None:
     harness.advance(SECOND)
     harness.sweep()
     assert store.calls[-1][1] != "queues.lines"
-    assert "queues.tidy" in [verb for _, verb in store.calls]
+    assert "queues.clean_up" in [verb for _, verb in store.calls]
 
 
 def test_one_bad_line_holds_up_no_other_in_a_sweep(

@@ -12,7 +12,7 @@ import pytest
 
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.queue import Queue, queues
-from trigger_celery.engine.queues.admission import PUT_OFF
+from trigger_celery.engine.queues.admission import LEFT_TO_OTHERS
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.admission import Gate, Room
@@ -57,7 +57,7 @@ def test_the_next_is_let_in_a_moment_later(
     assert nudged(followed) == [first]
     followed.execute(first)
     assert nudged(followed) == []
-    followed.clock.advance(PUT_OFF)
+    followed.clock.advance(LEFT_TO_OTHERS)
     followed.alarm.ring()
     assert nudged(followed) == [second]
 
@@ -65,7 +65,7 @@ def test_the_next_is_let_in_a_moment_later(
 def test_after_a_longer_segment_it_is_let_in_at_once(
     followed: Harness, request: pytest.FixtureRequest
 ) -> None:
-    task = limited(followed, request, lambda: followed.clock.advance(PUT_OFF))
+    task = limited(followed, request, lambda: followed.clock.advance(LEFT_TO_OTHERS))
     first, second = followed.trigger(task), followed.trigger(task)
     nudged(followed)
     followed.execute(first)
@@ -81,13 +81,13 @@ def test_what_another_end_did_is_not_done_again(
     third = followed.trigger(task)  # asks for room too
     assert nudged(followed) == [first, second]
     followed.execute(second)
-    followed.clock.advance(PUT_OFF / 2)
+    followed.clock.advance(LEFT_TO_OTHERS / 2)
     assert followed.alarm.ring() == 0
     assert nudged(followed) == []
-    followed.clock.advance(PUT_OFF / 2)
+    followed.clock.advance(LEFT_TO_OTHERS / 2)
     followed.alarm.ring()
     assert nudged(followed) == [third]
-    followed.clock.advance(PUT_OFF)
+    followed.clock.advance(LEFT_TO_OTHERS)
     assert followed.alarm.ring() == 0
 
 
@@ -119,4 +119,4 @@ def test_half_of_those_that_may_execute_are_enough(
 
 
 def test_a_moment_is_short() -> None:
-    assert timedelta(seconds=1) >= PUT_OFF
+    assert timedelta(seconds=1) >= LEFT_TO_OTHERS

@@ -57,8 +57,8 @@ def test_a_suspended_run_times_out_although_its_event_never_comes(harness: Harne
     assert run.started_at is not None
     assert run.finished_at == run.started_at + HOUR
     assert harness.waits(run_id) == {"never": WaitState.CANCELED}
-    (letter,) = harness.memory.dead_letters()
-    assert (letter.run_id, letter.state) == (run_id, "open")
+    (dead_letter,) = harness.memory.dead_letters()
+    assert (dead_letter.run_id, dead_letter.state) == (run_id, "open")
     with pytest.raises(RunTimedOut, match=r"max_duration of 1:00:00"):
         harness.result(run_id)
 

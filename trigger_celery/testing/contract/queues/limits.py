@@ -305,9 +305,9 @@ class LoadContract:
         end(store, ended)
         store.runs.cancel(canceled.run_id, "")
         store.runs.cancel(gone, "")
-        assert store.queues.tidy(limit=2) == 2
-        assert store.queues.tidy(limit=2) == 1
-        assert store.queues.tidy(limit=2) == 0
+        assert store.queues.clean_up(limit=2) == 2
+        assert store.queues.clean_up(limit=2) == 1
+        assert store.queues.clean_up(limit=2) == 0
         assert list(store.queues.lines()) == [QUEUE]
         assert [_numbers(load) for load in store.queues.loads()] == [(1, 1)]
         limit(store, concurrency=1)
@@ -319,7 +319,7 @@ class LoadContract:
         limit(store, concurrency=1)
         first, second = enter_all(store, 2)
         assert admitted(store) == [first]
-        assert store.queues.tidy(limit=9) == 0
+        assert store.queues.clean_up(limit=9) == 0
         assert ask(store, second) is None
         start(store, first)
 
@@ -330,10 +330,10 @@ class LoadContract:
         end(store, begun(store, key="a"))
         advance(MINUTE / 2)
         end(store, begun(store, key="b"))
-        store.queues.tidy(limit=9)
+        store.queues.clean_up(limit=9)
         assert [ask(store, enter(store, key=key)) for key in "ab"] == [None, None]
         advance(MINUTE / 2 + SECOND)
-        assert store.queues.tidy(limit=9) == 1
+        assert store.queues.clean_up(limit=9) == 1
         assert ask(store, enter(store, key="b")) is None
         begun(store, key="a")
 

@@ -98,18 +98,18 @@ class Branches:
     @property
     def thread(self) -> Scope | None:
         """The scope of the branch of a ``def`` body whose thread this is, if it is one."""
-        line = current_line.get()
-        return line[1] if line is not None and line[0] is self else None
+        branch = current_branch.get()
+        return branch[1] if branch is not None and branch[0] is self else None
 
     @contextmanager
     def entered(self, scope: Scope) -> Iterator[None]:
         """Make the calling thread the branch ``scope`` of a ``def`` body."""
         scope.thread = get_ident()
-        token = current_line.set((self, scope))
+        token = current_branch.set((self, scope))
         try:
             yield
         finally:
-            current_line.reset(token)
+            current_branch.reset(token)
 
     def new(self) -> Scope:
         """Return the scope of the next branch of the calling code."""
@@ -160,8 +160,8 @@ class Branches:
         return task
 
 
-current_line: ContextVar[tuple[Branches, Scope] | None] = ContextVar(
-    "trigger_celery_line", default=None
+current_branch: ContextVar[tuple[Branches, Scope] | None] = ContextVar(
+    "trigger_celery_branch", default=None
 )
 """The branch whose thread this is, and whose: a step may execute another run in its thread."""
 
