@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -81,13 +82,13 @@ class DjangoManaging:
             yield RecordedCall(
                 key=key, kind=StepKind.STEP, position=None, is_over=False, began_at=at
             )
+        over = partial(RecordedCall, is_over=True)
         kept = failed.filter(holds=Holds.ALWAYS)
         for key, kind, position, at in kept.values_list("key", "kind", "position", "ended_at"):
-            yield RecordedCall(
+            yield over(
                 key=key,
                 kind=StepKind(kind),
                 position=position,
-                is_over=True,
                 began_at=first[key],
                 ended_at=at,
             )
@@ -95,11 +96,10 @@ class DjangoManaging:
         for key, kind, position, started_at, ended_at in steps.values_list(
             "key", "kind", "position", "started_at", "ended_at"
         ):
-            yield RecordedCall(
+            yield over(
                 key=key,
                 kind=StepKind(kind),
                 position=position,
-                is_over=True,
                 began_at=first.get(key, started_at),
                 ended_at=ended_at,
             )

@@ -164,6 +164,7 @@ AT_ONCE = {
     "queues.lines",
     "queues.clean_up",
     # what a person, or a page, looks at
+    "runs.beginning_with",
     "runs.find",
     "runs.get",
     "managing.recorded_calls",
