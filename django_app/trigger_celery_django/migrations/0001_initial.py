@@ -22,9 +22,12 @@ class Migration(migrations.Migration):
             name="ApiKey",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("name", models.CharField(max_length=255)),
-                ("prefix", models.CharField(max_length=16)),
-                ("digest", models.CharField(max_length=64, unique=True)),
+                ("name", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                ("prefix", trigger_celery_django.models.fields.IdentityField(max_length=16)),
+                (
+                    "digest",
+                    trigger_celery_django.models.fields.IdentityField(max_length=64, unique=True),
+                ),
                 ("permissions", trigger_celery_django.models.fields.PayloadField()),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
@@ -46,7 +49,7 @@ class Migration(migrations.Migration):
                 ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 (
                     "state",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("queued", "queued"),
                             ("executing", "executing"),
@@ -64,7 +67,10 @@ class Migration(migrations.Migration):
                 ("output", trigger_celery_django.models.fields.PayloadField(null=True)),
                 ("error", trigger_celery_django.models.fields.PayloadField(null=True)),
                 ("canvas", trigger_celery_django.models.fields.PayloadField(blank=True)),
-                ("version", models.CharField(blank=True, max_length=64)),
+                (
+                    "version",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=64),
+                ),
                 ("attempt", models.PositiveIntegerField(default=1)),
                 ("crashes", models.PositiveIntegerField(default=0)),
                 ("max_crashes", models.PositiveIntegerField(default=3)),
@@ -75,7 +81,10 @@ class Migration(migrations.Migration):
                     "worker",
                     trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
                 ),
-                ("token", models.CharField(blank=True, max_length=32)),
+                (
+                    "token",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=32),
+                ),
                 ("lease_length", models.DurationField(default=datetime.timedelta(0))),
                 ("created_at", models.DateTimeField()),
                 ("available_at", models.DateTimeField()),
@@ -162,7 +171,10 @@ class Migration(migrations.Migration):
                     trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
                 ),
                 ("paused_at", models.DateTimeField(null=True)),
-                ("paused_by", models.CharField(blank=True, max_length=255)),
+                (
+                    "paused_by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("pause_reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
             ],
         ),
@@ -187,7 +199,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="TaskVersion",
             fields=[
-                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                (
+                    "digest",
+                    trigger_celery_django.models.fields.IdentityField(
+                        max_length=64, primary_key=True, serialize=False
+                    ),
+                ),
                 ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
                 ("source", trigger_celery_django.models.fields.PayloadField()),
                 ("file", trigger_celery_django.models.fields.PayloadField()),
@@ -198,7 +215,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="WaitShape",
             fields=[
-                ("digest", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                (
+                    "digest",
+                    trigger_celery_django.models.fields.IdentityField(
+                        max_length=64, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "name",
                     trigger_celery_django.models.fields.IdentityField(
@@ -216,13 +238,16 @@ class Migration(migrations.Migration):
                 ("cpu_us", models.BigIntegerField()),
                 ("peak_memory", models.BigIntegerField()),
                 ("queries", models.PositiveIntegerField()),
-                ("worker", models.CharField(blank=True, max_length=255)),
+                (
+                    "worker",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("source", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("key", trigger_celery_django.models.fields.IdentityField(max_length=500)),
                 (
                     "kind",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("step", "step"),
                             ("value", "value"),
@@ -240,7 +265,7 @@ class Migration(migrations.Migration):
                 ("value", trigger_celery_django.models.fields.PayloadField()),
                 ("position", models.BigIntegerField()),
                 ("attempt", models.PositiveIntegerField()),
-                ("token", models.CharField(max_length=32)),
+                ("token", trigger_celery_django.models.fields.IdentityField(max_length=32)),
                 ("fence", models.BigIntegerField()),
                 ("recorded_at", models.DateTimeField()),
                 (
@@ -291,7 +316,10 @@ class Migration(migrations.Migration):
                 ("cpu_us", models.BigIntegerField()),
                 ("peak_memory", models.BigIntegerField()),
                 ("queries", models.PositiveIntegerField()),
-                ("worker", models.CharField(blank=True, max_length=255)),
+                (
+                    "worker",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("source", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 (
@@ -303,7 +331,7 @@ class Migration(migrations.Migration):
                 ("error", trigger_celery_django.models.fields.PayloadField()),
                 (
                     "kind",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("step", "step"),
                             ("value", "value"),
@@ -322,7 +350,7 @@ class Migration(migrations.Migration):
                 ("position", models.BigIntegerField(default=0)),
                 (
                     "holds",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("not", "not"),
                             ("attempt", "attempt"),
@@ -352,10 +380,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("sequence", models.BigAutoField(primary_key=True, serialize=False)),
                 ("at", models.DateTimeField()),
-                ("verb", models.CharField(max_length=32)),
+                ("verb", trigger_celery_django.models.fields.IdentityField(max_length=32)),
                 (
                     "state",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("queued", "queued"),
                             ("executing", "executing"),
@@ -370,7 +398,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("fence", models.BigIntegerField()),
-                ("worker", models.CharField(blank=True, max_length=255)),
+                (
+                    "worker",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("data", trigger_celery_django.models.fields.PayloadField(default="{}")),
                 (
                     "run",
@@ -408,15 +439,18 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 (
                     "purpose",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[("idempotency", "Idempotency"), ("debounce", "Debounce")],
                         max_length=16,
                     ),
                 ),
                 ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
-                ("digest", models.CharField(max_length=64)),
+                ("digest", trigger_celery_django.models.fields.IdentityField(max_length=64)),
                 ("key", trigger_celery_django.models.fields.PayloadField()),
-                ("input_digest", models.CharField(blank=True, max_length=64)),
+                (
+                    "input_digest",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=64),
+                ),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
                 (
@@ -465,13 +499,19 @@ class Migration(migrations.Migration):
                     trigger_celery_django.models.fields.IdentityField(max_length=255, unique=True),
                 ),
                 ("declared", models.BooleanField(default=False)),
-                ("cron", models.CharField(blank=True, max_length=255)),
+                (
+                    "cron",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("every", models.DurationField(null=True)),
-                ("timezone", models.CharField(default="UTC", max_length=64)),
+                (
+                    "timezone",
+                    trigger_celery_django.models.fields.IdentityField(default="UTC", max_length=64),
+                ),
                 ("input", trigger_celery_django.models.fields.PayloadField(default="[[],{}]")),
                 (
                     "overlap",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("allow", "allow"),
                             ("skip", "skip"),
@@ -517,7 +557,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "state",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("waiting", "waiting"),
                             ("completed", "completed"),
@@ -532,7 +572,10 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("closed_at", models.DateTimeField(null=True)),
-                ("closed_by", models.CharField(blank=True, max_length=255)),
+                (
+                    "closed_by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("settled_at", models.DateTimeField(null=True)),
                 (
                     "run",
@@ -553,7 +596,7 @@ class Migration(migrations.Migration):
                 ("key", trigger_celery_django.models.fields.IdentityField(max_length=500)),
                 (
                     "kind",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("step", "step"),
                             ("value", "value"),
@@ -570,7 +613,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "state",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("waiting", "waiting"),
                             ("event", "event"),
@@ -643,7 +686,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "state",
-                    models.CharField(
+                    trigger_celery_django.models.fields.IdentityField(
                         choices=[
                             ("open", "Open"),
                             ("retried", "Retried"),
@@ -652,7 +695,10 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("fingerprint", models.CharField(blank=True, max_length=255)),
+                (
+                    "fingerprint",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 ("created_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
             ],

@@ -6,7 +6,7 @@ from django.db import models
 
 from trigger_celery.vocabulary.records import Holds, Overlap, StepKind
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
-from trigger_celery_django.models.fields import PayloadField
+from trigger_celery_django.models.fields import IdentityField, PayloadField
 
 NAME_LENGTH = 255
 KEY_LENGTH = 500
@@ -27,7 +27,7 @@ class Measured(models.Model):
     cpu_us = models.BigIntegerField()
     peak_memory = models.BigIntegerField()
     queries = models.PositiveIntegerField()
-    worker = models.CharField(max_length=NAME_LENGTH, blank=True)
+    worker = IdentityField(max_length=NAME_LENGTH, blank=True)
     source = PayloadField(blank=True)
 
     class Meta:

@@ -15,10 +15,10 @@ _LONGEST = 3_072
 
 
 class IdentityField(models.CharField):  # type: ignore[type-arg]  # it takes none at run time
-    """Short text that is compared exactly.
+    """Short text that is kept as it was written and compared exactly.
 
     The usual collations of MySQL and MariaDB ignore case and trailing spaces, so that
-    the steps ``Pay`` and ``pay`` would be one.
+    the steps ``Pay`` and ``pay`` would be one, and a database in ``latin1`` refuses most names.
     """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
@@ -46,7 +46,17 @@ class PartialIndex(models.Index):
     Django leaves a conditional index out on MySQL and MariaDB, and the sweep would read
     whole tables there. Of an index that would be too long for them a primary key at the end is
     left out: it is at the end of all their indexes, without being counted.
+
+    Its ``condition`` is out of sight of Django, which would warn that MySQL ignores it.
     """
+
+    def __init__(self, *, condition: models.Q, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.of_rows = condition
+
+    def deconstruct(self) -> Any:
+        path, args, kwargs = super().deconstruct()
+        return path, args, {**kwargs, "condition": self.of_rows}
 
     def create_sql(
         self,
@@ -56,7 +66,8 @@ class PartialIndex(models.Index):
         **kwargs: Any,
     ) -> Statement:
         if schema_editor.connection.features.supports_partial_indexes:
-            return super().create_sql(model, schema_editor, using, **kwargs)
+            partial = models.Index(fields=self.fields, name=self.name, condition=self.of_rows)
+            return partial.create_sql(model, schema_editor, using, **kwargs)
         fields = list(self.fields)
         if sum(_bytes(model._meta.get_field(name)) for name in fields) > _LONGEST:
             fields = [name for name in fields if name != model._meta.pk.name]

@@ -8,7 +8,7 @@ from django.db.models import Q
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.models.base import NAME_LENGTH, choices
-from trigger_celery_django.models.fields import PartialIndex, PayloadField
+from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
 from trigger_celery_django.models.runs import Run
 
 
@@ -19,7 +19,7 @@ class Token(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    state = models.CharField(max_length=16, choices=choices(TokenState))
+    state = IdentityField(max_length=16, choices=choices(TokenState))
     schema = PayloadField(blank=True)
     tags = PayloadField(blank=True)
     value = PayloadField(null=True)
@@ -29,7 +29,7 @@ class Token(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
-    closed_by = models.CharField(max_length=NAME_LENGTH, blank=True)
+    closed_by = IdentityField(max_length=NAME_LENGTH, blank=True)
     settled_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -55,9 +55,9 @@ class ApiKey(models.Model):
     """A secret that may call the HTTP API; kept as a digest, shown once when it is made."""
 
     id = models.BigAutoField(primary_key=True)
-    name = models.CharField(max_length=NAME_LENGTH)
-    prefix = models.CharField(max_length=16)
-    digest = models.CharField(max_length=64, unique=True)
+    name = IdentityField(max_length=NAME_LENGTH)
+    prefix = IdentityField(max_length=16)
+    digest = IdentityField(max_length=64, unique=True)
     permissions = PayloadField()
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)

@@ -24,7 +24,7 @@ class DurableQueue(models.Model):
     due_at = models.DateTimeField(null=True)
     last_key = IdentityField(max_length=NAME_LENGTH, blank=True)
     paused_at = models.DateTimeField(null=True)
-    paused_by = models.CharField(max_length=NAME_LENGTH, blank=True)
+    paused_by = IdentityField(max_length=NAME_LENGTH, blank=True)
     pause_reason = PayloadField(blank=True)
 
     def __str__(self) -> str:

@@ -25,12 +25,12 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = IdentityField(max_length=NAME_LENGTH)
-    state = models.CharField(max_length=16, choices=choices(RunState))
+    state = IdentityField(max_length=16, choices=choices(RunState))
     input = PayloadField()
     output = PayloadField(null=True)
     error = PayloadField(null=True)
     canvas = PayloadField(blank=True)
-    version = models.CharField(max_length=64, blank=True)
+    version = IdentityField(max_length=64, blank=True)
     attempt = models.PositiveIntegerField(default=1)
     crashes = models.PositiveIntegerField(default=0)
     max_crashes = models.PositiveIntegerField(default=3)
@@ -38,7 +38,7 @@ class Run(models.Model):
     attempts_after_fence = models.BigIntegerField(default=0)
     event_cut = models.BigIntegerField(default=0)
     worker = IdentityField(max_length=NAME_LENGTH, blank=True)
-    token = models.CharField(max_length=32, blank=True)
+    token = IdentityField(max_length=32, blank=True)
     lease_length = models.DurationField(default=timedelta(0))
     created_at = models.DateTimeField()
     available_at = models.DateTimeField()
@@ -157,10 +157,10 @@ class History(models.Model):
     )
     sequence = models.BigAutoField(primary_key=True)
     at = models.DateTimeField()
-    verb = models.CharField(max_length=32)
-    state = models.CharField(max_length=16, choices=choices(RunState))
+    verb = IdentityField(max_length=32)
+    state = IdentityField(max_length=16, choices=choices(RunState))
     fence = models.BigIntegerField()
-    worker = models.CharField(max_length=NAME_LENGTH, blank=True)
+    worker = IdentityField(max_length=NAME_LENGTH, blank=True)
     data = PayloadField(default="{}")
 
     class Meta:
@@ -179,11 +179,11 @@ class Checkpoint(Measured):
         Run, models.CASCADE, related_name="checkpoints", db_constraint=False, db_index=False
     )
     key = IdentityField(max_length=KEY_LENGTH)
-    kind = models.CharField(max_length=16, choices=choices(StepKind))
+    kind = IdentityField(max_length=16, choices=choices(StepKind))
     value = PayloadField()
     position = models.BigIntegerField()
     attempt = models.PositiveIntegerField()
-    token = models.CharField(max_length=32)
+    token = IdentityField(max_length=32)
     fence = models.BigIntegerField()
     recorded_at = models.DateTimeField()
 
@@ -210,9 +210,9 @@ class FailedAttempt(Measured):
     run_attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
     error = PayloadField()
-    kind = models.CharField(max_length=16, choices=choices(StepKind), default=StepKind.STEP)
+    kind = IdentityField(max_length=16, choices=choices(StepKind), default=StepKind.STEP)
     position = models.BigIntegerField(default=0)
-    holds = models.CharField(max_length=16, choices=choices(Holds), default=Holds.NOT)
+    holds = IdentityField(max_length=16, choices=choices(Holds), default=Holds.NOT)
     raised = PayloadField(blank=True)
     fence = models.BigIntegerField()
 
@@ -241,8 +241,8 @@ class DeadLetter(models.Model):
     run = models.OneToOneField(
         Run, models.CASCADE, primary_key=True, related_name="dead_letter", db_constraint=False
     )
-    state = models.CharField(max_length=16, choices=State.choices)
-    fingerprint = models.CharField(max_length=NAME_LENGTH, blank=True)
+    state = IdentityField(max_length=16, choices=State.choices)
+    fingerprint = IdentityField(max_length=NAME_LENGTH, blank=True)
     created_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
 
@@ -264,7 +264,7 @@ class DeadLetter(models.Model):
 class TaskVersion(models.Model):
     """The source of a task as it was, under its digest."""
 
-    digest = models.CharField(max_length=64, primary_key=True)
+    digest = IdentityField(max_length=64, primary_key=True)
     task = IdentityField(max_length=NAME_LENGTH)
     source = PayloadField()
     file = PayloadField()

@@ -56,8 +56,8 @@ class Wait(models.Model):
         Run, models.CASCADE, related_name="waits", db_constraint=False, db_index=False
     )
     key = IdentityField(max_length=KEY_LENGTH)
-    kind = models.CharField(max_length=16, choices=choices(StepKind))
-    state = models.CharField(max_length=16, choices=choices(WaitState))
+    kind = IdentityField(max_length=16, choices=choices(StepKind))
+    state = IdentityField(max_length=16, choices=choices(WaitState))
     position = models.BigIntegerField()
     name = IdentityField(max_length=NAME_LENGTH, blank=True)
     filter = PayloadField(blank=True)
@@ -111,7 +111,7 @@ class Wait(models.Model):
 class WaitShape(models.Model):
     """A set of key paths that the filters of some waits on an event name look at."""
 
-    digest = models.CharField(max_length=64, primary_key=True)
+    digest = IdentityField(max_length=64, primary_key=True)
     name = IdentityField(max_length=NAME_LENGTH, db_index=True)
     paths = PayloadField()
 
