@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from celery.exceptions import MaxRetriesExceededError
 
-from trigger_celery import RetryPolicy, durable_task
+from trigger_celery import RetryPolicy, current_run, durable_task, step
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
 
@@ -118,3 +118,40 @@ def test_what_would_change_the_run_is_refused(harness: Harness, options: dict[st
     run = carried(harness, changing)
     assert (run.state, run.attempt) == (RunState.FAILED, 1)
     assert f"takes no {next(iter(options))}=" in run.error.message
+
+
+@pytest.mark.parametrize("kind", ["def", "async def", "async step"])
+def test_a_retry_that_a_step_asks_for_is_of_the_run_whatever_the_policy_of_the_step(
+    harness: Harness, kind: str
+) -> None:
+    tries: list[tuple[int, int]] = []
+    generous = RetryPolicy(max_attempts=9, min_delay=1)
+
+    def push(task: Any) -> None:
+        tries.append((current_run().attempt, task.request.retries))
+        try:
+            raise ConnectionError("away")
+        except ConnectionError as error:
+            raise task.retry(exc=error, countdown=5) from None
+
+    @step(retry=generous)
+    async def push_async(task: Any) -> None:
+        push(task)
+
+    @durable_task(name="retries-in-step", bind=True, max_retries=2)
+    def retries(self: Any) -> None:
+        step(retry=generous)(push)(self)
+
+    @durable_task(name="retries-in-step-async", bind=True, max_retries=2)
+    async def retries_async(self: Any) -> None:
+        if kind == "async step":
+            await push_async(self)
+        else:
+            await step.run("push", push, self)
+
+    before = harness.clock.now
+    run = carried(harness, retries if kind == "def" else retries_async)
+    assert (run.state, run.attempt) == (RunState.FAILED, 3)
+    assert run.error.message == "away"
+    assert tries == [(1, 0), (2, 1), (3, 2)]
+    assert (harness.clock.now - before).total_seconds() >= 10

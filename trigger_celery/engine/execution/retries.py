@@ -33,6 +33,11 @@ def decide(error: E, *, again: bool) -> E:
     return error
 
 
+def is_decided(error: Exception) -> bool:
+    """Whether the body, or a step of it, decided whether the run is tried again."""
+    return any(hasattr(each, _DECIDED) for each in leaves(error))
+
+
 def policy_of(task: TaskDefinition | None, default: RetryPolicy | None) -> RetryPolicy:
     """Return how failures of a task are tried again; ``default`` is what the settings say."""
     return (task and task.retry) or default or ONE_ATTEMPT

@@ -22,7 +22,7 @@ from trigger_celery.body.context import StepCall, step_key
 from trigger_celery.declare.automatic import close_coroutines
 from trigger_celery.engine import notifications
 from trigger_celery.engine.execution import changes
-from trigger_celery.engine.execution.retries import is_retryable, retry_delay
+from trigger_celery.engine.execution.retries import is_decided, is_retryable, retry_delay
 from trigger_celery.engine.process.interrupts import is_awaited_failure, is_failure, of_step
 from trigger_celery.engine.segment.effects import drive_async, in_thread
 from trigger_celery.engine.segment.metering import Meter
@@ -317,8 +317,9 @@ def fail(step: Step, error: Exception) -> timedelta | Exception:
     )
     failed = None
     used_up = call.retry is not None and step.number >= call.retry.max_attempts
-    if call.retry is None or used_up or not is_retryable(error):
-        holds = Holds.LIFE if used_up else Holds.ATTEMPT
+    decided = is_decided(error)  # self.retry() is about the run, whatever the step's policy
+    if call.retry is None or used_up or decided or not is_retryable(error):
+        holds = Holds.LIFE if used_up and not decided else Holds.ATTEMPT
         attempt, failed = segment.failures.hold(attempt, error, holds)
     segment.leaving.raise_again()
     segment.held.write(segment.patient.checkpoints.record_failure, attempt)
