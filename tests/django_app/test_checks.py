@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from support.databases import child_environment
-from trigger_celery import Queue, durable_task, now
+from trigger_celery import Queue, durable_task, now, step
 from trigger_celery.declare.queue import queues
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.checks import check_migrations, check_setup
@@ -276,6 +277,35 @@ def test_a_body_that_reads_the_clock_is_warned_of() -> None:
 
     (message,) = found("W001")
     assert "'reads-the-clock' calls datetime.datetime.now" in message.msg
+    assert not message.is_serious()
+
+
+async def _plain(number: int) -> int:
+    return number
+
+
+async def _with_a_step(number: int) -> int:
+    return await step.run("plain", _plain, number)
+
+
+def test_a_helper_that_an_explicit_body_awaits_without_a_record_is_warned_of() -> None:
+    recorded = step(_plain)
+
+    @durable_task(name="explicit-body", checkpoint="explicit")
+    async def explicit_body() -> int:
+        await _with_a_step(1)
+        await recorded(1)
+        await asyncio.sleep(0)
+        await step.run("plain", _plain, 1)
+        return await _plain(1)
+
+    @durable_task(name="automatic-body")
+    async def automatic_body() -> int:
+        return await _plain(1)
+
+    (message,) = found("W011")
+    assert "'explicit-body' awaits _plain on line" in message.msg
+    assert "@step" in str(message.hint)
     assert not message.is_serious()
 
 

@@ -1,4 +1,4 @@
-"""Finds calls in a task's body whose result differs at every replay: clocks and random values."""
+"""Finds calls in a body that each replay makes again: clocks, random values, plain helpers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import cast
 
+from trigger_celery.declare.durable_names import is_plain_helper
 from trigger_celery.declare.source import find_definition, own_nodes, python_function
 from trigger_celery.errors import SourceUnavailable
 
@@ -61,6 +62,28 @@ def nondeterministic_calls(
     ]
 
 
+def unrecorded_awaits(fn: Callable[..., object]) -> list[tuple[int, str]]:
+    """Return the line and the name of each helper that the body awaits and that is no step.
+
+    It is a coroutine function of the author's that makes no durable call either: each replay
+    of a body that is not rewritten calls it again. A body without a source has no findings.
+
+    Raises ``DeclarationError`` when there is no Python function at the bottom of ``fn``.
+    """
+    function = python_function(inspect.unwrap(fn))
+    try:
+        inner = list(own_nodes(find_definition(function).node))
+    except SourceUnavailable:
+        return []
+    names = _Names(function, inner)
+    calls = [each.value for each in inner if isinstance(each, ast.Await)]
+    return [
+        (call.lineno, ast.unparse(call.func))
+        for call in calls
+        if isinstance(call, ast.Call) and is_plain_helper(names.value(call.func))
+    ]
+
+
 class _Names:
     """What the names of one body mean, as far as it is known before the body runs."""
 
@@ -71,22 +94,22 @@ class _Names:
 
     def forbidden(self, callee: ast.expr, also: Collection[str]) -> str | None:
         if isinstance(callee, ast.Attribute):
-            owner = self._value(callee.value)
+            owner = self.value(callee.value)
             for clock, methods in _CLOCKS.items():
                 if callee.attr in methods and _is_class_of(clock, owner):
                     return f"datetime.{clock.__name__}.{callee.attr}"
-        target = self._value(callee)
+        target = self.value(callee)
         if type(target) is FunctionType:
             name = f"{target.__module__}.{target.__qualname__}"
             if name in also:
                 return name
         return next((name for known, name in _KNOWN if known is target), None)
 
-    def _value(self, node: ast.expr) -> object:
+    def value(self, node: ast.expr) -> object:
         if isinstance(node, ast.Name):
             return self._values.get(node.id)
         if isinstance(node, ast.Attribute):
-            owner = self._value(node.value)
+            owner = self.value(node.value)
             # Reading an attribute of anything else could run a property; isinstance() could
             # load a lazy object.
             if issubclass(type(owner), ModuleType | type):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from inspect import getattr_static
+from inspect import getattr_static, iscoroutinefunction
 from types import CodeType, CoroutineType, FunctionType
 from typing import Any
 
@@ -25,6 +25,17 @@ def names_durable_call(coroutine: CoroutineType[Any, Any, Any]) -> bool:
         return True
     held = frame.f_locals.values()
     return _names_durable(coroutine.cr_code, frame.f_globals, held, set())
+
+
+def is_plain_helper(function: object) -> bool:
+    """Whether it is a coroutine function of the author's that is no durable call and names none."""
+    return (
+        isinstance(function, FunctionType)
+        and iscoroutinefunction(function)
+        and is_own_file(function.__code__.co_filename)
+        and not _is_durable(function)
+        and not _reaches(function, set())
+    )
 
 
 def _names_durable(

@@ -18,7 +18,7 @@ from trigger_celery.celery.install import discover
 from trigger_celery.celery.task import DurableTask
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.declare.definition import declared_tasks
-from trigger_celery.declare.determinism import nondeterministic_calls
+from trigger_celery.declare.determinism import nondeterministic_calls, unrecorded_awaits
 from trigger_celery.errors import DeclarationError
 from trigger_celery_django.checks.connection_pool import pool_problems
 from trigger_celery_django.checks.queues import queue_problems
@@ -206,6 +206,23 @@ def _bodies() -> Found:
             )
 
 
+def _explicit_bodies() -> Found:
+    for task in declared_tasks:
+        if not task.is_async or task.body is not task.fn:
+            continue
+        for line, helper in unrecorded_awaits(task.fn):
+            yield checks.Warning(
+                f"The body of durable task {task.name!r} awaits {helper} on line {line}, which is "
+                "no step: with checkpoint='explicit' each replay calls it again.",
+                hint=(
+                    f"Decorate {helper} with @step, await step.run('{helper}', {helper}, ...), or "
+                    "leave checkpoint= out. If it has no effect, silence this check."
+                ),
+                obj=task.fn,
+                id="trigger_celery.W011",
+            )
+
+
 CHECKS: tuple[Callable[[], Found], ...] = (
     _settings,
     _eager,
@@ -220,6 +237,7 @@ CHECKS: tuple[Callable[[], Found], ...] = (
     _plain_tasks,
     pool_problems,
     _bodies,
+    _explicit_bodies,
 )
 
 
