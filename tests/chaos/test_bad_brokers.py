@@ -35,7 +35,7 @@ def test_whatever_happens_to_nudges_the_outcome_is_the_same(stage: Stage, fault:
         send_event("go", {"key": f"k-{number}", "n": number})
 
     # The next nudge of a run comes later each time: with most of them lost, time has to pass.
-    stage.settle(hurry=fault == "drop-most")
+    stage.finish(hurry=fault == "drop-most")
     for run, value in expected.items():
         assert stage.result(run) == value
         assert stage.run(run).crashes == 0
@@ -54,7 +54,7 @@ def test_a_hanging_broker_delays_a_trigger_by_its_time_limit_only(stage: Stage) 
         stage.redis.thaw()
     assert seconds < NOT_FOR_EVER
 
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == 2
     stage.check_counts(run, {"first": 1, "last": 1})
 
@@ -70,7 +70,7 @@ def test_a_run_that_was_triggered_without_a_broker_executes_when_it_is_back(stag
         stage.redis.start()
 
     # A worker of Celery may end, with an AttributeError in kombu, when Redis goes away under it.
-    stage.settle(supervised=True)
+    stage.finish(supervised=True)
     assert stage.result(run) == 2
     stage.check_counts(run, {"first": 1, "last": 1})
 

@@ -26,7 +26,7 @@ def test_a_step_that_ends_after_the_database_was_restarted_is_recorded_once(stag
     stage.postgres.restart()
     stage.release("a")
 
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == "a"
     stage.check_counts(run, {"first": 1, "held-a": 1, "stored": 1, "last": 1})
     assert stage.balance(run, "stored") == (1, 1)
@@ -45,7 +45,7 @@ def test_a_step_whose_end_finds_no_database_keeps_its_result_until_there_is_one(
         stage.release("a")
         stage.wait_said(worker, "the database is away")
 
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == "a"
     stage.check_counts(run, {"first": 1, "held-a": 1, "stored": 1, "last": 1})
     assert stage.balance(run, "stored") == (1, 1)
@@ -57,7 +57,7 @@ def test_a_result_that_was_cut_off_does_not_make_a_failure_of_a_success(stage: S
     run = stage.trigger(linear, 1, link=plain_link.s(), link_error=plain_errback.s())
 
     stage.wait_effect("link 2")
-    stage.settle()
+    stage.finish()
     assert stage.folder.joinpath("died").exists()
     assert stage.result(run) == 2
     assert stage.celery_states(run) == ["SUCCESS"]
@@ -73,7 +73,7 @@ def test_runs_finish_while_all_connections_are_cut_again_and_again(stage: Stage)
         send_event("go", {"key": f"k-{number}", "n": number})
     cut = _cut_connections(stage, seconds=UNDER_FIRE)
 
-    stage.settle()
+    stage.finish()
     assert cut > 0
     assert [stage.result(run) for run in sleepers] == ["slept"] * 10
     assert [stage.result(run) for run in ledgers] == [0] * 10

@@ -76,7 +76,7 @@ def test_an_event_to_many_waits_ends_each_once_though_its_sender_is_killed(
 
     ended = RunState.COMPLETED
     eventually(lambda: in_state(stage, "hearer", ended) == number, WITHIN, "all runs have heard")
-    stage.settle()
+    stage.finish()
     waits = models.Wait.objects.using(ALIAS).filter(name="everybody")
     outcomes = Counter(stage.ask(lambda: list(waits.values_list("state", "event__event_id"))))
     assert outcomes == {(WaitState.EVENT, "said-once"): number}
@@ -111,7 +111,7 @@ def test_a_fan_out_starts_each_child_once_though_its_workers_are_killed(
     stage.release("stop")
 
     stage.wait_state(parent, RunState.COMPLETED, within=WITHIN)
-    stage.settle()
+    stage.finish()
     assert stage.result(parent) == [number * number for number in range(CHILDREN)]
     children = models.Run.objects.using(ALIAS).filter(task="squared")
     found = stage.ask(lambda: list(children.values_list("id", "parent_id", "state")))
@@ -144,7 +144,7 @@ def test_each_nominal_time_runs_once_though_sweeps_are_killed(
 
     runs = list(models.Run.objects.using(ALIAS).filter(task="linear"))
     stage.runs += [run.pk for run in runs]
-    stage.settle()
+    stage.finish()
     scheduled = [scheduled_run(installed_engine().codec, run.origin) for run in runs]
     nominal = sorted(each.nominal_at for each in scheduled if each is not None)
     assert nominal == [nominal[0] + second * index for index in range(len(runs))]

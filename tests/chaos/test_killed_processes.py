@@ -38,7 +38,7 @@ def test_a_killed_pool_child_costs_its_step_only_and_is_noticed_at_once(stage: S
     # Its lease would have lasted five minutes.
     stage.wait_state(run, RunState.COMPLETED, within=30)
     stage.wait_effect("link a")
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == "a"
     stage.check_counts(run, HELD_TWICE)
     assert stage.counts("-") == {"link a": 1}
@@ -53,7 +53,7 @@ def test_a_child_killed_in_an_atomic_step_leaves_no_row_of_it(stage: Stage) -> N
     (line,) = stage.wait_effect("fenced 1")
     os.kill(line.pid, signal.SIGKILL)
 
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == 2
     assert stage.balance(run, "fenced_atomic") == (1, 2)
 
@@ -68,7 +68,7 @@ def test_a_killed_worker_loses_its_lease_and_another_one_finishes(stage: Stage) 
     stage.release("a")
 
     stage.wait_effect("link a")
-    stage.settle()
+    stage.finish()
     stage.check_counts(run, HELD_TWICE)
     assert stage.counts("-") == {"link a": 1}
     assert "recover" in stage.verbs(run)
@@ -85,7 +85,7 @@ def test_an_event_wakes_a_run_that_no_worker_was_alive_for(stage: Stage) -> None
     stage.start("two")
 
     stage.wait_effect("link 7")
-    stage.settle()
+    stage.finish()
     assert stage.result(run) == 7
     stage.check_counts(run, {"first": 1, "last": 1})
     assert stage.counts("-") == {"link 7": 1}
@@ -100,7 +100,7 @@ def test_a_run_that_ended_is_published_though_its_worker_died_before(
     run = stage.trigger(linear, 1, link=plain_link.s(), link_error=plain_errback.s())
 
     stage.wait_effect("link 2", links)
-    stage.settle()
+    stage.finish()
     assert stage.folder.joinpath("died").exists()
     assert stage.result(run) == 2
     stage.check_counts(run, {"first": 1, "last": 1})
@@ -118,7 +118,7 @@ def test_a_run_that_kills_its_workers_ends_as_a_dead_letter_and_harms_no_other(
     good = [stage.trigger(ledger, amount) for amount in range(20)]
 
     stage.wait_effect("errback")
-    stage.settle()
+    stage.finish()
     failed = stage.run(bad)
     assert failed.state is RunState.FAILED
     assert failed.crashes == 3
@@ -142,5 +142,5 @@ def test_a_chord_is_called_once_though_a_member_lost_its_worker(stage: Stage) ->
     os.kill(line.pid, signal.SIGKILL)
 
     stage.wait_effect("sum 8")
-    stage.settle()
+    stage.finish()
     assert stage.counts("-") == {"sum 8": 1}

@@ -114,7 +114,7 @@ def test_whatever_is_killed_money_is_conserved_and_every_run_ends(
     nemesis = Nemesis(stage, SEED + round_number)
     nemesis.rage(SECONDS)
 
-    stage.settle()
+    stage.finish()
     print(f"{len(stage.runs)} runs under {', '.join(nemesis.deeds)}")
     assert len(stage.runs) > 10
     for run, value in nemesis.expected.items():

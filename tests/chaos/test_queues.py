@@ -73,7 +73,7 @@ def test_a_limited_queue_drains_though_its_holders_are_killed(
     stage.start("three", concurrency=4)
 
     eventually(lambda: ended(stage) == RUNS, 600 if LONG else 120, "the queue has drained")
-    stage.settle()
+    stage.finish()
     assert monitor.count(QUEUE).peak == LIMIT
     assert max(monitor.count(of_key(QUEUE, key)).peak for key in KEYS) == KEY_LIMIT
     assert monitor.count(QUEUE).running == 0

@@ -33,7 +33,7 @@ def test_a_zombie_writes_nothing_after_another_worker_finished_its_run(
 ) -> None:
     run, undead = _zombie(stage, atomic)
     stage.wait_effect("link 2")
-    stage.settle()
+    stage.finish()
     before = stage.run(run)
     history = stage.verbs(run)
 
@@ -61,7 +61,7 @@ def test_a_zombie_does_not_record_the_step_that_another_worker_is_in(
     assert stage.run(run).fence == 2
     assert sorted(_fences(run)) == [1]
     stage.release("a-2")
-    stage.settle()
+    stage.finish()
     _check(stage, run, atomic)
 
 

@@ -34,7 +34,7 @@ from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Checkpoint, History, Run
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of
-from trigger_celery_django.trace.text import shown
+from trigger_celery_django.trace.text import duration
 
 pytestmark = pytest.mark.parametrize("database", every_database())
 ERROR = to_text(describe(RunCanceled("the gateway\nis away")))
@@ -288,7 +288,7 @@ def test_a_run_without_any_work_is_drawn_too(store: DjangoStore) -> None:
     ],
 )
 def test_durations_are_short(database: str, length: timedelta, text: str) -> None:
-    assert shown(length) == text
+    assert duration(length) == text
 
 
 def test_what_strangers_wrote_does_not_steer_the_terminal(store: DjangoStore) -> None:

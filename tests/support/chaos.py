@@ -199,7 +199,7 @@ class Stage(EffectLog):
         amounts = self.ask(lambda: list(rows.values_list("n", flat=True)))
         return len(amounts), sum(amounts)
 
-    def settle(self, *, hurry: bool = False, supervised: bool = False) -> None:
+    def finish(self, *, hurry: bool = False, supervised: bool = False) -> None:
         """Wait until every run has ended and is published, then check what must always hold.
 
         ``hurry`` lets the time until the next nudges pass at once; ``supervised`` starts workers

@@ -37,7 +37,7 @@ from trigger_celery import (
 )
 from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.execution import fan_out, settle
+from trigger_celery.engine.execution import fan_out, segment_end
 from trigger_celery.engine.runs import consequences
 from trigger_celery.engine.waking import matching
 from trigger_celery.errors import StepTimeout
@@ -328,7 +328,7 @@ def _install(fault: str) -> None:
     for module in (matching, consequences, fan_out):
         vars(module)["BATCH"] = 100
     # A run whose worker died before its callbacks were out is published again after this.
-    settle.PUBLISH_WITHIN = timedelta(seconds=2)
+    segment_end.PUBLISH_WITHIN = timedelta(seconds=2)
     engine = installed_engine()
     engine.dispatcher = faulty(fault, engine.dispatcher)
     if fault == "die-at-link":

@@ -11,7 +11,7 @@ from celery import Celery, signals
 from celery.app import app_or_default
 from celery.fixups.django import DjangoFixup
 
-from trigger_celery.celery.results import connect_confirm
+from trigger_celery.celery.results import connect_recording
 from trigger_celery.celery.serializer import register_serializer
 from trigger_celery.celery.worker import bootsteps, own_tasks
 from trigger_celery.client.installed import install_engine
@@ -58,7 +58,7 @@ def install(engine: Engine) -> None:
     install_engine(engine)
     register_serializer()
     filter_logs(own_tasks.SWEEP)
-    connect_confirm()
+    connect_recording()
     bootsteps.connect(engine)
 
 

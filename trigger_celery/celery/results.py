@@ -25,7 +25,7 @@ logger = logging.getLogger("trigger_celery.task")
 
 EXECUTED = "trigger_executed"
 """Attribute of a worker's request: what became of the run it executed."""
-SHOWN = "trigger_shown"
+HAS_INPUT = "trigger_has_input"
 """Attribute of a worker's request: it has the input of its run."""
 SUSPENDED = "SUSPENDED"
 """The Celery state of a run that waits."""
@@ -50,7 +50,7 @@ def show_input(
     In place: the tracer hands out the very list and dictionary of the message. Extended results
     store them: what the backend cannot encode is a text there.
     """
-    setattr(request, SHOWN, True)
+    setattr(request, HAS_INPUT, True)
     if task.app.conf.result_extended and not _encodes(task.backend, [args, kwargs]):
         args = [saferepr(each) for each in args]
         kwargs = {name: saferepr(each) for name, each in kwargs.items()}
@@ -120,7 +120,7 @@ def is_passing(error: Exception) -> bool:
 class EndPublisher:
     """Stands in for a result backend while Celery's tracer publishes the end of one run.
 
-    ``forget`` is called when that failed: the end must not be confirmed then.
+    ``forget`` is called when that failed: the end must not be recorded as published then.
     """
 
     def __init__(self, backend: Any, engine: Engine, forget: Callable[[], None]) -> None:
@@ -213,10 +213,10 @@ class EndPublisher:
         logger.warning("the end of run %s will be published later: %s", task_id, error)
 
 
-def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> None:
-    """Note after the tracer is done that result and callbacks of a finished run are out.
+def record_published(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> None:
+    """Record, once the tracer is done, that result and callbacks of a finished run are published.
 
-    If Celery itself failed to publish a success, nothing is confirmed: the sweep has the
+    If Celery itself failed to publish a success, nothing is recorded: the sweep has the
     run published again. A result that Celery cannot encode is not tried again.
     """
     if not hasattr(task, "durable"):
@@ -231,6 +231,8 @@ def confirm(task: Any = None, state: str = "", retval: Any = None, **_: Any) -> 
         published(installed_engine(), executed)
 
 
-def connect_confirm() -> None:
+def connect_recording() -> None:
     """Listen to Celery's tracer."""
-    signals.task_postrun.connect(confirm, dispatch_uid="trigger_celery.confirm", weak=False)
+    signals.task_postrun.connect(
+        record_published, dispatch_uid="trigger_celery.published", weak=False
+    )

@@ -23,7 +23,7 @@ from trigger_celery.celery import canvas, results
 from trigger_celery.celery.dispatcher import NUDGE_HEADER
 from trigger_celery.celery.local import eager
 from trigger_celery.celery.options import expiry, take_ours
-from trigger_celery.celery.results import EXECUTED, SHOWN, EndPublisher
+from trigger_celery.celery.results import EXECUTED, HAS_INPUT, EndPublisher
 from trigger_celery.celery.retrying import (
     MAX_RETRIES,
     RUN_ATTEMPTS,
@@ -220,7 +220,7 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
         setattr(request, EXECUTED, executed)
         if executed.run is not None:
             canvas.restore(canvas.load(executed.run.spec.canvas), request)
-            if not hasattr(request, SHOWN):  # published once more: no body was called
+            if not hasattr(request, HAS_INPUT):  # published once more: no body was called
                 args, kwargs = decode_input(engine, executed.run.spec.input)
                 results.show_input(self, request, args, kwargs)
         return executed

@@ -108,17 +108,17 @@ class TriggerOptions:
     parent_close: ParentClose | None = None
 
     def __post_init__(self) -> None:
-        settle = object.__setattr__
+        assign = object.__setattr__
         if not isinstance(self.delay, datetime | None):
-            settle(self, "delay", duration(self.delay, "delay"))
+            assign(self, "delay", duration(self.delay, "delay"))
         elif self.delay is not None:
             instant(self.delay, "delay")
         if isinstance(self.ttl, datetime):
             instant(self.ttl, "ttl")
         else:
-            settle(self, "ttl", _positive(self.ttl, "ttl"))
-        settle(self, "max_duration", _positive(self.max_duration, "max_duration"))
-        settle(self, "tags", _tags(self.tags))
+            assign(self, "ttl", _positive(self.ttl, "ttl"))
+        assign(self, "max_duration", _positive(self.max_duration, "max_duration"))
+        assign(self, "tags", _tags(self.tags))
         _check_key(self)
         _check_debounce(self)
         _check_metadata(self.metadata)
@@ -127,7 +127,7 @@ class TriggerOptions:
         if self.concurrency_key is not None:
             valid_name(self.concurrency_key, "concurrency_key")
         if isinstance(self.queue, Queue):
-            settle(self, "queue", self.queue.name)
+            assign(self, "queue", self.queue.name)
         elif self.queue is not None:
             valid_queue_name(self.queue, "queue")
         _check_one_of("parent_close", self.parent_close, ("abandon", "cancel"))

@@ -90,8 +90,8 @@ class QueueRegistry:
         known = self._queues.get(queue.name)
         if known is not None and _comparable(known) != _comparable(queue):
             raise DuplicateQueue(
-                f"queue {queue.name!r} is declared twice, as {_shown(known)} and as "
-                f"{_shown(queue)}: make it once and import it where it is used"
+                f"queue {queue.name!r} is declared twice, as {_described(known)} and as "
+                f"{_described(queue)}: make it once and import it where it is used"
             )
         self._queues[queue.name] = queue
 
@@ -119,7 +119,7 @@ def _comparable(queue: Queue) -> dict[str, Any]:
     return said
 
 
-def _shown(queue: Queue) -> str:
+def _described(queue: Queue) -> str:
     defaults = {item.name: item.default for item in fields(queue)}
     said = {name: value for name, value in _comparable(queue).items() if value != defaults[name]}
     said.pop("name")

@@ -147,7 +147,7 @@ def _drain(
 
 
 def execute_declared(engine: Engine, run: Run) -> Executed:
-    """Execute a run by the definition of its task; confirm its end if callbacks are owed.
+    """Execute a run by the definition of its task; record its end as published if that is owed.
 
     Raises :exc:`UnknownTask` if the task is not declared in ``engine.tasks``.
     """

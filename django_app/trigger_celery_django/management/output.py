@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from trigger_celery_django.terminal import visible
+from trigger_celery_django.printable import visible
 
 SCHEMA = 1
 """The version of the keys in JSON output."""

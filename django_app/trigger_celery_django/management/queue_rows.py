@@ -24,7 +24,7 @@ COLUMNS = (
 )
 HOLDER_COLUMNS = ("id", "queue", "task", "key", "worker", "since")
 NO_LIMIT = "none"
-SHOWN = dict(zip(LIMITS.values(), ("limit", "key_limit", "rate", "key_rate"), strict=True))
+LABELS = dict(zip(LIMITS.values(), ("limit", "key_limit", "rate", "key_rate"), strict=True))
 """What a table calls the limits, by their names in ``Limits``."""
 
 _UNITS = {"1s": 1, "1m": 60, "1h": 3_600, "1d": 86_400}
@@ -51,7 +51,7 @@ def row(queue: QueueInfo) -> dict[str, object]:
     """Return what a table shows of a queue."""
     return {
         "name": queue.name,
-        **{shown: _shown(queue, own) for own, shown in SHOWN.items()},
+        **{label: _limit(queue, own) for own, label in LABELS.items()},
         "held": queue.held,
         "waiting": queue.waiting,
         "waiting_since": queue.waiting_since,
@@ -70,7 +70,7 @@ def state(queue: QueueInfo) -> str:
 
 def limits_of(queue: QueueInfo) -> str:
     """Return the limits of a queue in one line."""
-    shown = {shown.replace("_", " "): _shown(queue, own) for own, shown in SHOWN.items()}
+    shown = {label.replace("_", " "): _limit(queue, own) for own, label in LABELS.items()}
     return ", ".join(f"{name} {text}" for name, text in shown.items() if text) or "no limits"
 
 
@@ -114,7 +114,7 @@ def rate(text: str) -> RateLimit | None:
         raise ArgumentTypeError(str(error)) from None
 
 
-def _shown(queue: QueueInfo, name: str) -> str:
+def _limit(queue: QueueInfo, name: str) -> str:
     """Return a limit that holds, and what code says if that is something else."""
     text = _text(getattr(queue.limits, name))
     if name not in queue.overridden:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trigger_celery_django.terminal import visible
+from trigger_celery_django.printable import visible
 from trigger_celery_django.trace.spans import SpanKind, TraceSpan
 
 Paint = Callable[[TraceSpan, str], str]
@@ -45,10 +45,10 @@ def lines(
         at, lasted = line.span.began_at - trace.began_at, line.span.lasted(now)
         padding = " " * (width - len(line.prefix + line.text))
         label = f"{line.prefix}{paint(line.span, line.text)}{padding}"
-        length = "" if line.span.kind in (SpanKind.COPIED, SpanKind.MORE) else shown(lasted)
+        length = "" if line.span.kind in (SpanKind.COPIED, SpanKind.MORE) else duration(lasted)
         bar = _bar(line.span.kind, at / whole, lasted / whole) if length else " " * _BAR
         said = visible(_said(line.span, now))
-        text = f"{shown(at):>8}  {label}  {length:>8}  |{bar}|  {said}".rstrip()
+        text = f"{duration(at):>8}  {label}  {length:>8}  |{bar}|  {said}".rstrip()
         yield text if unicode else text.encode("ascii", "backslashreplace").decode()
 
 
@@ -79,7 +79,7 @@ def _is_noise(span: TraceSpan) -> bool:
 
 def _title(trace: TraceSpan, now: datetime, paint: Paint) -> Iterator[str]:
     began = trace.began_at.strftime("%Y-%m-%d %H:%M:%S %Z")
-    length = shown(trace.lasted(now))
+    length = duration(trace.lasted(now))
     lasted = f"took {length}" if trace.ended_at else f"after {length}"
     name = paint(trace, visible(trace.name))
     yield f"{name}  {trace.run_id}  {trace.state}, {lasted}, began {began}"
@@ -122,7 +122,7 @@ def _bar(kind: SpanKind, begins: float, share: float) -> str:
     return " " * first + mark * length + " " * (_BAR - first - length)
 
 
-def shown(length: timedelta) -> str:
+def duration(length: timedelta) -> str:
     """Return a duration as people read it, in at most eight characters."""
     seconds = max(0.0, length.total_seconds())
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""Executes a run: claim, replay, body, settle. One pass is one segment."""
+"""Executes a run: claim, replay, body, end. One pass is one segment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trigger_celery.body.context import step_key
 from trigger_celery.body.threads import executing
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.execution import hooks, settle
+from trigger_celery.engine.execution import hooks, segment_end
 from trigger_celery.engine.execution.body_session import BodySession
 from trigger_celery.engine.process.interrupts import is_failure, of_body
 from trigger_celery.engine.process.leases import Holding
@@ -51,7 +51,7 @@ def execute(
     """Take a run if it may be taken, and carry it as far as it goes.
 
     ``body`` stands in for the definition's (it is called with the run's arguments).
-    ``publish`` says whether the end of the run has to be confirmed with :func:`published`
+    ``publish`` says whether the end of the run has to be recorded with :func:`published`
     after its result and callbacks are out.
     """
     claim = Claim(
@@ -152,7 +152,7 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         if segment.leaving.reason is None:
             segment.replay.check_use()
             segment.store.check_boundary(f"the end of task {segment.run.task!r}")
-            return settle.completed(segment, value, publish=publish)
+            return segment_end.completed(segment, value, publish=publish)
         if segment.leaving.left_main_line:
             raise swallowed(segment, segment.leaving.keys)
         return _leave(segment, definition)
@@ -165,13 +165,13 @@ def _run(segment: Segment, definition: TaskDefinition, body: Body, *, publish: b
         if segment.leaving.handing_back or isinstance(segment.leaving.reason, LeaseLost):
             logger.warning("run %s failed while it was being left: %r", segment.run.id, failure)
             return _leave(segment, definition)
-        return settle.failed(segment, failure, definition, meter, publish=publish)
+        return segment_end.failed(segment, failure, definition, meter, publish=publish)
 
 
 def _leave(segment: Segment, definition: TaskDefinition) -> Executed:
     if isinstance(segment.leaving.reason, LeaseLost):
         raise segment.leaving.reason
-    return settle.suspended(segment, definition)
+    return segment_end.suspended(segment, definition)
 
 
 def _failure_in(segment: Segment, error: BaseException) -> Exception | None:

@@ -17,7 +17,7 @@ from trigger_celery.errors import QueueNotFound
 logger = logging.getLogger("trigger_celery.queues")
 
 
-def placed(
+def routed(
     engine: Engine,
     definition: TaskDefinition,
     options: TriggerOptions,

@@ -16,7 +16,7 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.consequences import of_creation
 from trigger_celery.engine.runs.origins import encode_origin
-from trigger_celery.engine.runs.routing import placed
+from trigger_celery.engine.runs.routing import routed
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import FromEvent, FromSchedule, NewKey, NewRun, Origin
@@ -155,7 +155,7 @@ def new_run(engine: Engine, request: Request) -> NewRun:
     options = _options(request)
     if options.queue is not None or definition.queueing.concurrency_key is not None:
         keyed_by = None if request.keyless else request.args
-        options = placed(engine, definition, options, keyed_by, request.kwargs)
+        options = routed(engine, definition, options, keyed_by, request.kwargs)
     parent = _parent(request)
     canvas = request.canvas
     return NewRun(

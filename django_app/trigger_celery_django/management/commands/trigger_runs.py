@@ -146,7 +146,7 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         verb = partial(runs.cancel_run, **self._by)
-        act = partial(_shown, verb, DONE["cancel"])
+        act = partial(_done, verb, DONE["cancel"])
         Bulk(self, "cancel", options).run(act, states=LIVE)
 
     def _retry(self, options: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class Command(BaseCommand):
 
     def _each(self, verb: Any, options: dict[str, Any]) -> None:
         named = {**options, **dict.fromkeys(_NO_FILTERS)}
-        act = partial(_shown, verb, DONE[options["verb"]])
+        act = partial(_done, verb, DONE[options["verb"]])
         Bulk(self, options["verb"], named).run(act, states=LIVE)
 
     def _rerun(self, options: dict[str, Any]) -> None:
@@ -218,5 +218,5 @@ def _found(options: dict[str, Any]) -> Any:
     return runs.stored_run(run_id(options["id"]))
 
 
-def _shown(verb: Any, said: tuple[str, str], run_id: UUID) -> str:
+def _done(verb: Any, said: tuple[str, str], run_id: UUID) -> str:
     return said[0] if verb(run_id) else said[1]

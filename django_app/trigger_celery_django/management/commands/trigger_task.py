@@ -20,7 +20,7 @@ from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.terminal import visible
+from trigger_celery_django.printable import visible
 
 SCHEMA = 1
 """Grows when a key of the JSON output changes its meaning."""

@@ -84,7 +84,7 @@ class PortableVerbs:
             deadline_at=None,
         )
         if not ended:
-            self._settled(lease, ending.token)
+            self._read_back(lease, ending.token)
             return
         models.Wait.objects.using(self._alias).filter(run=lease.run_id).open().update(
             state=WaitState.CANCELED, resolved_at=now
@@ -123,7 +123,7 @@ class PortableVerbs:
 
     def _suspend(self, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:
         if not self._held(lease).update(token=suspend.token):
-            return self._settled(lease, suspend.token)
+            return self._read_back(lease, suspend.token)
         if suspend.failed is not None:
             add_failure(self._alias, lease, suspend.failed)
         return waits.suspend(self._alias, lease, suspend, look_within)
@@ -153,7 +153,7 @@ class PortableVerbs:
         runs: RunQuerySet[models.Run] = models.Run.objects.using(self._alias)
         return runs.held(lease)
 
-    def _settled(self, lease: Lease, token: str) -> RunState:
+    def _read_back(self, lease: Lease, token: str) -> RunState:
         """Return the state of a run whose last write was ours already; else the lease is lost."""
         run = models.Run.objects.using(self._alias).filter(
             pk=lease.run_id, fence=lease.fence, token=token

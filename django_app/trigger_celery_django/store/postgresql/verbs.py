@@ -91,7 +91,7 @@ class PostgresVerbs:
         }
         statement = run_statements.end(dead_letter=dead_letter, failed=ending.failed is not None)
         if not self._count(statement, parameters):
-            self._settled(lease, ending.token)
+            self._read_back(lease, ending.token)
 
     def published(self, lease: Lease) -> None:
         self._count(run_statements.PUBLISHED, {"run_id": lease.run_id, "fence": lease.fence})
@@ -130,7 +130,7 @@ class PostgresVerbs:
         }
         statement = wait_statements.suspend(failed=suspend.failed is not None)
         row = self._first(statement, parameters)
-        return self._settled(lease, suspend.token) if row is None else RunState(str(row[0]))
+        return self._read_back(lease, suspend.token) if row is None else RunState(str(row[0]))
 
     def looked(self, run_id: UUID, *, fence: int) -> None:
         self._count(wait_statements.LOOKED, {"run_id": run_id, "fence": fence})
@@ -172,7 +172,7 @@ class PostgresVerbs:
     def matched(self, sequence: int) -> None:
         self._count(event_statements.MATCHED, {"event": sequence})
 
-    def _settled(self, lease: Lease, token: str) -> RunState:
+    def _read_back(self, lease: Lease, token: str) -> RunState:
         """Return the state of a run whose last write was ours already; else the lease is lost."""
         parameters = {"run_id": lease.run_id, "fence": lease.fence, "token": token}
         row = self._first(run_statements.SETTLED, parameters)

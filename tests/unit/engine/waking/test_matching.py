@@ -13,7 +13,7 @@ import pytest
 
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
-from trigger_celery.engine.execution import settle
+from trigger_celery.engine.execution import segment_end
 from trigger_celery.engine.waking import matching
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.engine.waking.matching import match_event
@@ -135,7 +135,7 @@ def test_an_event_that_another_wait_took_meanwhile_does_not_hide_the_next(
 ) -> None:
     run_id = harness.trigger(harness.task(two_branches))
     events = [stored(harness, number) for number in (1, 2)]
-    monkeypatch.setattr(settle, "look_back", lambda *_: False)
+    monkeypatch.setattr(segment_end, "look_back", lambda *_: False)
     harness.execute(run_id)
     assert harness.run(run_id).state is RunState.SUSPENDED
     first, second = harness.memory.waits.open(run_id)
@@ -210,7 +210,7 @@ def test_one_bad_look_back_does_not_hold_up_the_sweep(
     def fail(*_: object) -> bool:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(settle, "look_back", lambda *_: False)
+    monkeypatch.setattr(segment_end, "look_back", lambda *_: False)
     monkeypatch.setattr(matching, "matches", fail)
     bad = harness.trigger(harness.task(waiting))
     harness.execute(bad)

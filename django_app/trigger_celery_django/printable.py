@@ -1,4 +1,4 @@
-"""Text of strangers on a terminal."""
+"""Makes text of strangers safe to print at a terminal."""
 
 from __future__ import annotations
 
