@@ -23,6 +23,7 @@ from trigger_celery_django.models import (
     RunKey,
     Schedule,
     Slot,
+    SweepTurn,
     Token,
     Wait,
 )
@@ -78,6 +79,7 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
             expires_at=_earlier("expires_at", delta), closed_at=_earlier("closed_at", delta)
         )
         DurableQueue.objects.using(store.alias).update(due_at=_earlier("due_at", delta))
+        SweepTurn.objects.using(store.alias).update(until_at=_earlier("until_at", delta))
         KeyRate.objects.using(store.alias).update(due_at=_earlier("due_at", delta))
         Slot.objects.using(store.alias).update(
             line_at=_earlier("line_at", delta), promised_at=_earlier("promised_at", delta)

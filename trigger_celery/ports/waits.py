@@ -11,6 +11,7 @@ from trigger_celery.vocabulary.records import (
     Audience,
     Candidate,
     Due,
+    Elected,
     Lease,
     ListedEvent,
     NewEvent,
@@ -172,6 +173,15 @@ class Sweeps(Protocol):
 
         They are overdue again after at least ``nudge_interval``, which grows with their age.
         """
+
+    def elect(self, sweeper: str, *, length: timedelta) -> Elected:
+        """Make it the turn of ``sweeper`` for ``length`` from now, unless it is another's turn.
+
+        The one whose turn it is may prolong it so. Returns whose turn it is.
+        """
+
+    def resign(self, sweeper: str) -> None:
+        """End the turn of ``sweeper``, if it is its turn."""
 
     def expire(self, *, limit: int) -> Sequence[Nudge]:
         """End at most ``limit`` runs whose ``deadline_at`` has come; return those to nudge.

@@ -197,6 +197,20 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="SweepTurn",
+            fields=[
+                (
+                    "id",
+                    models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False),
+                ),
+                (
+                    "sweeper",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("until_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="TaskVersion",
             fields=[
                 (

@@ -19,6 +19,7 @@ from trigger_celery_django.models.runs import (
     TaskVersion,
 )
 from trigger_celery_django.models.starting import RunKey, RunTag, Schedule, Subscription
+from trigger_celery_django.models.upkeep import SweepTurn
 from trigger_celery_django.models.waits import Event, Wait, WaitShape
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Schedule",
     "Slot",
     "Subscription",
+    "SweepTurn",
     "TaskVersion",
     "Token",
     "Wait",

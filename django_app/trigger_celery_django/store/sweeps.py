@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Q
 
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Due, Lease, Nudge, RecentClaim, Unclaimed
+from trigger_celery.vocabulary.records import Due, Elected, Lease, Nudge, RecentClaim, Unclaimed
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
@@ -69,8 +69,31 @@ class DjangoSweeps:
 
         return self._guard.transaction(work)
 
+    def elect(self, sweeper: str, *, length: timedelta) -> Elected:
+        return self._guard.statement(lambda _: self._elect(sweeper, length))
+
+    def resign(self, sweeper: str) -> None:
+        mine = models.SweepTurn.objects.using(self._alias).filter(sweeper=sweeper)
+        self._guard.statement(lambda _: mine.update(until_at=DatabaseNow()))
+
     def expire(self, *, limit: int) -> Sequence[Nudge]:
         return deadlines.expire(self._guard, limit=limit)
+
+    def _elect(self, sweeper: str, length: timedelta) -> Elected:
+        """Look first: of many that ask, nearly all only learn whose turn it is."""
+        turns = models.SweepTurn.objects.using(self._alias).filter(pk=models.SweepTurn.ONLY)
+        while True:
+            found = turns.values_list("sweeper", "until_at", DatabaseNow()).first()
+            if found is None:
+                first = models.SweepTurn(until_at=DatabaseNow())
+                turns.bulk_create([first], ignore_conflicts=True)
+                continue
+            other, until_at, now = found
+            if other != sweeper and until_at > now:
+                return Elected(sweeper=other, lasts=until_at - now)
+            free = turns.filter(Q(sweeper=sweeper) | Q(until_at__lte=now))
+            if free.update(sweeper=sweeper, until_at=now + length):
+                return Elected(sweeper=sweeper, lasts=length)
 
     def _due(self) -> RunQuerySet[models.Run]:
         return models.Run.objects.using(self._alias).filter(due_at__lte=DatabaseNow())

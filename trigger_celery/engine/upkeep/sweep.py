@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from typing import TypeAlias
@@ -34,14 +35,41 @@ ROUNDS = 50
 """At most so many batches a pass: a backlog goes fast and a pass still ends."""
 
 
-def sweep(engine: Engine) -> int:
+@dataclass
+class Rests:
+    """How long the parts of the sweep rest that make up for rare accidents.
+
+    Each time such a part finds nothing, it rests twice as long, up to half the nudge interval:
+    what it looks for is older than that interval anyway.
+    """
+
+    lengths: dict[Duty, float] = field(default_factory=dict)
+    ends: dict[Duty, float] = field(default_factory=dict)
+
+    def note(self, engine: Engine, duty: Duty, moved: int) -> None:
+        """Let the part rest, or end its rests, by how much it found."""
+        config = engine.config
+        longest, least = config.nudge_interval / 2, config.sweep_interval
+        length = max(least.total_seconds(), 2 * self.lengths.get(duty, 0.0))
+        self.lengths[duty] = 0.0 if moved else min(length, longest.total_seconds())
+        self.ends[duty] = engine.clock.monotonic() + self.lengths[duty]
+
+
+def sweep(engine: Engine, rests: Rests | None = None) -> int:
     """Move on what time alone moves; return how many runs and events were looked at.
 
     Any number may run in parallel: each row is taken by one of them. Each part moves a batch of
-    each kind, and more while the pass has time left; the next pass goes on.
+    each kind, and more while the pass has time left; the next pass goes on. With ``rests``, parts
+    that make up for rare accidents are left out while they rest.
     """
-    until = engine.clock.monotonic() + PASS.total_seconds()
-    return sum(_done(duty, engine, until) for duty in DUTIES)
+    moved, began = 0, engine.clock.monotonic()
+    for duty in DUTIES:
+        if rests is None or rests.ends.get(duty, began) <= began:
+            found = _done(duty, engine, began + PASS.total_seconds())
+            moved += found
+            if rests is not None and duty in BACKSTOPS:
+                rests.note(engine, duty, found)
+    return moved
 
 
 def _done(duty: Duty, engine: Engine, until: float) -> int:
@@ -126,3 +154,6 @@ DUTIES: tuple[Duty, ...] = (
     repair_nudges,
 )
 """The parts of a sweep, in their order."""
+
+BACKSTOPS: tuple[Duty, ...] = (_match_left_over, repair_nudges)
+"""The parts that find something only after a process died or a message was lost."""

@@ -60,6 +60,7 @@ from trigger_celery.testing.contract.starting import (
 from trigger_celery.testing.contract.sweeps import (
     CrashContract,
     DeadlineContract,
+    ElectionContract,
     RepairContract,
     SweepContract,
 )
@@ -101,6 +102,7 @@ class StoreContract(
     RetentionContract,
     SweepContract,
     RepairContract,
+    ElectionContract,
     CrashContract,
     DeadlineContract,
     KeyContract,

@@ -33,7 +33,7 @@ from trigger_celery.testing.contract.tools import (
     wait_ids,
 )
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import NewRun
+from trigger_celery.vocabulary.records import Elected, NewRun
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 SECOND = timedelta(seconds=1)
@@ -375,3 +375,36 @@ class RepairContract:
         claim(store, lease.run_id)
         assert len(store.sweeps.recent_claims(within=MINUTE, limit=9)) == 1
         assert len(store.sweeps.recent_claims(within=0 * MINUTE, limit=9)) == 0
+
+
+class ElectionContract:
+    """Of all that may sweep, one does at a time, by the store's clock."""
+
+    def test_the_first_that_asks_sweeps_and_others_learn_for_how_long(
+        self, store: Store, advance: Advance
+    ) -> None:
+        assert store.sweeps.elect("a", length=MINUTE) == Elected(sweeper="a", lasts=MINUTE)
+        other = store.sweeps.elect("b", length=HOUR)
+        assert other.sweeper == "a"
+        assert MINUTE - SECOND < other.lasts <= MINUTE
+        advance(MINUTE - SECOND)
+        assert store.sweeps.elect("b", length=HOUR).sweeper == "a"
+
+    def test_a_turn_that_is_over_is_free_and_one_that_was_prolonged_is_not(
+        self, store: Store, advance: Advance
+    ) -> None:
+        store.sweeps.elect("a", length=MINUTE)
+        advance(MINUTE - SECOND)
+        assert store.sweeps.elect("a", length=MINUTE).sweeper == "a"
+        advance(2 * SECOND)
+        assert store.sweeps.elect("b", length=MINUTE).sweeper == "a"
+        advance(MINUTE)
+        assert store.sweeps.elect("b", length=MINUTE).sweeper == "b"
+        assert store.sweeps.elect("a", length=MINUTE).sweeper == "b"
+
+    def test_a_sweeper_that_leaves_is_followed_at_once(self, store: Store) -> None:
+        store.sweeps.elect("a", length=HOUR)
+        store.sweeps.resign("b")
+        assert store.sweeps.elect("b", length=HOUR).sweeper == "a"
+        store.sweeps.resign("a")
+        assert store.sweeps.elect("b", length=HOUR) == Elected(sweeper="b", lasts=HOUR)

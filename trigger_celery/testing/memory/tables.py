@@ -246,6 +246,7 @@ class Tables:
     rates: dict[tuple[str, str], datetime] = field(default_factory=dict)
     slots: dict[UUID, SlotRow] = field(default_factory=dict)
     last_sequence: int = 0
+    turn: tuple[str, datetime] | None = None
 
 
 class Core:

@@ -15,6 +15,7 @@ from trigger_celery.vocabulary.records import (
     LOOKED_FOR,
     Candidate,
     Due,
+    Elected,
     Lease,
     NewWait,
     Nudge,
@@ -263,6 +264,19 @@ class MemorySweeps:
                 for run in self._overdue()
                 if run.id in run_ids and lifecycle.is_unclaimed(run) and not self._is_held(run)
             ]
+
+    def elect(self, sweeper: str, *, length: timedelta) -> Elected:
+        with self._core.transactions.own():
+            now, turn = self._core.now(), self._core.tables.turn
+            if turn is None or turn[0] == sweeper or turn[1] <= now:
+                turn = self._core.tables.turn = (sweeper, now + length)
+            return Elected(sweeper=turn[0], lasts=turn[1] - now)
+
+    def resign(self, sweeper: str) -> None:
+        with self._core.transactions.own():
+            turn = self._core.tables.turn
+            if turn is not None and turn[0] == sweeper:
+                self._core.tables.turn = (sweeper, self._core.now())
 
     def _overdue(self) -> list[Run]:
         now = self._core.now()

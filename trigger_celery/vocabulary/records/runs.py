@@ -206,6 +206,14 @@ class RecentClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elected:
+    """Which sweeper's turn it is, and how long its turn still lasts unless it is elected again."""
+
+    sweeper: str
+    lasts: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskVersion:
     """The source of a task, stored once under its digest."""
 

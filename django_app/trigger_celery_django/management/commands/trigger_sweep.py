@@ -11,16 +11,15 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from trigger_celery.client.installed import installed_engine
-from trigger_celery.engine.upkeep.sweep import sweep
-from trigger_celery.errors import StoreUnavailable
+from trigger_celery.engine.upkeep.sweeper import Sweeper
 
 
 class Command(BaseCommand):
-    """Moves on what is due, lost or late; the same pass that beat and workers start."""
+    """Moves on what is due, lost or late, as beat and workers do."""
 
     help = (
         "Move on durable runs that are due, lost or late. One pass; with --loop one after "
-        "the other until the process gets SIGINT or SIGTERM. Any number may run at once."
+        "the other until the process gets SIGINT or SIGTERM. Of any number one sweeps at a time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,23 +30,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run."""
-        engine = installed_engine()
-        if not options["loop"]:
-            moved = sweep(engine)
-            self.stdout.write(f"{moved} runs and events looked at")
+        sweeper = Sweeper(installed_engine(), "trigger_sweep")
+        if options["loop"]:
+            sweeper.run(_stop_at_signals())
             return
-        stop = threading.Event()
+        moved = sweeper.once()
+        if moved is None:
+            self.stdout.write(f"another process sweeps, and goes on: {sweeper.whose}")
+        else:
+            self.stdout.write(f"{moved} runs and events looked at")
 
-        def leave(number: int, frame: FrameType | None) -> None:
-            stop.set()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, leave)
-        while not stop.is_set():
-            try:
-                sweep(engine)
-            except StoreUnavailable as error:
-                self.stderr.write(f"the database is away: {error}")
-            except Exception as error:  # the next pass may do better; it may be the only sweep
-                self.stderr.write(f"a pass of the sweep failed: {error!r}")
-            stop.wait(max(0.05, engine.config.sweep_interval.total_seconds()))
+def _stop_at_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    return stop

@@ -1,0 +1,136 @@
+"""What a process that may sweep does all the time: it sweeps when it is its turn."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from secrets import token_hex
+from typing import Protocol
+
+from trigger_celery.engine.core import Engine
+from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.engine.upkeep.sweep import Rests, sweep
+from trigger_celery.errors import StoreUnavailable
+from trigger_celery.vocabulary.records import Elected
+
+logger = logging.getLogger("trigger_celery.sweep")
+
+LEAST_PAUSE = 0.05
+"""Seconds between two passes at least, whatever ``sweep_interval`` says."""
+SPARE = 3.0
+"""How many seconds a turn lasts beyond two intervals: for a pass, and for a slow database."""
+SILENCE = 60.0
+"""For how many seconds the same failure is not logged again."""
+
+
+class Stop(Protocol):
+    """When a sweeper is to end, as ``threading.Event`` says it."""
+
+    def wait(self, timeout: float) -> bool:
+        """Return True as soon as it is to end, False after so many seconds."""
+
+
+class Sweeper:
+    """One of any number of processes that may sweep: the store says whose turn it is.
+
+    A turn lasts a few seconds of the store's time and is prolonged by the one that has it, so
+    another takes over soon after that one has died, hangs, or has lost the database.
+    """
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        """``place`` says where it runs: in beat, beside a worker, in a command."""
+        self.name = f"{engine.worker()} ({place}, {token_hex(4)})"
+        self._engine = engine
+        self._rests = Rests()
+        self._prolong_at = engine.clock.monotonic()
+        self.whose = ""
+        """The name of the sweeper whose turn it is, as far as this one knows."""
+        self._failure: type[Exception] | None = None
+        self._silent_until = 0.0
+
+    def run(self, stop: Stop) -> None:
+        """Sweep, or stand by, until ``stop`` says that it ends."""
+        logger.info("sweeper %s starts", self.name)
+        try:
+            while not stop.wait(self.turn()):
+                pass
+        finally:
+            self.leave()
+
+    def turn(self) -> float:
+        """Sweep if it is this one's turn; return after how many seconds to look again.
+
+        Raises nothing: what fails is logged, and tried again.
+        """
+        began, interval = self._engine.clock.monotonic(), 1.0
+        try:
+            interval = self._engine.config.sweep_interval.total_seconds()
+            others = self._others_turn(began, interval)
+            if others is None:
+                sweep(self._engine, self._rests)
+            else:
+                sync_declared(self._engine)  # which the other may not know, as an older release
+            self._goes_on()
+        except Exception as error:
+            self._failed(error)
+        else:
+            if others is not None:
+                return max(LEAST_PAUSE, others)
+        return max(LEAST_PAUSE, began + interval - self._engine.clock.monotonic())
+
+    def once(self) -> int | None:
+        """Make one pass and leave; return how many runs and events it looked at.
+
+        None if another sweeps. Raises :exc:`StoreUnavailable` if the database is away.
+        """
+        interval = self._engine.config.sweep_interval.total_seconds()
+        if self._others_turn(self._engine.clock.monotonic(), interval) is not None:
+            return None
+        try:
+            return sweep(self._engine)
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let another one go on at once."""
+        self.whose = ""
+        try:
+            self._engine.store.sweeps.resign(self.name)
+        except Exception as error:
+            logger.debug("sweeper %s could not resign: %s", self.name, error)
+
+    def _others_turn(self, now: float, interval: float) -> float | None:
+        """Return for how many seconds it is another's turn, None if it is this one's."""
+        if self.whose == self.name and now < self._prolong_at:
+            return None
+        length = 2 * interval + SPARE
+        elected = self._engine.store.sweeps.elect(self.name, length=timedelta(seconds=length))
+        self._note(elected)
+        if elected.sweeper != self.name:
+            return elected.lasts.total_seconds()
+        self._prolong_at = now + length / 2
+        return None
+
+    def _note(self, elected: Elected) -> None:
+        if elected.sweeper == self.whose:
+            return
+        if elected.sweeper == self.name:
+            logger.info("sweeper %s sweeps from now on", self.name)
+        else:
+            logger.info("sweeper %s stands by: %s sweeps", self.name, elected.sweeper)
+        self.whose = elected.sweeper
+
+    def _failed(self, error: Exception) -> None:
+        now = self._prolong_at = self._engine.clock.monotonic()  # it asks before it sweeps again
+        if self._failure is type(error) and now < self._silent_until:
+            return
+        self._failure, self._silent_until = type(error), now + SILENCE
+        if isinstance(error, StoreUnavailable):
+            logger.warning("the database is away, the sweep goes on when it is back: %s", error)
+        else:
+            logger.error("a pass of the sweep failed", exc_info=error)
+
+    def _goes_on(self) -> None:
+        if self._failure is not None:
+            logger.info("the sweep goes on")
+            self._failure = None
