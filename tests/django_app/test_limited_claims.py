@@ -31,8 +31,8 @@ from trigger_celery.testing.contract.tools import (
     run_in,
     start,
 )
-from trigger_celery.vocabulary.admission import EARLIEST, line_at
 from trigger_celery.vocabulary.identity import new_token
+from trigger_celery.vocabulary.lifecycle import EARLIEST, line_at
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claimed, Limits, NewRun, Rate
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, KeyRate, Run, Slot

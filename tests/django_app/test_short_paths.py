@@ -65,7 +65,7 @@ def process_order(order_id: str) -> None:
 
 
 # Elsewhere the rows of a run are made by pure functions and Django: more stations on the way.
-OF_DELAY = {"postgresql": 18, "sqlite": 25, "mysql": 25}
+OF_DELAY = {"postgresql": 18, "sqlite": 22, "mysql": 22}
 
 
 @pytest.mark.django_db(transaction=True)

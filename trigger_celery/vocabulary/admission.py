@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from trigger_celery.vocabulary.records.queues import EVERYTHING, OF_TASK, Limits, Rate, Standing
+from trigger_celery.vocabulary.records.queues import Limits, Rate, Standing
 
-EARLIEST, LATEST = datetime(1000, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-"""The first and the last place in line."""
 KeyOf = tuple[str, str]
 """A queue's name and a concurrency key; the key is "" for the queue itself."""
 
@@ -22,23 +20,6 @@ class Gate:
     name: str
     limits: Limits
     paused: bool = False
-
-
-def gates_of(run: Standing) -> tuple[str, ...]:
-    """Return the names of the queues whose limits hold for a run, in the order of their locks."""
-    return tuple(sorted({EVERYTHING, OF_TASK + run.task, run.queue}))
-
-
-def line_at(available_at: datetime, priority: int) -> datetime:
-    """Return the place in line of a run: when it may start, earlier by its priority in seconds.
-
-    It is a time that every database can hold.
-    """
-    try:
-        place = available_at - timedelta(seconds=priority)
-    except OverflowError:
-        place = EARLIEST if priority > 0 else LATEST
-    return min(max(place, EARLIEST), LATEST)
 
 
 class Room:
@@ -118,13 +99,13 @@ class Room:
         return None if self.again_at is None else self.again_at - self.now
 
     def _count(self, run: Standing) -> None:
-        for name in gates_of(run):
+        for name in run.gates:
             self._held[name, ""] += 1
         if run.key:
             self._held[run.queue, run.key] += 1
 
     def _gates_of(self, run: Standing) -> list[Gate]:
-        return [self._gates[name] for name in gates_of(run) if name in self._gates]
+        return [self._gates[name] for name in run.gates if name in self._gates]
 
     def _left(self, gate: Gate, run: Standing) -> Iterator[int]:
         limits = gate.limits

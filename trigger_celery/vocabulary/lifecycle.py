@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from trigger_celery.errors import IllegalTransition
-from trigger_celery.vocabulary.admission import line_at
 from trigger_celery.vocabulary.records import Claim, Ending, NewRun, PushBack, Run, RunSpec
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, check_transition
 
 LONGEST_PAUSE = timedelta(minutes=2)
 """The longest delay after a crash, and the longest pause between two nudges."""
+
+EARLIEST, LATEST = datetime(1000, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""The first and the last place in line."""
 
 _SPEC = tuple(field.name for field in fields(RunSpec))
 
@@ -30,6 +32,18 @@ class ForcedEnd:
     verb: str
     error: str
     fingerprint: str
+
+
+def line_at(available_at: datetime, priority: int) -> datetime:
+    """Return the place in line of a run: when it may start, earlier by its priority in seconds.
+
+    It is a time that every database can hold.
+    """
+    try:
+        place = available_at - timedelta(seconds=priority)
+    except OverflowError:
+        place = EARLIEST if priority > 0 else LATEST
+    return min(max(place, EARLIEST), LATEST)
 
 
 def create(

@@ -14,8 +14,7 @@ from trigger_celery_django import models
 from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.bulk import upsert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.rows import noted, run_record
 from trigger_celery_django.store.common.tags import replace_tags, tags_text
 from trigger_celery_django.store.common.times import read_now
 

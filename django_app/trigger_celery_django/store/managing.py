@@ -18,8 +18,7 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, nudge
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.rows import noted, nudge, run_record
 
 T = TypeVar("T")
 

@@ -38,12 +38,14 @@ from trigger_celery_django.models import NAME_LENGTH
 from trigger_celery_django.store.common import changes, statement_counts
 from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
 from trigger_celery_django.store.common.rows import (
+    LISTED_COLUMNS,
     check_length,
     history_record,
+    listed_run,
     noted,
     nudge,
+    run_record,
 )
-from trigger_celery_django.store.common.run_columns import LISTED_COLUMNS, listed_run, run_record
 from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.databases import DatabaseVerbs
 

@@ -17,8 +17,7 @@ from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes, deadlines
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, nudge
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.rows import noted, nudge, run_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
 
 TIMERS = Q(state=RunState.SUSPENDED.value)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from trigger_celery.testing import Harness
 from trigger_celery.testing.contract.tools import admitted, enter
-from trigger_celery.vocabulary.admission import EARLIEST, LATEST, line_at
+from trigger_celery.vocabulary.lifecycle import EARLIEST, LATEST, line_at
 from trigger_celery.vocabulary.records import Limits
 
 

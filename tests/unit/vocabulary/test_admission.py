@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trigger_celery.vocabulary.admission import Gate, KeyOf, Room, gates_of
+from trigger_celery.vocabulary.admission import Gate, KeyOf, Room
 from trigger_celery.vocabulary.records import EVERYTHING, Limits, Rate, Standing
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -57,9 +57,9 @@ def every(step: timedelta, count: int, start: datetime = START) -> list[datetime
 
 
 def test_a_run_meets_the_deployment_its_task_and_its_queue_in_one_order() -> None:
-    assert gates_of(run("zz", task="t")) == (EVERYTHING, "task/t", "zz")
-    assert gates_of(run("a", task="t")) == (EVERYTHING, "a", "task/t")
-    assert gates_of(run("task/t", task="t")) == (EVERYTHING, "task/t")
+    assert run("zz", task="t").gates == (EVERYTHING, "task/t", "zz")
+    assert run("a", task="t").gates == (EVERYTHING, "a", "task/t")
+    assert run("task/t", task="t").gates == (EVERYTHING, "task/t")
 
 
 @pytest.mark.parametrize("name", [EVERYTHING, "q", "task/t"])

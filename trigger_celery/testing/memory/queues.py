@@ -10,7 +10,7 @@ from uuid import UUID
 from trigger_celery.errors import QueueNotFound
 from trigger_celery.testing.memory.slots import Slots, standing
 from trigger_celery.testing.memory.tables import Core, nudge
-from trigger_celery.vocabulary.admission import Room, gates_of
+from trigger_celery.vocabulary.admission import Room
 from trigger_celery.vocabulary.records import (
     EVERYTHING,
     NO_LIMITS,
@@ -209,11 +209,11 @@ class MemoryQueues:
     def _stood_in(self) -> set[str]:
         present = [*self._slots.executing(), *(run for run, _ in self._slots.queued())]
         limited = {queue.name for queue in self._core.tables.queues.values() if queue.is_limited}
-        gates = {name for run in present for name in gates_of(standing(run))}
+        gates = {name for run in present for name in standing(run).gates}
         return {standing(run).queue for run in present} | (gates & limited)
 
     def _load(self, name: str) -> QueueLoad:
-        waiting = [since for run, since in self._slots.queued() if name in gates_of(standing(run))]
+        waiting = [since for run, since in self._slots.queued() if name in standing(run).gates]
         return QueueLoad(
             name=name,
             held=sum(1 for _ in _of(name, self._slots.executing())),
@@ -224,7 +224,7 @@ class MemoryQueues:
 
 def _of(name: str, runs: Iterable[Run]) -> Iterator[Run]:
     """Return the runs that meet the limits of a queue."""
-    return (run for run in runs if name in gates_of(standing(run)))
+    return (run for run in runs if name in standing(run).gates)
 
 
 def _asks(queue: str, task: str) -> Standing:

@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from trigger_celery.testing.memory.tables import Core, SlotRow
-from trigger_celery.vocabulary.admission import Gate, Room, gates_of
+from trigger_celery.vocabulary.admission import Gate, Room
 from trigger_celery.vocabulary.lifecycle import may_start
 from trigger_celery.vocabulary.records import NewRun, Run, RunSpec, Standing, line_of
 from trigger_celery.vocabulary.states import RunState
@@ -63,7 +63,7 @@ class Slots:
 
     def gates(self, runs: Iterable[Standing]) -> list[Gate]:
         """Return the limited queues that these runs meet."""
-        names = {name for run in runs for name in gates_of(run)}
+        names = {name for run in runs for name in run.gates}
         queues = (self._core.tables.queues.get(name) for name in sorted(names))
         return [
             Gate(name=queue.name, limits=queue.limits, paused=queue.paused_at is not None)

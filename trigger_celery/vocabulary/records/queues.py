@@ -93,6 +93,11 @@ class Standing:
     task: str
     starts: bool
 
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The names of the queues whose limits hold for it, in the order of their locks."""
+        return tuple(sorted({EVERYTHING, OF_TASK + self.task, self.queue}))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:

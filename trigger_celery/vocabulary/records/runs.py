@@ -134,11 +134,11 @@ class Claimed:
     """A granted claim. ``publishing`` means the run has ended and only its callbacks are owed.
 
     ``replayed`` says that there may be outcomes to load: false on the first segment.
-    ``now`` is the database's time of the claim. ``limited`` names the limited queues, of
-    those of :func:`~trigger_celery.vocabulary.admission.gates_of`, in which it took a slot:
-    others may wait for it there. It is empty for a run that needed none. A store may say that
-    it is ``followed``: so many others were promised slots just now that an end of theirs is
-    soon enough to let in the runs that wait for this slot too.
+    ``now`` is the database's time of the claim. ``limited`` names the limited queues in which it
+    took a slot, of the gates of its :class:`Standing`: others may wait for it there. It is empty
+    for a run that needed none. A store may say that it is ``followed``: so many others were
+    promised slots just now that an end of theirs is soon enough to let in the runs that wait for
+    this slot too.
     """
 
     run: Run

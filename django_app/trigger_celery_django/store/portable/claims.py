@@ -17,7 +17,6 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.admission import gates_of
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Claim, Claimed, Lease
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
@@ -25,8 +24,7 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.rows import noted, run_record
 from trigger_celery_django.store.common.times import DatabaseNow, aware
 from trigger_celery_django.store.queues import slots
 
@@ -50,10 +48,10 @@ def _claim(alias: str, asked: Claim) -> tuple[Claimed | None, Sequence[str]]:
         return None, ()
     if not _is_owned(found, asked):
         waits = found.state == RunState.QUEUED and found.paused_at is None and found.limited
-        return None, gates_of(slots.standing_of(found)) if waits else ()
+        return None, slots.standing_of(found).gates if waits else ()
     if verb is not None:
         noted(found, verb).save(using=alias, force_insert=True)
-    names = gates_of(slots.standing_of(found)) if found.holds else ()
+    names = slots.standing_of(found).gates if found.holds else ()
     return _claimed(found, asked, sorted(slots.limited_among(alias, names)) if names else ()), ()
 
 

@@ -8,15 +8,13 @@ from datetime import datetime
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.admission import gates_of
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Created, NewRun, Standing, line_of
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.bulk import insert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted
-from trigger_celery_django.store.common.run_columns import run_columns
+from trigger_celery_django.store.common.rows import noted, run_columns
 from trigger_celery_django.store.common.times import aware, clock_sql
 from trigger_celery_django.store.queues import slots
 
@@ -30,7 +28,7 @@ def create(guard: Guard, runs: Sequence[NewRun]) -> Created:
         return Created()
     alias, token = guard.alias, new_token()
     news = {run.id: run for run in runs}
-    gates = {run.id: gates_of(_standing(run)) for run in news.values()}
+    gates = {run.id: _standing(run).gates for run in news.values()}
     now, last_event, limited = _surroundings(
         guard.connection, {name for at in gates.values() for name in at}
     )

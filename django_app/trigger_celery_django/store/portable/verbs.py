@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
@@ -16,14 +17,10 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from trigger_celery.vocabulary.records import (
     Audience,
     Checkpoint,
-    Claim,
-    Claimed,
-    Created,
     Ending,
     FailedAttempt,
     Lease,
     NewEvent,
-    NewRun,
     Nudge,
     Outcomes,
     Suspend,
@@ -46,12 +43,8 @@ class PortableVerbs:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._alias = guard.alias
-
-    def create(self, runs: Sequence[NewRun]) -> Created:
-        return new_runs.create(self._guard, runs)
-
-    def claim(self, claim: Claim) -> Claimed | None:
-        return claims.claim(self._guard, claim)
+        self.create = partial(new_runs.create, guard)
+        self.claim = partial(claims.claim, guard)
 
     def renew(self, leases: Collection[Lease]) -> Mapping[Lease, bool]:
         return self._guard.transaction(lambda: self._renew(leases)) if leases else {}

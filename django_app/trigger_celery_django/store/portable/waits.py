@@ -17,8 +17,7 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard, lost
-from trigger_celery_django.store.common.rows import noted, nudge, shape_digest
-from trigger_celery_django.store.common.run_columns import run_record
+from trigger_celery_django.store.common.rows import noted, nudge, run_record, shape_digest
 from trigger_celery_django.store.common.times import DatabaseNow, aware
 
 

@@ -25,7 +25,7 @@ from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.run_columns import RUN_COLUMNS, run_of
+from trigger_celery_django.store.common.rows import RUN_COLUMNS, run_of
 from trigger_celery_django.store.postgresql.connection import Row, execute
 from trigger_celery_django.store.postgresql.runs import (
     COLUMNS,

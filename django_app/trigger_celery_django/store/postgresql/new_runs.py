@@ -12,10 +12,10 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
-from trigger_celery.vocabulary.admission import EARLIEST, LATEST
+from trigger_celery.vocabulary.lifecycle import EARLIEST, LATEST
 from trigger_celery.vocabulary.records import NewRun, Run
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common.run_columns import SPEC_COLUMNS
+from trigger_celery_django.store.common.rows import SPEC_COLUMNS
 from trigger_celery_django.store.common.tags import tags_text
 from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SLOT, limited, slot_queue
 

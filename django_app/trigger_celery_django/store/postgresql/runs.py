@@ -12,8 +12,7 @@ from functools import cache
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Checkpoint, FailedAttempt, Lease
 from trigger_celery.vocabulary.states import TERMINAL
 from trigger_celery_django import models
-from trigger_celery_django.store.common.rows import span_columns
-from trigger_celery_django.store.common.run_columns import RUN_COLUMNS
+from trigger_celery_django.store.common.rows import RUN_COLUMNS, span_columns
 
 _MICROSECOND = timedelta(microseconds=1)
 RUN = models.Run._meta.db_table
