@@ -40,8 +40,8 @@ class Watch:
 
 
 def of_arguments(segment: Segment, call: StepCall) -> Watch | None:
-    """Return what watches the arguments of a step, if that was asked for."""
-    if not segment.watches or not (call.args or call.kwargs):
+    """Return what watches the arguments of a step, if it has any."""
+    if not (call.args or call.kwargs):
         return None
     code = getattr(call.fn, "__code__", None)
     names = code.co_varnames[: code.co_argcount] if code is not None else ()

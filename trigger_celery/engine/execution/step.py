@@ -174,7 +174,7 @@ def run(step: Step) -> object:
     segment, call, key = step.segment, step.call, step.site.key
     if segment.is_async:  # the loop may have left the body since the attempt began
         segment.leaving.raise_again()
-    watch = changes.of_arguments(segment, call)
+    watch = changes.of_arguments(segment, call) if segment.watches else None
     within = step_key.set(key)
     try:
         with step.meter:
@@ -200,7 +200,7 @@ async def run_async(step: Step) -> object:
     """Await the step's body, a coroutine function."""
     call, key = step.call, step.site.key
     step.segment.leaving.raise_again()
-    watch = changes.of_arguments(step.segment, call)
+    watch = changes.of_arguments(step.segment, call) if step.segment.watches else None
     within = step_key.set(key)
     try:
         with step.meter:
