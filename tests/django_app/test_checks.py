@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,9 @@ from support.databases import child_environment
 from trigger_celery import Queue, durable_task, now, step
 from trigger_celery.declare.queue import queues
 from trigger_celery.errors import DeclarationError
-from trigger_celery_django.checks import check_migrations, check_setup
+from trigger_celery.testing.contract.tools import new_run
+from trigger_celery_django.checks import check_migrations, check_setup, check_unknown_tasks
+from trigger_celery_django.store import DjangoStore
 
 Settings = Any
 """pytest-django's fixture, which has no public type."""
@@ -325,6 +328,17 @@ def test_a_migration_that_is_not_applied_is_warned_of() -> None:
     (message,) = check_migrations(databases=["default"])
     assert message.id == "trigger_celery.W003"
     assert "trigger_celery.0001_initial" in message.msg
+
+
+@pytest.mark.django_db
+def test_runs_of_a_task_that_no_module_declares_are_warned_of() -> None:
+    names = ["gone", "gone", "linear"]  # the last is the project's
+    DjangoStore().runs.create([replace(new_run(), task=name) for name in names])
+    (message,) = check_unknown_tasks(databases=["default"])
+    assert (message.id, message.msg[:22]) == ("trigger_celery.W012", "2 runs of the task 'go")
+    assert message.hint is not None
+    assert "aliases=['gone']" in message.hint
+    assert check_unknown_tasks(databases=[]) == []
 
 
 def test_databases_that_a_check_did_not_name_are_left_alone() -> None:

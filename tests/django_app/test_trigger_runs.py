@@ -211,6 +211,23 @@ def test_show_prints_what_it_cannot_decode_as_it_is_stored(store: DjangoStore) -
     assert shown["unreadable"]
 
 
+def test_show_and_list_name_a_task_that_no_code_declares(store: DjangoStore) -> None:
+    new, errors = new_run(input=INPUT), io.StringIO()
+    store.runs.create([new])
+    assert f"no code here declares '{TASK}'" in run("show", new.id)
+    run("list", stderr=errors)
+    assert f"no code here declares '{TASK}'" in errors.getvalue()
+
+
+@pytest.mark.usefixtures("task")
+def test_show_and_list_say_nothing_of_a_declared_task(store: DjangoStore) -> None:
+    new, errors = new_run(input=INPUT), io.StringIO()
+    store.runs.create([new])
+    assert "declares" not in run("show", new.id)
+    run("list", stderr=errors)
+    assert errors.getvalue() == ""
+
+
 def test_show_says_of_a_run_that_it_is_paused(store: DjangoStore) -> None:
     run_id = created(store)
     store.managing.pause(run_id, {})

@@ -57,6 +57,30 @@ def test_a_cold_shutdown_reports_no_retry_and_the_run_goes_on_elsewhere(place: S
     staying.kill()
 
 
+def test_a_soft_shutdown_hands_its_run_to_another_worker_when_it_begins(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TC_SOFT_SHUTDOWN", "60")
+    leaving = place.start(concurrency=1)
+    leaving.wait_until_ready()
+    monkeypatch.undo()
+    barrier = place.hold("soft")
+    result = with_hold.delay("soft")
+    eventually(lambda: "held-soft" in place.effects(result.id))
+    leaving.process.send_signal(signal.SIGQUIT)
+    eventually(lambda: "Initiating Soft Shutdown" in leaving.output())
+    staying = place.start(concurrency=1)
+    staying.wait_until_ready()
+    barrier.unlink()
+    assert value_of(result) == "soft"
+    assert leaving.process.poll() is None, "its time was over"
+    pids = place.pids(result.id)
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    assert (run_of(result).crashes, run_of(result).fence) == (0, 2)
+    leaving.kill()
+    staying.kill()
+
+
 def test_a_killed_child_is_no_failure_of_its_run(place: Site) -> None:
     worker = place.start()
     worker.wait_until_ready()

@@ -97,11 +97,11 @@ def durable_task(
     ``retry`` says how a failed run is tried again (default: the setting ``DEFAULT_RETRY``).
     ``heartbeat_timeout`` (``timedelta`` or seconds, default 60 s) is how long a worker may be
     silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
-    ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``schedule`` (``cron()``,
-    ``every()``) starts runs, as each event ``on_event`` does that passes ``filter``. A trigger's
-    options, as ``ttl`` (``expires``), hold for every run. ``queue`` (a ``Queue``),
-    ``concurrency_limit``, ``rate_limit`` (a ``RateLimit``) and ``concurrency_key`` limit them.
-    Celery's options keep their meaning, but for acknowledgement; a text ``queue`` is Celery's.
+    ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``aliases`` are earlier names.
+    ``schedule`` (``cron()``, ``every()``) starts runs, as each event ``on_event`` does that passes
+    ``filter``. A trigger's options, as ``ttl`` (``expires``), hold for every run. ``queue`` (a
+    ``Queue``), ``concurrency_limit``, ``rate_limit`` (a ``RateLimit``) and ``concurrency_key``
+    limit them. Celery's keep their meaning, but for acknowledgement; a text ``queue`` is Celery's.
 
     Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
     """
@@ -142,6 +142,14 @@ def _register(
             f"expected base of task {definition.name!r} to be a DurableTask, got: {base!r}"
         )
     declared_tasks.add(definition)
+    for alias in definition.aliases:
+        _shared(fn, definition.under(alias), base, passed)
+    return _shared(fn, definition, base, passed)
+
+
+def _shared(
+    fn: Callable[..., Any], definition: TaskDefinition, base: type[Any], passed: dict[str, Any]
+) -> Any:
     register: Any = shared_task(name=definition.name, base=base, durable=definition, **passed)
     return register(fn)
 
@@ -150,6 +158,7 @@ def _said(options: dict[str, Any]) -> dict[str, Any]:
     """Return what the options, Celery's and ours, say of the definition."""
     return {
         **for_definition(options),
+        "aliases": options.get("aliases", ()),
         "defaults": run_defaults(options),
         "bound": bool(options.get("bind")),
         "retry_for": _classes(options, "autoretry_for"),

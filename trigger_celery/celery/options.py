@@ -84,6 +84,12 @@ class OwnOptions(TypedDict, total=False):
     checkpoint: Literal["auto", "explicit"]
 
 
+class NameOptions(TypedDict, total=False):
+    """Names under which runs of the task are stored, beside its own."""
+
+    aliases: Sequence[str]
+
+
 class StartOptions(TypedDict, total=False):
     """What starts runs of the task beside calls."""
 
@@ -127,6 +133,7 @@ class TaskOptions(
     OverruledOptions,
     RetryOptions,
     OwnOptions,
+    NameOptions,
     StartOptions,
     RunOptions,
     QueueOptions,
@@ -139,7 +146,14 @@ class TaskOptions(
 RETRIES = frozenset(RetryOptions.__annotations__)
 STARTING = frozenset(StartOptions.__annotations__)
 DEFAULTS = frozenset(RunOptions.__annotations__)
-TAKEN = RETRIES | STARTING | DEFAULTS | HOOKS.keys() | OverruledOptions.__annotations__.keys()
+TAKEN = frozenset().union(
+    RETRIES,
+    STARTING,
+    DEFAULTS,
+    HOOKS,
+    NameOptions.__annotations__,
+    OverruledOptions.__annotations__,
+)
 """Options that are not passed on."""
 CELERYS_TOO = {"queue": Queue, "rate_limit": RateLimit}
 """Options that are ours if they are of this class, and else Celery's."""

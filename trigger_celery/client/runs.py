@@ -15,6 +15,7 @@ from uuid import UUID
 
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
+from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import suggest
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
@@ -98,6 +99,11 @@ def stored_run(run_id: UUID | str) -> Run:
     """Return a run as it is stored, for what shows its values as text."""
     permit = permitted("get_run", run_id := as_run_id(run_id))
     return run_control.get(permit.engine, run_id)
+
+
+def is_declared(task: str) -> bool:
+    """Return whether a module of the project declares a task of this name, or with this alias."""
+    return installed_engine().task(task) is not None
 
 
 def stored_fields(run: Run) -> dict[str, Any]:

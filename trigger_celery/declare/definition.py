@@ -80,6 +80,11 @@ class TaskDefinition:
     defaults: TriggerOptions = NO_OPTIONS
     queueing: Queueing = NO_QUEUEING
     hooks: Hooks = field(default_factory=lambda: NO_HOOKS)
+    aliases: tuple[str, ...] = ()
+
+    def under(self, alias: str) -> TaskDefinition:
+        """Return the definition of the runs that are stored under an earlier name of the task."""
+        return replace(self, name=alias, aliases=())
 
     def retries(self, error: BaseException) -> bool:
         """Whether the declaration lets this failure be tried again."""
@@ -108,6 +113,7 @@ def define(
     filter: Mapping[str, object] | None = None,
     schedule: Timetable | Sequence[Timetable] = (),
     defaults: TriggerOptions = NO_OPTIONS,
+    aliases: Sequence[str] = (),
     **others: Any,
 ) -> TaskDefinition:
     """Check a function and its options, those of ``durable_task``, and return its definition.
@@ -128,6 +134,7 @@ def define(
         no_retry_for=no_retry_for or (),
         on_event=event_trigger(name, _signature(fn, bound), on_event, filter),
         schedules=_schedules(name, fn, bound, schedule),
+        aliases=_aliases(name, aliases),
         **_others(name, _signature(fn, bound), defaults, others),
         **_of_function(name, fn, bound=bound, automatic=checkpoint == "auto"),
     )
@@ -193,6 +200,18 @@ def _check_policies(name: str, checkpoint: str, retry: object, max_crashes: obje
         )
 
 
+def _aliases(name: str, given: object) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+        raise DeclarationError(
+            f"expected aliases of task {name!r} to be a list of its earlier names, got: {given!r}"
+        )
+    for each in given:
+        valid_name(each, f"an alias of task {name!r}")
+    if name in given or len({*given}) < len(given):
+        raise DeclarationError(f"task {name!r} names itself, or a name twice, in aliases={given!r}")
+    return tuple(given)
+
+
 def _lease(name: str, value: timedelta | float | None) -> timedelta | None:
     if value is None:
         return None
@@ -234,31 +253,39 @@ def _schedules(
 
 
 class TaskRegistry:
-    """The durable tasks of this process, by name."""
+    """The durable tasks of this process, by name and by alias."""
 
     def __init__(self) -> None:
         self._definitions: dict[str, TaskDefinition] = {}
+        self._aliases: dict[str, TaskDefinition] = {}
 
     def add(self, definition: TaskDefinition) -> None:
         """Register a task; a reload of the same function replaces it.
 
-        Raises :exc:`DuplicateTask` for another function under the same name.
+        Raises :exc:`DuplicateTask` for another function under the same name or alias.
         """
-        known = self._definitions.get(definition.name)
-        if known is not None and _location(known) != _location(definition):
-            raise DuplicateTask(
-                f"two durable tasks are called {definition.name!r}: {_location(known)} and "
-                f"{_location(definition)}; give one of them another name="
-            )
+        for name in (definition.name, *definition.aliases):
+            known = self._definitions.get(name) or self._aliases.get(name)
+            if known is not None and _location(known) != _location(definition):
+                raise DuplicateTask(
+                    f"two durable tasks are called {name!r}: {_location(known)} and "
+                    f"{_location(definition)}; give one of them another name=, or take the name "
+                    "out of aliases="
+                )
+        self.remove(definition.name)
         self._definitions[definition.name] = definition
+        for alias in definition.aliases:
+            self._aliases[alias] = definition.under(alias)
 
     def get(self, name: str) -> TaskDefinition | None:
-        """Return the definition, or None."""
-        return self._definitions.get(name)
+        """Return the definition of the runs that are stored under a name, or None."""
+        return self._definitions.get(name) or self._aliases.get(name)
 
     def remove(self, name: str) -> None:
         """Forget a task (a test declared it for itself)."""
-        self._definitions.pop(name, None)
+        definition = self._definitions.pop(name, None)
+        for alias in () if definition is None else definition.aliases:
+            self._aliases.pop(alias, None)
 
     def __iter__(self) -> Any:
         return iter(list(self._definitions.values()))

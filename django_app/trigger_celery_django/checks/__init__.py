@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from trigger_celery_django.checks.setup import check_migrations, check_setup
+from trigger_celery_django.checks.unknown_tasks import check_unknown_tasks
 
-__all__ = ["check_migrations", "check_setup"]
+__all__ = ["check_migrations", "check_setup", "check_unknown_tasks"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from trigger_celery.client.runs import (
     RunInfo,
     RunSummary,
     get_run,
+    is_declared,
     stored_fields,
     stored_run,
 )
@@ -38,6 +39,17 @@ def row(run: RunSummary) -> dict[str, object]:
     }
 
 
+def undeclared(tasks: Iterable[str]) -> str:
+    """Return what is to be said of tasks among these that no code declares, or nothing."""
+    found = sorted({task for task in tasks if not is_declared(task)})
+    if not found:
+        return ""
+    return (
+        f"no code here declares {', '.join(map(repr, found))}, so no worker of this code executes "
+        f"its runs: declare it, name it in aliases= of what it is called now, or cancel them"
+    )
+
+
 def state_of(state: str, *, paused: bool) -> str:
     """Return the state of a run; ``paused`` is said of a run that has not ended."""
     return f"{state}, paused" if paused and not RunState(state).terminal else str(state)
@@ -51,6 +63,8 @@ def details(run_id: UUID, *, full: bool) -> dict[str, object]:
     limit = None if full else SHORT
     shown["state"] = state_of(run.state, paused=run.paused_at is not None)
     shown["in_line_of"] = in_line_of(run)
+    if said := undeclared([run.spec.task] if not run.state.terminal else []):
+        shown["unknown_task"] = said
     shown["tags"] = list(run.spec.tags)
     try:
         decoded: Mapping[str, Any] = _values(get_run(run_id))

@@ -90,3 +90,32 @@ def test_a_name_belongs_to_one_function() -> None:
     tasks.remove("t")
     assert tasks.get("t") is None
     assert list(tasks) == []
+
+
+def test_a_task_is_found_by_its_earlier_names_too() -> None:
+    tasks = TaskRegistry()
+    definition = define(body, name="new", aliases=["old", "older"])
+    tasks.add(definition)
+    assert [*tasks] == [definition]
+    for alias in ("old", "older"):
+        found = tasks.get(alias)
+        assert found is not None
+        assert (found.name, found.body) == (alias, body)
+    tasks.add(define(body, name="new", aliases=["older"]))  # a reload
+    assert tasks.get("old") is None
+    tasks.remove("new")
+    assert tasks.get("older") is None
+
+
+@pytest.mark.parametrize(("name", "aliases"), [("old", []), ("third", ["old"]), ("third", ["new"])])
+def test_an_alias_belongs_to_one_function(name: str, aliases: list[str]) -> None:
+    tasks = TaskRegistry()
+    tasks.add(define(body, name="new", aliases=["old"]))
+    with pytest.raises(DuplicateTask, match=r"(old|new)': .*\.body and .*\.other_body"):
+        tasks.add(define(other_body, name=name, aliases=aliases))
+
+
+@pytest.mark.parametrize("aliases", ["old", ["t"], ["a", "a"], [1], None])
+def test_aliases_are_a_list_of_other_names(aliases: Any) -> None:
+    with pytest.raises(DeclarationError, match="aliases"):
+        define(body, name="t", aliases=aliases)

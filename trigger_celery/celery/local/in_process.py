@@ -44,7 +44,7 @@ def bound_task(definition: TaskDefinition) -> DurableTask[..., Any]:
     """Return the Celery task of a definition; a new one, of no app's, if it has none."""
     app = app_or_default()
     known = app.tasks.get(definition.name)
-    if isinstance(known, DurableTask) and known.durable is definition:
+    if isinstance(known, DurableTask) and known.durable == definition:
         return known
     attributes = {
         "name": definition.name,

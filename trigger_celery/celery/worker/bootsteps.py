@@ -15,6 +15,7 @@ from celery.worker import state as worker_state
 
 from trigger_celery.celery.worker.own_tasks import CANCEL, SWEEP, own_queue
 from trigger_celery.celery.worker.pools import PoolStep
+from trigger_celery.celery.worker.unknown_tasks import UnknownTaskStep
 from trigger_celery.engine.core import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -103,6 +104,20 @@ class SweepStep(bootsteps.StartStopStep):
             self._revoked.handled(some)
 
 
+class SoftShutdownStep(bootsteps.Step):
+    """Hands runs back when a soft shutdown begins; Celery's signal comes when its time is over."""
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        wait = parent.wait_for_soft_shutdown
+
+        def drain_and_wait() -> None:
+            _drain()
+            wait()
+
+        parent.wait_for_soft_shutdown = drain_and_wait
+
+
 def _holds_sweep() -> bool:
     """Whether this worker has received a sweep message that is not done yet."""
     # The copy is one step: meanwhile another thread may receive a message.
@@ -133,7 +148,8 @@ def connect(engine: Engine) -> None:
 
 
 def _prepare_app(app: Celery) -> None:
-    app.steps["worker"].update([SweepStep, PoolStep])
+    app.steps["worker"].update([SweepStep, PoolStep, SoftShutdownStep])
+    app.steps["consumer"].add(UnknownTaskStep)
     interval = SweepStep.engine.config.sweep_interval
     if interval and not is_scheduled(app):
         options = {"expires": EXPIRES, "queue": own_queue(app).name}

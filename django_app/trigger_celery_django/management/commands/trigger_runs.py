@@ -94,12 +94,16 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error  # arguments that the task does not take
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows = [run_rows.row(run) for run in newest(options, limit=options["limit"])]
+        found = newest(options, limit=options["limit"])
+        rows = [run_rows.row(run) for run in found]
         if not rows:
             said = unknown_task(options)
             self.stderr.write(f"no runs: {said}" if said else "no runs")
         for line in rows_as(options["format"], "runs", rows, run_rows.COLUMNS):
             self.stdout.write(line)
+        live = [run.task for run in found if not RunState(run.state).terminal]
+        if unknown := run_rows.undeclared(live):
+            self.stderr.write(unknown)
 
     def _show(self, options: dict[str, Any]) -> None:
         shown = run_rows.details(run_id(options["id"]), full=options["full"])
