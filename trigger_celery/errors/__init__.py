@@ -44,6 +44,7 @@
     ├── RequestRefused                  an HTTP request that is not accepted
     └── StoreError
         ├── StoreUnavailable            the database is away, or its answer was lost
+        ├── NotMigrated                 the database has no tables of ours yet
         ├── RunNotFound (LookupError)
         ├── TokenNotFound (LookupError)
         ├── StepNotFound (LookupError)
@@ -97,6 +98,7 @@ from trigger_celery.errors.mistakes import (
 from trigger_celery.errors.outside import (
     IdempotencyConflict,
     IllegalTransition,
+    NotMigrated,
     QueueNotFound,
     RequestRefused,
     RunNotFound,
@@ -153,6 +155,7 @@ __all__ = [
     "NonDeterminismError",
     "NonRetryableError",
     "NotInRun",
+    "NotMigrated",
     "PayloadTooLarge",
     "QueueNotFound",
     "RequestRefused",

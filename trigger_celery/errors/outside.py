@@ -24,6 +24,10 @@ class StoreUnavailable(StoreError):
     """The database is away, or the answer to a write was lost: the write may have happened."""
 
 
+class NotMigrated(StoreError):
+    """The tables of this library are not in the database: its migrations have to be applied."""
+
+
 class RunNotFound(StoreError, LookupError):
     """No run has this id."""
 

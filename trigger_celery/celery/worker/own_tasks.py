@@ -12,7 +12,7 @@ from kombu import Queue
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.upkeep.sweep import sweep
-from trigger_celery.errors import StoreUnavailable
+from trigger_celery.errors import NotMigrated, StoreUnavailable
 
 logger = logging.getLogger("trigger_celery.sweep")
 
@@ -39,6 +39,8 @@ def sweep_once() -> None:
         sweep(installed_engine())
     except StoreUnavailable as error:
         logger.warning("the database is away, the next sweep does the work: %s", error)
+    except NotMigrated as error:
+        logger.error("nothing can be swept: %s", error)
 
 
 @shared_task(name=RECOVER, ignore_result=True, acks_late=False)

@@ -20,7 +20,7 @@ from trigger_celery.engine.upkeep.retention import purge_events
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.engine.waking.matching import match_event
 from trigger_celery.engine.waking.tokens import settle_left_over
-from trigger_celery.errors import StoreUnavailable
+from trigger_celery.errors import NotMigrated, StoreUnavailable
 from trigger_celery.vocabulary.records import Lease
 
 logger = logging.getLogger("trigger_celery.sweep")
@@ -76,7 +76,7 @@ def _done(duty: Duty, engine: Engine, until: float) -> int:
     """Do one part of the sweep; a mistake in it must not hold up the others."""
     try:
         return duty(engine, until) or 0
-    except StoreUnavailable:
+    except (StoreUnavailable, NotMigrated):
         raise
     except Exception:
         logger.exception("a part of the sweep failed: %s", duty.__name__)

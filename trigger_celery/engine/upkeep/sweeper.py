@@ -10,7 +10,7 @@ from typing import Protocol
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.engine.upkeep.sweep import Rests, sweep
-from trigger_celery.errors import StoreUnavailable
+from trigger_celery.errors import NotMigrated, StoreUnavailable
 from trigger_celery.vocabulary.records import Elected
 
 logger = logging.getLogger("trigger_celery.sweep")
@@ -127,6 +127,8 @@ class Sweeper:
         self._failure, self._silent_until = type(error), now + SILENCE
         if isinstance(error, StoreUnavailable):
             logger.warning("the database is away, the sweep goes on when it is back: %s", error)
+        elif isinstance(error, NotMigrated):
+            logger.error("nothing can be swept: %s", error)
         else:
             logger.error("a pass of the sweep failed", exc_info=error)
 

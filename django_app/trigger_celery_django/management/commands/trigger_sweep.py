@@ -8,10 +8,11 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.upkeep.sweeper import Sweeper
+from trigger_celery.errors import StoreError
 
 
 class Command(BaseCommand):
@@ -34,7 +35,10 @@ class Command(BaseCommand):
         if options["loop"]:
             sweeper.run(_stop_at_signals())
             return
-        moved = sweeper.once()
+        try:
+            moved = sweeper.once()
+        except StoreError as error:
+            raise CommandError(str(error)) from error
         if moved is None:
             self.stdout.write(f"another process sweeps, and goes on: {sweeper.whose}")
         else:

@@ -19,6 +19,8 @@ class DriverFault(Enum):
     """Another transaction was in the way; nothing was written, repeat the whole verb."""
     UNPREPARED = auto()
     """What was prepared is not on this server, or was so before; nothing was written, repeat it."""
+    NO_TABLES = auto()
+    """Our tables are not there: no migration of ours was applied."""
     AWAY = auto()
     """The database cannot be reached or cannot write; whether it did is unknown."""
 
@@ -27,6 +29,7 @@ class DriverFault(Enum):
 _PG_CLASH = {"40001", "40P01"}
 # Prepared statement unknown, or known already.
 _PG_UNPREPARED = {"26000", "42P05"}
+_PG_NO_TABLE, _MYSQL_NO_TABLE, _SQLITE_NO_TABLE = "42P01", 1146, "no such table: trigger_celery_"
 # Lock timeout, statement timeout, a standby that only reads; and whole classes: connection
 # lost, out of connections or disk, shut down by an operator, broken storage.
 _PG_AWAY = {"55P03", "57014", "25006"}
@@ -57,6 +60,8 @@ def _postgresql(error: Error) -> DriverFault | None:
         return DriverFault.AWAY if isinstance(error, OperationalError) else None
     if state in _PG_CLASH:
         return DriverFault.CLASH
+    if state == _PG_NO_TABLE:
+        return DriverFault.NO_TABLES
     if state in _PG_UNPREPARED:
         return DriverFault.UNPREPARED
     return DriverFault.AWAY if state in _PG_AWAY or state[:2] in _PG_AWAY_CLASSES else None
@@ -66,6 +71,8 @@ def _mysql(error: Error) -> DriverFault | None:
     code = error.args[0] if error.args else None
     if code in _MYSQL_CLASH:
         return DriverFault.CLASH
+    if code == _MYSQL_NO_TABLE:
+        return DriverFault.NO_TABLES
     return DriverFault.AWAY if code in _MYSQL_AWAY else None
 
 
@@ -73,7 +80,8 @@ def _sqlite(error: Error) -> DriverFault | None:
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _SQLITE_AWAY:
         return DriverFault.AWAY
-    return None
+    # Of this mistake SQLite has no code; its message quotes the name of the table alone.
+    return DriverFault.NO_TABLES if str(error).startswith(_SQLITE_NO_TABLE) else None
 
 
 _BY_VENDOR = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}

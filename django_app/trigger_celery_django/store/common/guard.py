@@ -13,7 +13,7 @@ from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
-from trigger_celery.errors import LeaseLost, StoreUnavailable, TransactionOpen
+from trigger_celery.errors import LeaseLost, NotMigrated, StoreUnavailable, TransactionOpen
 from trigger_celery.vocabulary.records import Lease
 from trigger_celery_django.store.common.faults import DriverFault, drop_if_lost, fault_of
 from trigger_celery_django.store.common.statement_counts import count, paused
@@ -133,6 +133,8 @@ class Guard:
                 fault = fault_of(error, connection)
                 if fault is None:
                     raise
+                if fault is DriverFault.NO_TABLES:
+                    raise NotMigrated(_NO_TABLES.format(alias=self.alias)) from error
                 if fault is DriverFault.UNPREPARED:
                     stop_preparing(connection, error)
                 drop_if_lost(connection)
@@ -140,6 +142,12 @@ class Guard:
                 if fault is DriverFault.AWAY or not left or connection.in_atomic_block:
                     raise StoreUnavailable(_refusal(self.alias, error, fault)) from error
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+_NO_TABLES = (
+    "the database {alias!r} has no tables of trigger-celery yet: run "
+    "'manage.py migrate trigger_celery --database {alias}'. What is running goes on then"
+)
 
 
 def _refusal(alias: str, error: Error, fault: DriverFault) -> str:
