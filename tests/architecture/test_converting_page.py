@@ -77,7 +77,7 @@ def test_no_option_of_celerys_task_class_is_left_out() -> None:
 
 
 def test_each_option_of_a_call_becomes_what_the_code_makes_of_it() -> None:
-    kept = {*canvas.ROUTING, *canvas.MESSAGE, *canvas.REQUEST, "headers"}
+    kept = {*canvas.ROUTING, *canvas.MESSAGE, *canvas.REQUEST, *canvas.TEXTS, "headers"}
     celerys = {
         **dict.fromkeys(canvas.TRANSIENT, "no effect"),
         **dict.fromkeys(kept, "kept"),

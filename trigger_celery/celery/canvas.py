@@ -37,6 +37,9 @@ REQUEST = {
 }
 """Options of ``apply_async`` by the name that a worker's request has for them."""
 
+TEXTS = ("argsrepr", "kwargsrepr")
+"""Options of ``apply_async`` that stand for the input wherever people read it."""
+
 HIGHEST_PRIORITY = 255
 """The highest priority that a message of AMQP can have; brokers take theirs for anything higher."""
 OWN = "trigger_celery."
@@ -81,7 +84,7 @@ def save(options: Mapping[str, Any]) -> str:
             raise UsageError(f"a durable task takes no {name}= here: {REFUSED[name]}")
         if name in ROUTING:
             kept[name] = getattr(value, "name", value)
-        elif name in REQUEST or name in MESSAGE or name == "headers":
+        elif name in REQUEST or name in MESSAGE or name in TEXTS or name == "headers":
             kept[name] = value
         elif name not in TRANSIENT and not _is_stamp(name, options):
             raise UsageError(f"a durable task does not know the option {name}= of apply_async")
@@ -141,7 +144,7 @@ def routing(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_copy(canvas: str) -> str:
     """Return the canvas of a run like another one: it goes the same way and has no callbacks."""
-    same_way = (*ROUTING, *MESSAGE, "headers")
+    same_way = (*ROUTING, *MESSAGE, *TEXTS, "headers")
     kept = {name: value for name, value in load(canvas).items() if name in same_way}
     return dumps(kept) if kept else ""
 
@@ -151,6 +154,13 @@ def restore(saved: Mapping[str, Any], request: Any) -> None:
     for option, field in REQUEST.items():
         if option in saved:
             setattr(request, field, saved[option])
+    restore_texts(saved, request)
+
+
+def restore_texts(saved: Mapping[str, Any], request: Any) -> None:
+    """Put the saved texts on a worker's request, in place of those of its message."""
+    for name in TEXTS:
+        setattr(request, name, saved.get(name))
 
 
 def from_request(request: Any) -> str:

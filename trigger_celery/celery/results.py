@@ -12,6 +12,7 @@ from uuid import UUID
 from celery import Task, signals, states
 from celery.states import FAILURE, RETRY, SUCCESS
 from celery.utils.saferepr import saferepr
+from celery.worker import state as worker_state
 from kombu.exceptions import EncodeError
 
 from trigger_celery.client.installed import installed_engine
@@ -62,7 +63,10 @@ def show_input(
         request.kwargs.update(kwargs)
     else:
         request.kwargs = dict(kwargs)
-    request.argsrepr = request.kwargsrepr = None  # those of the message, which is empty
+    # Where the pool has threads the main process's own request is here: ``inspect active`` asks it.
+    show: Any = getattr(worker_state.requests.get(request.id), "show_input", None)
+    if show is not None:
+        show(args, kwargs, request)
 
 
 def _encodes(backend: Any, values: object) -> bool:

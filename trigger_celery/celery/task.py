@@ -284,6 +284,7 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
         """Note that this worker has the run; return whether Celery must publish its end."""
         request: Any = self.request
         request.retries = run.attempt - 1
+        canvas.restore_texts(canvas.load(run.spec.canvas), request)
         setattr(request, RUN_ATTEMPTS, run.spec.max_attempts)
         ignores = self._ignores(run)
         tracks = self.tracks_started

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
 from celery import current_app, signals
 from celery.app.trace import build_tracer
 from celery.exceptions import Retry
+from celery.worker import state as worker_state
 
 from trigger_celery import DurableTask, RetryPolicy, cancel_run, durable_task, step
+from trigger_celery.celery.worker.request import DurableRequest
 from trigger_celery.testing import Harness
 
 
@@ -143,3 +148,58 @@ def test_a_body_that_exits_is_one_failure_to_celery(
     text = "SystemExit: 1" if in_step else seen[0][1]
     assert "SystemExit" in text
     assert seen == [("failure", text, [], {}), ("signal", text)]
+
+
+@pytest.fixture
+def held(harness: Harness) -> Iterator[Any]:
+    """Return a function that lets this process be a worker that has the message of a run."""
+    ids: list[str] = []
+
+    def hold(task: Any, run_id: UUID) -> DurableRequest:
+        headers = {"id": str(run_id), "task": task.name, "argsrepr": "()", "kwargsrepr": "{}"}
+        message = Mock(headers=headers, payload=([], {}, {}), body="")
+        request: Any = DurableRequest(message, app=current_app, task=task, headers=headers)
+        worker_state.requests[request.id] = request
+        ids.append(request.id)
+        return request  # type: ignore[no-any-return]
+
+    yield hold
+    for each in ids:
+        worker_state.requests.pop(each)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_inspect_active_shows_the_input_where_the_pool_has_threads(
+    harness: Harness, held: Any, kind: str
+) -> None:
+    @durable_task(name="inspected", ignore_result=True)
+    def inspected(number: int, **more: Any) -> None: ...
+
+    @durable_task(name="inspected-async", ignore_result=True)
+    async def inspected_async(number: int, **more: Any) -> None: ...
+
+    task = inspected if kind == "def" else inspected_async
+    run_id = UUID(task.delay(1, more={2}).id)
+    request = held(task, run_id)
+    assert request.info()["args"] == []
+    message(task, run_id)
+    assert (request.info()["args"], request.info()["kwargs"]) == ([1], "{'more': {2}}")
+    assert request.info(safe=True)["args"] == "(1,)"
+
+
+def test_what_a_caller_hides_is_shown_as_it_says(
+    harness: Harness, held: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @durable_task(name="hidden", ignore_result=True)
+    def hidden(card: str, *, code: str) -> None:
+        raise ValueError("declined")
+
+    texts: Any = {"argsrepr": "('****',)", "kwargsrepr": "{'code': '***'}"}
+    run_id = UUID(hidden.apply_async(("4711",), {"code": "007"}, **texts).id)
+    request = held(hidden, run_id)
+    with caplog.at_level(logging.ERROR):
+        message(hidden, run_id)
+    shown = [*request.info().values(), *request.info(safe=True).values()]
+    assert {"('****',)", "{'code': '***'}"} <= {each for each in shown if isinstance(each, str)}
+    assert "4711" not in str(shown)
+    assert "4711" not in caplog.text

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 from celery.worker.state import revoked, task_ready
+from kombu.utils.json import dumps
 
 from trigger_celery.celery.worker.own_tasks import cancel_runs, own_queue, recover_run
 
@@ -22,6 +25,14 @@ logger = logging.getLogger("trigger_celery.worker")
 REVOKED_HEADER = "trigger_revoked"
 """Set on a request whose id was revoked: the pool cancels its run."""
 _LOST = (WorkerLostError, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
+
+
+def _as_json(value: object, text: str) -> object:
+    try:
+        dumps(value)
+    except Exception:
+        return text
+    return value
 
 
 class DurableRequest(Request):
@@ -36,6 +47,19 @@ class DurableRequest(Request):
             self.request_dict[REVOKED_HEADER] = True
             return False
         return bool(super().revoked())
+
+    def show_input(self, args: Sequence[Any], kwargs: Mapping[str, Any], claimed: Any) -> None:
+        """Let ``inspect active`` show the run's input, or the texts that its caller chose for it.
+
+        What JSON cannot say of it is a text.
+        """
+        shown: Any = self
+        shown._argsrepr = claimed.argsrepr or saferepr(tuple(args))
+        shown._kwargsrepr = claimed.kwargsrepr or saferepr(dict(kwargs))
+        shown._args = shown._argsrepr if claimed.argsrepr else _as_json(list(args), shown._argsrepr)
+        shown._kwargs = (
+            shown._kwargsrepr if claimed.kwargsrepr else _as_json(dict(kwargs), shown._kwargsrepr)
+        )
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Cancel the run after its child was terminated."""
