@@ -61,7 +61,7 @@ def read(skip: int = 0) -> list[Effect]:
 def _append(step: str, what: str) -> None:
     entry = Effect(run=_run(), step=step, what=what, pid=os.getpid(), at=time.time())
     line = json.dumps(asdict(entry)) + "\n"
-    # One write to a file opened so is one piece, whoever else writes or dies meanwhile.
+    # One write to a file opened so is one piece, whichever process writes or dies meanwhile.
     log = os.open(path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(log, line.encode())

@@ -185,7 +185,7 @@ async def approval_flow(document_id: int) -> str:
 
 @step
 def ask_about_refund(refund: Mapping[str, object], url: str) -> None:
-    """Ask whether the money goes back; whoever has the URL answers."""
+    """Ask whether the money goes back; anybody with the URL may answer."""
     with effect("ask_about_refund"):
         text = f"{refund['amount']} EUR for order {refund['order']}\nDecide: {url}"
         send_mail("A refund is asked for", text, None, [REFUNDS])

@@ -186,7 +186,7 @@ def _origin(module: str, name: str) -> str | None:
 
 
 VAGUE = re.compile(
-    r"(?<![a-z])(?:told|tells|telling|somebody|someone|nobody|whom|who)(?![a-z])", re.I
+    r"(?<![a-z])(?:told|tells|telling|somebody|someone|nobody|whom|who|whoever)(?![a-z])", re.I
 )
 PERSON_WHO = re.compile(
     r"\b(anybody|callers?|customers?|operators?|people|persons?|readers?|those|users?),?\s+who\b",

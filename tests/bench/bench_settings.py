@@ -1,6 +1,6 @@
 """Settings of the bench: a database, Redis keys and queues of its own; no process reconnects.
 
-Whoever starts a process of the bench sets the three variables; see ``environment.py``.
+The parent of each process of the bench sets the three variables; see ``environment.py``.
 """
 
 from __future__ import annotations

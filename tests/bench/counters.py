@@ -38,7 +38,7 @@ class Counters:
         return number
 
     def stamp(self, batch: str, at: float) -> None:
-        """Hand a time to whoever waits for it."""
+        """Hand a time to the reader that waits for it."""
         self._redis.rpush(self._key(batch, "stamps"), repr(at))
 
     def wait(self, batch: str) -> float:

@@ -1,4 +1,4 @@
-"""Which events count for a run, and in which order they reach it, whoever delivers them."""
+"""Which events count for a run, and in which order they reach it, whichever process sends them."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_tenant_with_1_run_starts_third_beside_one_with_10_000_and_all_have_eq
 def test_no_run_is_passed_more_than_once_by_each_of_50_other_tenants(
     store: DjangoStore,
 ) -> None:
-    """Of 50 tenants with 4 runs each, whoever has just had a turn is 50 starts from the next."""
+    """Of 50 tenants with 4 runs each, one that has just had a turn is 50 starts from its next."""
     store.queues.declare({QUEUE: Limits(concurrency=1)})
     names = [f"{number:02}" for number in range(50)]
     wait_all(store, dict.fromkeys(names, 4))

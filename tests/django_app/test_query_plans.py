@@ -241,7 +241,7 @@ def _rows_read(alias: str, statement: str, parameters: Any) -> float:
 
 @pytest.mark.requires("postgres")
 @pytest.mark.django_db(databases=[alias_of("postgres")])
-def test_what_ends_waits_reads_only_those_whatever_the_statistics_say() -> None:
+def test_statements_that_end_waits_read_only_those_whatever_the_statistics_say() -> None:
     alias = alias_of("postgres")
     sequence, waits = _suspend_since_analyze(alias)
     of_run = {"run_id": waits[0].run_id, "fence": 0}
@@ -257,7 +257,7 @@ def test_what_ends_waits_reads_only_those_whatever_the_statistics_say() -> None:
 
 @pytest.mark.requires("postgres")
 @pytest.mark.django_db(databases=[alias_of("postgres")])
-def test_what_was_noted_since_a_run_ended_is_read_without_its_life_before() -> None:
+def test_notes_since_a_run_ended_are_read_without_those_before() -> None:
     store = DjangoStore(alias_of("postgres"))
     (run, other), history = (new_id(), new_id()), History.objects.using(store.alias)
     moves = [(run, RunState.QUEUED), (other, RunState.COMPLETED)] * ROWS

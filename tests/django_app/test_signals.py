@@ -189,7 +189,7 @@ def test_without_a_receiver_a_step_costs_two_calls_more(
     assert called == ["step_completed", "wants"]
 
 
-def test_what_leaves_a_transaction_open_and_fails_fails_with_its_own_error(engine: Engine) -> None:
+def test_a_body_that_leaves_a_transaction_open_fails_with_its_own_error(engine: Engine) -> None:
     def careless(**given: object) -> None:
         transaction.set_autocommit(False)
         History.objects.all().delete()

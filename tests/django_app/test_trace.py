@@ -291,7 +291,7 @@ def test_durations_are_short(database: str, length: timedelta, text: str) -> Non
     assert duration(length) == text
 
 
-def test_what_strangers_wrote_does_not_steer_the_terminal(store: DjangoStore) -> None:
+def test_the_text_of_strangers_does_not_steer_the_terminal(store: DjangoStore) -> None:
     lease = started(store)
     hostile = to_text(describe(RunCanceled("\x1b[2J\x9b1m\u202egone")))
     store.checkpoints.record_failure(lease, replace(failed_attempt(store, "p\x07"), error=hostile))

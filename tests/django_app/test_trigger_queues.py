@@ -376,7 +376,7 @@ def test_a_queue_that_no_worker_has_stored_yet_is_found_in_the_code(
         declared_queues.remove("fresh")
 
 
-def test_what_fails_is_named_and_the_rest_is_done() -> None:
+def test_an_unknown_queue_is_named_and_the_others_are_paused() -> None:
     error = refused("pause", "nothing", "emails")
     assert error.returncode == 3
     assert get_queue("emails").paused_at is not None

@@ -76,7 +76,7 @@ def test_run_starts_a_run_now_and_prints_its_id() -> None:
     assert json.loads(out)["done"] == {"nightly": str(Run.objects.get().pk)}
 
 
-def test_what_fails_is_named_and_the_rest_is_done() -> None:
+def test_an_unknown_schedule_is_named_and_the_others_are_paused() -> None:
     with pytest.raises(CommandError, match="no schedule has the key 'weekly'") as some:
         called("pause", "weekly", "nightly")
     assert some.value.returncode == 3
@@ -116,7 +116,7 @@ def test_a_backfill_shows_its_plan_and_then_does_it_once() -> None:
         (),
     ],
 )
-def test_what_makes_no_sense_is_refused(args: Any) -> None:
+def test_arguments_that_make_no_sense_are_refused(args: Any) -> None:
     with pytest.raises(CommandError):
         called(*args)
     assert not Run.objects.exists()
@@ -128,7 +128,7 @@ def test_a_list_of_no_times_is_refused(given: str) -> None:
         called("list", "--next", given)
 
 
-def test_what_a_row_says_does_not_steer_the_terminal() -> None:
+def test_the_text_of_a_row_does_not_steer_the_terminal() -> None:
     Schedule.objects.update(task="\x1b[2Jtask")
     out, _ = called("list")
     assert "\x1b" not in out

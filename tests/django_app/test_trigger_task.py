@@ -175,7 +175,7 @@ def test_an_interrupted_wait_is_exit_code_130_and_names_the_run(
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
-def test_what_it_refuses_starts_nothing(args: tuple[str, ...], message: str) -> None:
+def test_refused_arguments_start_no_run(args: tuple[str, ...], message: str) -> None:
     with pytest.raises(CommandError) as refused:
         called(*args)
     assert message in str(refused.value)

@@ -1,4 +1,4 @@
-"""Whoever drives the sweep, timers end: a worker's own timer, beat, or the command."""
+"""Timers end whichever process starts the sweep: a worker's own timer, beat, or the command."""
 
 from __future__ import annotations
 

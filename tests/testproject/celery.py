@@ -16,6 +16,6 @@ app.autodiscover_tasks()
 
 @signals.worker_ready.connect
 def tell_ready(**kwargs: object) -> None:
-    """Create the file that whoever started this worker waits for."""
+    """Create the file that the test which started this worker waits for."""
     if path := os.environ.get("TC_READY"):
         Path(path).touch()

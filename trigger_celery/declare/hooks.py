@@ -31,7 +31,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The hooks and the keyword arguments that each is called with."""
 AT_END = frozenset({"on_success", "on_failure", "on_cancel", "on_complete"})
-"""Hooks that whoever publishes the end of a run calls."""
+"""Hooks that the worker calls which publishes the end of a run."""
 NO_HOOKS: Hooks = MappingProxyType({})
 
 

@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.records import HeldKey, KeyPurpose, NewKey, PushB
 class Keys(Protocol):
     """Which run holds which key. A verb takes part in :meth:`Store.joined`, which is around it.
 
-    A key that was asked for stays locked until that transaction ends: whoever asks for it
+    A key that was asked for stays locked until that transaction ends: a caller that asks for it
     meanwhile waits, and then finds the run or the free key that it left behind.
     """
 

@@ -188,5 +188,5 @@ class Sweeps(Protocol):
 
         A queued run that was never started expires. Any other times out with a dead letter,
         an executing one too: its worker has lost it. Their waits are canceled, and their ends
-        are to be published by whoever gets the nudge.
+        are to be published by the worker that gets the nudge.
         """

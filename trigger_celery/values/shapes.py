@@ -181,7 +181,7 @@ def shape_of(cls: Any) -> Shape | None:
         return EnumShape(cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields") and hasattr(cls, "_make"):
         return TupleShape(cls)
-    # Looked up, not imported: whoever has a model to register has imported pydantic.
+    # Looked up, not imported: code with a model to register has imported pydantic.
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
         return ModelShape(cls)

@@ -63,7 +63,7 @@ def _pickle() -> Found:
     accepted = {str(item).lower() for item in current_app.conf.accept_content or ()}
     if accepted & {"pickle", "application/x-python-serialize"}:
         yield checks.Warning(  # what our runs store and send is never pickled
-            "Celery accepts pickled messages (accept_content): whoever reaches the broker "
+            "Celery accepts pickled messages (accept_content): anybody with access to the broker "
             "could run code in your workers.",
             hint="Take 'pickle' out of accept_content; 'trigger-json' stores what JSON cannot.",
             id="trigger_celery.W009",

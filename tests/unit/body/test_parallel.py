@@ -326,7 +326,7 @@ def test_a_worker_that_shuts_down_hands_back_what_its_branches_do(harness: Harne
     assert harness.result(run_id) == [[1, 2]]
 
 
-def test_what_interrupts_the_body_does_not_wait_for_its_branches(
+def test_an_interrupt_of_the_body_does_not_wait_for_its_branches(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A soft time limit is raised where the body waits for its threads."""

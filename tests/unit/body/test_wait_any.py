@@ -205,7 +205,7 @@ def test_an_async_body_takes_awaitables_and_functions_only(harness: Harness) -> 
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_a_replay_does_not_run_is_closed(harness: Harness) -> None:
+def test_a_branch_that_a_replay_does_not_run_is_closed(harness: Harness) -> None:
     async def plain() -> None:
         LOG.append("plain")
 
@@ -221,7 +221,7 @@ def test_what_a_replay_does_not_run_is_closed(harness: Harness) -> None:
     assert LOG.count("plain") <= 3
 
 
-def test_what_cannot_be_stored_cannot_win(harness: Harness) -> None:
+def test_a_value_that_cannot_be_stored_cannot_win(harness: Harness) -> None:
     assert "EncodeError" in failure_of(harness, lambda: wait_any(lambda: object()))
 
 

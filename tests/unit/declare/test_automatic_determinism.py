@@ -77,7 +77,7 @@ def test_each_finding_has_its_line() -> None:
     assert nondeterministic_calls(body) == [(start + 2, "uuid.uuid4"), (start + 4, "time.time")]
 
 
-def test_what_every_replay_repeats_is_not_found() -> None:
+def test_calls_that_every_replay_repeats_are_not_reported() -> None:
     def body(stamp: float) -> object:
         generator = random.Random(7)
         return (

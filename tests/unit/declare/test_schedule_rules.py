@@ -117,7 +117,7 @@ def test_the_next_time_is_always_later_though_an_hour_comes_twice(
         assert found.after(following - timedelta(microseconds=1)) == following
 
 
-def test_an_interval_fires_at_its_multiples_whoever_asks() -> None:
+def test_an_interval_fires_at_its_multiples_whenever_asked() -> None:
     found = rule(every=timedelta(minutes=5))
     moment = datetime(2026, 12, 31, 23, 57, 3, 7, tzinfo=UTC)
     assert [each.isoformat() for each in upcoming(found, moment, 2)] == [

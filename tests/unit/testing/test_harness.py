@@ -103,7 +103,7 @@ def test_limited_runs_are_carried_on_one_after_the_other_in_the_order_of_their_l
     ]
     left = [executed.run.id for executed in harness.run_until_idle() if executed.run]
     first, second, third = runs
-    # The first was let in before the others came. A nap leaves its slot to whoever is next.
+    # The first was let in before the others came. A nap leaves its slot to the next run.
     assert left[:3] == [first, third, second]
     assert sorted(left[3:]) == sorted(runs)
     assert [harness.result(run_id) for run_id in runs] == ["rested"] * 3

@@ -264,7 +264,7 @@ async def _run(code: str, value: Any, registry: Registry) -> Any:
 
 
 @pytest.mark.parametrize("make", [threading.Lock, threading.Thread, socket.socket])
-def test_what_outlives_nothing_has_advice_in_words(make: Callable[[], Any]) -> None:
+def test_a_value_tied_to_its_process_gets_advice_without_code(make: Callable[[], Any]) -> None:
     value = make()
     error = refused(value)
     assert "not outlive" in error.hint

@@ -116,7 +116,7 @@ def test_an_operating_systems_error_keeps_its_number() -> None:
     assert (made.errno, made.strerror) == (errno.ECONNRESET, "reset")
 
 
-def test_what_has_no_name_or_no_text_is_not_made_again() -> None:
+def test_an_exception_without_a_name_or_text_is_not_rebuilt() -> None:
     class Local(Exception):
         pass
 

@@ -1,6 +1,6 @@
 """Calls the hooks of a task. What a hook raises is logged and noted, and changes nothing.
 
-The hooks of the end are noted in the run's history, so that whoever has to publish the end
+The hooks of the end are noted in the run's history, so that a worker that has to publish the end
 again, after a crash or because a result backend is away, calls none of them again.
 """
 

@@ -169,7 +169,7 @@ class LeaseKeeper:
                 self._changed.wait(pause)
                 now = self._clock.monotonic()
                 due = [h for h in self._held.values() if h.renew_at <= now and h.is_kept]
-                if due:  # take along whoever would be due soon: one update serves all
+                if due:  # take along leases that are due soon: one update serves all
                     due = [h for h in self._held.values() if h.is_kept]
             if due:
                 self._beat(due)

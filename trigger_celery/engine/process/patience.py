@@ -41,7 +41,7 @@ def patient(store: Store, clock: Clock, patience: Callable[[], timedelta]) -> St
 
     ``patience`` is asked at a failure. A verb takes the same arguments each time, its token
     too, so a commit whose answer was lost is found. Inside an open transaction nothing is
-    repeated: what came before in it is lost, and only whoever opened it can do that again.
+    repeated: what came before in it is lost, and only the code that opened it can do that again.
     """
     return cast(Store, _PatientStore(store, clock, patience))
 

@@ -170,7 +170,7 @@ def _admit_around(engine: Engine, own: str, lines: Collection[str]) -> None:
     found = any(admit(engine, line) for line in others[:OTHERS])
     if admit(engine, own) or found:
         return
-    # Since the locks of that admission, whoever joined a line before this run left is seen.
+    # Since the locks of that admission, a run that joined a line before this one left is seen.
     for line in sorted(set(engine.store.queues.lines()) - set(lines) - {own}):
         admit(engine, line)
 

@@ -112,7 +112,7 @@ def close_soon(engine: Engine, parent_id: UUID) -> None:
     """Cancel the first children of a canceled run at once; its publisher does the rest."""
     try:
         close(engine, parent_id)
-    except Exception:  # the run is canceled already, and whoever publishes that tries again
+    except Exception:  # the run is canceled already, and the worker that publishes that tries again
         logger.exception("run %s: its children could not be canceled yet", parent_id)
 
 

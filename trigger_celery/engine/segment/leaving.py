@@ -153,7 +153,7 @@ class Leaving:
         """Wait until every durable call under way is parked too, or the body is left."""
         changed = self.loop.changed
         while self.reason is None:
-            changed.set()  # whoever waits here looks again: one more is parked
+            changed.set()  # branches that wait here look again: one more is parked
             parked = len(self.keys)
             for _ in range(3):  # a branch that just got its result starts its next call
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What came of one attempt to execute a run, for whoever asked for it."""
+"""What came of one attempt to execute a run, for the caller of ``execute``."""
 
 from __future__ import annotations
 

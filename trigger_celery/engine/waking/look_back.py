@@ -1,6 +1,6 @@
 """Looks whether what a suspended run waits for has happened already, once after each suspension.
 
-Whoever ends a wait commits first and then looks for it; the run commits its wait first and
+The process that ends a wait commits first and then looks for it; the run commits its wait first and
 then looks, here. So one of the two sees the other. The sweep looks in the place of a worker
 that dies in between.
 """

@@ -163,7 +163,7 @@ class KeyContract:
             store.keys.take(wanted(other.id))
         assert holders(store, wanted()) == [other.id]
 
-    def test_what_a_run_gave_back_is_free(self, store: Store) -> None:
+    def test_a_key_that_a_run_gave_back_is_free(self, store: Store) -> None:
         run = held(store)
         with store.joined():
             store.keys.drop([run.id])

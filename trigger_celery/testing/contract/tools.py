@@ -246,7 +246,7 @@ def suspended(store: Store, *waits: NewWait) -> UUID:
 
 
 def suspend(store: Store, lease: Lease, what: Suspend) -> RunState:
-    """Suspend a run; whoever does it looks for stored events within a minute."""
+    """Suspend a run; its worker looks for stored events within a minute."""
     return store.waits.suspend(lease, what, look_within=LOOK_WITHIN)
 
 

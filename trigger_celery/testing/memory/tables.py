@@ -190,7 +190,7 @@ class WaitRow:
     """A wait, its deadline and its outcome.
 
     ``looked`` is false while no look was taken whether it was over before it began; ``value`` is
-    what whoever completed it gave.
+    what it was completed with.
     """
 
     id: int

@@ -103,7 +103,7 @@ class Outcome:
     """One recorded thing of a run, as a replay needs it.
 
     A checkpoint has ``value``; a wait has ``wait`` (its state), the ``event`` that ended it
-    if one did, and the ``value`` that whoever completed it gave. A failure that holds has
+    if one did, and the ``value`` that it was completed with. A failure that holds has
     ``error`` (what people see of it), and as its ``value`` what the body gets.
     """
 

@@ -84,7 +84,7 @@ SELECT state FROM moved
 def suspend(*, failed: bool) -> str:
     """Return the statement that adds waits and suspends a run, or queues it if one has ended.
 
-    Waits of earlier segments may be ended by an event at this moment: whoever does that
+    Waits of earlier segments may be ended by an event at this moment: its sender
     holds the run's lock, so they are read after it and FOR UPDATE.
     """
     attempt = f"attempt AS ({insert_failed('held')} ON CONFLICT DO NOTHING)," if failed else ""

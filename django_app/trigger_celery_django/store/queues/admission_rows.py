@@ -65,7 +65,7 @@ class AdmissionRows:
 
         A run whose row another transaction has locked is only nudged, and keeps its place in line.
         """
-        # Whoever ended or paused a run meanwhile has said when it is due.
+        # A process that ended or paused a run meanwhile has set when it is due.
         waiting = self._free(chosen).filter(state=RunState.QUEUED, paused_at=None)
         free = list(waiting.values_list("pk", flat=True))
         self._places(free).update(promised_at=now)

@@ -49,7 +49,7 @@ def test_a_failed_segment_returns_the_error_itself(harness: Harness) -> None:
     assert executed.error is error
 
 
-def test_what_is_not_there_to_be_claimed_is_left(harness: Harness) -> None:
+def test_a_run_that_cannot_be_claimed_is_left(harness: Harness) -> None:
     task = harness.task(body)
     other = harness.task(body, name="other")
     run_id = harness.trigger(task)

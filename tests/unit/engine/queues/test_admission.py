@@ -261,7 +261,7 @@ def test_a_dispatcher_that_fails_stops_no_run(harness: Harness) -> None:
     assert second in nudged(harness)
 
 
-def test_what_is_rolled_back_is_not_let_in(harness: Harness) -> None:
+def test_a_run_that_is_rolled_back_is_not_let_in(harness: Harness) -> None:
     task = limited(harness, concurrency_limit=1)
     harness.engine.store = store = FaultStore(harness.memory)
 

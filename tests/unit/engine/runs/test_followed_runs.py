@@ -72,7 +72,7 @@ def test_after_a_longer_segment_it_is_let_in_at_once(
     assert nudged(followed) == [second]
 
 
-def test_what_another_end_did_is_not_done_again(
+def test_an_end_does_not_repeat_the_admission_of_another(
     followed: Harness, request: pytest.FixtureRequest
 ) -> None:
     task = limited(followed, request, lambda: None)

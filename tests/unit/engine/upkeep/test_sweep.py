@@ -28,7 +28,7 @@ def test_a_pass_over_nothing_does_nothing(harness: Harness) -> None:
     assert harness.dispatcher.nudges == []
 
 
-def test_what_is_not_due_is_left_alone(harness: Harness) -> None:
+def test_a_sweep_leaves_a_run_that_is_not_due_alone(harness: Harness) -> None:
     run_id = harness.trigger(harness.task(nap))
     harness.run_until_idle(NOW)
     before = harness.run(run_id)

@@ -183,7 +183,7 @@ def _pause_and_limit(store: Store, name: str) -> None:
 
 
 class FreedSlotContract:
-    """Whoever stops executing frees its slot at once, whatever stopped it."""
+    """A run that stops executing frees its slot at once, whatever stopped it."""
 
     def check(self, store: Store, leave: Callable[[Lease], object]) -> None:
         """Check that a slot is taken until ``leave``, and free from then on."""
