@@ -152,6 +152,8 @@ AT_ONCE = {
     # come again by themselves, with the next sweep or heartbeat
     "runs.renew",
     "sweeps.due",
+    "sweeps.resign",
+    "sweeps.elect",
     "sweeps.expire",
     "events.unmatched",
     "events.purge",
