@@ -30,7 +30,7 @@ def store() -> Iterator[DjangoStore]:
     store = DjangoStore(alias_of("postgres"))
     connections[store.alias].close()  # what is prepared is the connection's
     yield store
-    preparing._refused.discard(store.alias)
+    preparing.refused.discard(store.alias)
 
 
 def prepared(store: DjangoStore) -> list[str]:
