@@ -22,7 +22,7 @@ from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.checks import valid_name
-from trigger_celery.vocabulary.records import ListedEvent, StepKind
+from trigger_celery.vocabulary.records import EventFilter, ListedEvent, StepKind
 
 
 @primitive
@@ -147,9 +147,8 @@ def stored_events(
     """Do what :func:`list_events` does for what shows payloads as the text that is stored."""
     events = permitted("list_events").engine.store.events
     check_limit(limit)
-    found = events.find(
-        name=name, source=source, unmatched=unmatched, before=_before(cursor), limit=limit + 1
-    )
+    wanted = EventFilter(name=name, source=source, unmatched=unmatched)
+    found = events.find(wanted, before=_before(cursor), limit=limit + 1)
     page = found[:limit]
     return page, str(page[-1].event.sequence) if len(found) > limit else None
 

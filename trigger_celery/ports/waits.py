@@ -12,6 +12,7 @@ from trigger_celery.vocabulary.records import (
     Candidate,
     Due,
     Elected,
+    EventFilter,
     Lease,
     ListedEvent,
     NewEvent,
@@ -114,19 +115,9 @@ class Events(Protocol):
         """
 
     def find(
-        self,
-        *,
-        name: str = "",
-        source: str | None = None,
-        unmatched: bool = False,
-        before: int | None = None,
-        limit: int,
+        self, wanted: EventFilter, *, before: int | None = None, limit: int
     ) -> Sequence[ListedEvent]:
-        """Return events of this name and source, or any; the latest first.
-
-        ``unmatched`` asks for those that are not noted as matched, ``before`` for those whose
-        sequence is lower.
-        """
+        """Return the events that were asked for, the latest first, all before this sequence."""
 
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""

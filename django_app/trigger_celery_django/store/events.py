@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from trigger_celery.vocabulary.records import (
     Audience,
+    EventFilter,
     ListedEvent,
     NewEvent,
     StoredEvent,
@@ -61,20 +62,14 @@ class DjangoEvents:
         return [event_record(row) for row in rows]
 
     def find(
-        self,
-        *,
-        name: str = "",
-        source: str | None = None,
-        unmatched: bool = False,
-        before: int | None = None,
-        limit: int,
+        self, wanted: EventFilter, *, before: int | None = None, limit: int
     ) -> Sequence[ListedEvent]:
         events = models.Event.objects.using(self._alias).order_by("-sequence")
-        if name:
-            events = events.filter(name=name)
-        if source is not None:
-            events = events.filter(source=source)
-        if unmatched:
+        if wanted.name:
+            events = events.filter(name=wanted.name)
+        if wanted.source is not None:
+            events = events.filter(source=wanted.source)
+        if wanted.unmatched:
             events = events.filter(matched_at=None)
         if before is not None:
             events = events.filter(sequence__lt=before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from trigger_celery.ports import Store
 from trigger_celery.testing.contract.tools import (
@@ -27,7 +28,7 @@ from trigger_celery.testing.contract.tools import (
     swept,
     wait_ids,
 )
-from trigger_celery.vocabulary.records import NewEvent, StoredEvent, Subscription
+from trigger_celery.vocabulary.records import EventFilter, NewEvent, StoredEvent, Subscription
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 DAY = timedelta(days=1)
@@ -80,6 +81,33 @@ class EventContract:
         store.events.matched(first.sequence)
         found = store.events.unmatched(older_than=age, limit=9)
         assert [event.id for event in found] == [second.id]
+
+
+class EventListContract:
+    """Events are listed by what they have in common, the latest first."""
+
+    def test_events_are_found_by_name_source_and_whether_they_are_matched(
+        self, store: Store
+    ) -> None:
+        first, second = emitted(store), emitted(store)
+        other = store.events.add(NewEvent(id="o-1", name="other", payload="{}", source="bank"))
+        assert other is not None
+        store.events.matched(first.sequence)
+
+        def found(before: int | None = None, **wanted: Any) -> list[int]:
+            listed = store.events.find(EventFilter(**wanted), before=before, limit=9)
+            return [each.event.sequence for each in listed]
+
+        assert found() == [other.sequence, second.sequence, first.sequence]
+        assert found(name=first.name) == found(source="") == [second.sequence, first.sequence]
+        assert found(source="bank") == found(name="other") == [other.sequence]
+        assert found(unmatched=True) == [other.sequence, second.sequence]
+        assert found(before=second.sequence) == [first.sequence]
+        [listed] = store.events.find(EventFilter(), before=second.sequence, limit=9)
+        assert listed.event == first
+        assert listed.matched_at is not None
+        [latest] = store.events.find(EventFilter(), limit=1)
+        assert (latest.event, latest.matched_at) == (other, None)
 
 
 class LookBackContract:

@@ -24,6 +24,7 @@ from trigger_celery.testing.contract.ends import (
 )
 from trigger_celery.testing.contract.events import (
     EventContract,
+    EventListContract,
     LookBackContract,
     MatchContract,
     RetentionContract,
@@ -96,6 +97,7 @@ class StoreContract(
     ChildContract,
     CloseContract,
     EventContract,
+    EventListContract,
     LookBackContract,
     MatchContract,
     SubscriptionContract,

@@ -10,6 +10,7 @@ from trigger_celery.ports import Subscriptions, Waits
 from trigger_celery.testing.memory.tables import Core
 from trigger_celery.vocabulary.records import (
     Audience,
+    EventFilter,
     ListedEvent,
     NewEvent,
     StoredEvent,
@@ -96,21 +97,15 @@ class MemoryEvents:
             return tuple(found[:limit])
 
     def find(
-        self,
-        *,
-        name: str = "",
-        source: str | None = None,
-        unmatched: bool = False,
-        before: int | None = None,
-        limit: int,
+        self, wanted: EventFilter, *, before: int | None = None, limit: int
     ) -> Sequence[ListedEvent]:
         with self._core.lock:
             found = [
                 row
                 for row in reversed(self._rows())
-                if name in ("", row.event.name)
-                and source in (None, row.event.source)
-                and (row.matched_at is None or not unmatched)
+                if wanted.name in ("", row.event.name)
+                and wanted.source in (None, row.event.source)
+                and (row.matched_at is None or not wanted.unmatched)
                 and (before is None or row.event.sequence < before)
             ]
             return tuple(found[:limit])

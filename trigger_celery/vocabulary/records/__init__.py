@@ -62,6 +62,7 @@ from trigger_celery.vocabulary.records.subscriptions import Subscription
 from trigger_celery.vocabulary.records.tokens import NewToken, OpenWait, StoredToken
 from trigger_celery.vocabulary.records.waits import (
     Candidate,
+    EventFilter,
     ListedEvent,
     NewEvent,
     NewWait,
@@ -88,6 +89,7 @@ __all__ = [
     "Due",
     "Elected",
     "Ending",
+    "EventFilter",
     "FailedAttempt",
     "FromEvent",
     "FromPerson",

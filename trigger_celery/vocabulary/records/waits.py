@@ -37,6 +37,18 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """What all events of a list have in common; ``source`` None and an empty name are any.
+
+    ``unmatched`` asks for those that were not compared with all waits of their time yet.
+    """
+
+    name: str = ""
+    source: str | None = None
+    unmatched: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedEvent:
     """An event in a list; ``matched_at`` is when all waits open by then were compared with it."""
 
