@@ -75,6 +75,8 @@ def test_the_beginning_of_an_id_names_the_run_if_it_is_the_only_one(store: Djang
     with pytest.raises(CommandError, match="its first four digits"):
         run("show", "0aa")
     assert str(ids[1]) in run("cancel", "0aaa2")
+    assert run("list", "--root", "0aaa1", "--format", "ids").split() == [str(ids[0])]
+    assert run("list", "--parent", "0aaa1", "--format", "ids") == ""
 
 
 def test_a_task_that_is_not_known_is_named_with_the_closest(task: None, store: DjangoStore) -> None:

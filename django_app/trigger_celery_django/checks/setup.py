@@ -143,9 +143,12 @@ def _other_database() -> Found:
 def _time_zone() -> Found:
     if not settings.USE_TZ:
         yield Error(
-            "USE_TZ is False: the times of runs are compared in UTC, so timers and leases "
-            "would end hours early or late.",
-            hint="Set USE_TZ = True. TIME_ZONE may stay: pages still show local times.",
+            "USE_TZ is False: Django then reads and writes local times without a zone, of which an "
+            "hour comes twice each autumn, and the times of runs are compared in UTC: timers and "
+            "leases would end hours early or late.",
+            hint="Set USE_TZ = True. TIME_ZONE may stay: pages still show local times. What that "
+            "changes for your own models is in Django's documentation of time zones; the page "
+            "'Convert an existing Celery project' says more.",
             id="trigger_celery.E007",
         )
     alias = router.db_for_write(Run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +41,13 @@ def sweep_once() -> None:
     except StoreUnavailable as error:
         logger.warning("the database is away, the next sweep does the work: %s", error)
     except NotMigrated as error:
-        logger.error("nothing can be swept: %s", error)
+        _say_once(str(error))
+
+
+@cache
+def _say_once(why: str) -> None:
+    """Log it once a process: the next message comes in a second."""
+    logger.error("nothing can be swept: %s", why)
 
 
 @shared_task(name=RECOVER, ignore_result=True, acks_late=False)
