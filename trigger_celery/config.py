@@ -32,6 +32,7 @@ class Config:
     ``publish_timeout``    how long a nudge may take to reach the broker
     ``inline_backoff``     step retries up to this delay wait in the worker, longer ones suspend
     ``database_patience``  how long a write is repeated while the database is away
+    ``call_patience``      the same for calls of code outside of runs, as in a web request
     ``payload_limit``      the size of one stored value, in bytes of its JSON text
     ``step_limit``         how many recorded steps one run may have
     ``public_url``         scheme and host of the URLs that are handed out, or "" for paths alone
@@ -54,6 +55,7 @@ class Config:
     publish_timeout: timedelta = timedelta(seconds=1)
     inline_backoff: timedelta = timedelta(seconds=1)
     database_patience: timedelta = timedelta(minutes=5)
+    call_patience: timedelta = timedelta(seconds=2)
     payload_limit: int = 1_000_000
     step_limit: int = 10_000
     public_url: str = ""

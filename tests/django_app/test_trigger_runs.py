@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
+from support.store_rows import said
 from trigger_celery.declare.definition import declared_tasks, define
 from trigger_celery.errors import RunCanceled
 from trigger_celery.testing.contract.tools import (
@@ -290,7 +291,7 @@ def test_cancel_cancels_the_runs_that_are_named(store: DjangoStore) -> None:
         "failed": {},
     }
     entry = list(store.runs.history(first))[-1]
-    assert (entry.verb, json.loads(entry.data)) == ("cancel", {"by": "ann", "reason": "a typo"})
+    assert (entry.verb, said(entry.data)) == ("cancel", {"by": "ann", "reason": "a typo"})
     assert got(store, second).state is RunState.FAILED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,3 +53,8 @@ def is_waited_for(alias: str) -> bool:
     with connections[alias].cursor() as cursor:
         cursor.execute(_WAITING[connections[alias].vendor])
         return cursor.fetchone() is not None
+
+
+def said(data: str) -> dict[str, object]:
+    """Return what a history entry says, without the number of the call that made it."""
+    return {name: value for name, value in json.loads(data).items() if name != "call"}

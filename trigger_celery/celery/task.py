@@ -39,6 +39,7 @@ from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
+from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import Request, decode_input, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
@@ -198,6 +199,7 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
             value = self._publish(self._execute(self._run_id(request.id), args, kwargs))
         return value
 
+    @worker_patience()
     def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
         engine, request = installed_engine(), self.request
         if getattr(request, NUDGE_HEADER, None) is None:
@@ -311,11 +313,10 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
 
     def _adopt(self, engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Create the run of a message that was published without one, by name."""
-        saved = canvas.from_request(self.request)
-        expires = self.request.expires
+        saved, expires = canvas.from_request(self.request), self.request.expires
         options = NO_OPTIONS if expires is None else TriggerOptions(ttl=expiry(expires))
-        create = partial(trigger, engine, self.durable, tuple(args), kwargs, canvas=saved)
-        engine.persist(partial(create, id=run_id, options=options))
+        values = tuple(args), kwargs
+        trigger(engine, self.durable, *values, id=run_id, options=options, canvas=saved)
 
 
 if TYPE_CHECKING:

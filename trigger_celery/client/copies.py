@@ -17,7 +17,7 @@ from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import decode_input, encode_input
 from trigger_celery.errors import StepNotFound, UnknownTask
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import FromPerson, NewRun, RecordedCall, Run
+from trigger_celery.vocabulary.records import Created, FromPerson, NewRun, RecordedCall, Run
 
 
 def rerun(
@@ -62,7 +62,7 @@ def fork_run(
     permit = permitted("fork_run", run_id := as_run_id(run_id), by=by, reason=reason)
     engine = permit.engine
     source = run_control.get(engine, run_id)
-    keys = before(engine.store.managing.recorded_calls(run_id), step, run_id)
+    keys = before(engine.patient.managing.recorded_calls(run_id), step, run_id)
     origin = FromPerson(kind="fork", step=step, **permit.record)
     return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
 
@@ -134,12 +134,17 @@ def _input(
 
 
 def _create(engine: Engine, source: Run, new: NewRun, keys: Sequence[str] | None) -> UUID:
-    with engine.store.joined():
-        created = engine.store.runs.create([new])
-        if keys is not None:
-            engine.store.managing.copy(source.id, new.id, keys)
-        of_creation(engine, [new], created)
-    return new.id
+    def create(again: bool) -> UUID:
+        with engine.store.joined():
+            created = engine.store.runs.create([new])
+            if created and keys is not None:
+                engine.store.managing.copy(source.id, new.id, keys)
+            if again:  # the run that the lost answer was about is nudged too
+                created = Created([new.id]).standing(created.lines)
+            of_creation(engine, [new], created)
+        return new.id
+
+    return engine.resolve(create)
 
 
 arerun = twin(rerun)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, cast
 from uuid import uuid5
 
@@ -15,7 +14,6 @@ from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.client.access import permitted
 from trigger_celery.client.async_calls import twin
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.runs import check_limit
 from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
@@ -52,7 +50,7 @@ def send_event(
         StepCall(
             name=f"send {name}",
             kind=StepKind.SEND,
-            fn=partial(installed_engine().persist, send),  # its id makes it safe to repeat
+            fn=send,
             kwargs={},
             source=source_line(sys._getframe(1)),
         )
@@ -145,7 +143,7 @@ def stored_events(
     limit: int = 100,
 ) -> tuple[Sequence[ListedEvent], str | None]:
     """Do what :func:`list_events` does for what shows payloads as the text that is stored."""
-    events = permitted("list_events").engine.store.events
+    events = permitted("list_events").engine.patient.events
     check_limit(limit)
     wanted = EventFilter(name=name, source=source, unmatched=unmatched)
     found = events.find(wanted, before=_before(cursor), limit=limit + 1)

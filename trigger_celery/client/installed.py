@@ -34,7 +34,7 @@ def installed_engine() -> Engine:
 
 def database_time() -> datetime:
     """Return the database's time, by which all times of runs are judged."""
-    return installed_engine().store.now()
+    return installed_engine().patient.now()
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def list_queues() -> Sequence[QueueInfo]:
 
     Those are the stored ones, and those that runs stand in.
     """
-    queues = permitted("list_queues").engine.store.queues
+    queues = permitted("list_queues").engine.patient.queues
     stored = {queue.name: queue for queue in queues.all()}
     loads = {load.name: load for load in queues.loads()}
     everything = stored.get(EVERYTHING, StoredQueue(name=EVERYTHING))
@@ -92,8 +92,8 @@ def get_queue(name: str) -> QueueInfo:
     """Return a durable queue, with its limits and how full it is."""
     engine = permitted("get_queue", name).engine
     queue = known(engine, name)
-    everything = engine.store.queues.get(EVERYTHING) or StoredQueue(name=EVERYTHING)
-    loads = [load for load in engine.store.queues.loads() if load.name == name]
+    everything = engine.patient.queues.get(EVERYTHING) or StoredQueue(name=EVERYTHING)
+    loads = [load for load in engine.patient.queues.loads() if load.name == name]
     return _info(queue, everything, loads[0] if loads else None)
 
 
@@ -107,7 +107,9 @@ def pause_queue(name: str, *, reason: str = "", by: str = "") -> bool:
     permit = permitted("pause_queue", name, by=by, reason=reason)
     engine, by = permit.engine, permit.by
     stored_queue(engine, name)
-    paused = engine.patient.queues.pause(name, by=by, reason=reason)
+    paused = engine.resolve(
+        lambda again: engine.store.queues.pause(name, by=by, reason=reason) or again
+    )
     if paused:
         notifications.of_queue(engine, Topic.QUEUE_PAUSED, name, by=by, reason=reason)
     return paused
@@ -123,7 +125,7 @@ def resume_queue(name: str, *, reason: str = "", by: str = "") -> bool:
     engine, by = permit.engine, permit.by
     if known(engine, name).paused_at is None:
         return False
-    resumed = engine.patient.queues.resume(name)
+    resumed = engine.resolve(lambda again: engine.store.queues.resume(name) or again)
     if resumed:
         notifications.of_queue(engine, Topic.QUEUE_RESUMED, name, by=by, reason=reason)
         _let_in(engine, name)
@@ -155,7 +157,7 @@ def limit_queue(
     }
     changes = checked_limits(name, limits)
     stored_queue(engine, name)
-    changed = engine.patient.queues.override(name, changes)
+    changed = engine.resolve(lambda again: engine.store.queues.override(name, changes) or again)
     if changed:
         _let_in(engine, name)
     return changed
@@ -169,7 +171,7 @@ def reset_queue(name: str) -> bool:
     engine = permitted("reset_queue", name).engine
     if not known(engine, name).overrides:
         return False
-    changed = engine.patient.queues.reset(name)
+    changed = engine.resolve(lambda again: engine.store.queues.reset(name) or again)
     if changed:
         _let_in(engine, name)
     return changed
@@ -184,7 +186,7 @@ def queue_holders(name: str, *, limit: int = 100) -> Sequence[Holder]:
     known(engine, name)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InvalidOption(f"expected limit to be a whole number of 1 or more, got: {limit!r}")
-    return engine.store.queues.holders(name, limit=limit)
+    return engine.patient.queues.holders(name, limit=limit)
 
 
 def release_slot(run_id: UUID | str, *, reason: str = "", by: str = "") -> None:
@@ -200,7 +202,7 @@ def release_slot(run_id: UUID | str, *, reason: str = "", by: str = "") -> None:
     permit = permitted("release_slot", run_id := as_run_id(run_id), by=by, reason=reason)
     engine = permit.engine
     run = _held_by(engine, run_id)
-    if not run_control.recover(engine, run_id, run.worker):
+    if not engine.resolve(lambda again: run_control.recover(engine, run_id, run.worker) or again):
         raise IllegalTransition(f"run {run_id} has left its slot by itself; nothing was done")
     engine.patient.runs.note(run_id, "release", permit.record)
     _let_in(engine, line_of(run.spec.queue, run.task))
@@ -242,7 +244,7 @@ def _held_by(engine: Engine, run_id: UUID) -> Run:
     run = run_control.get(engine, run_id)
     if run.state is not RunState.EXECUTING:
         raise IllegalTransition(f"run {run_id} holds no slot: it is {run.state}")
-    if not engine.store.queues.holds(run_id):
+    if not engine.patient.queues.holds(run_id):
         line = line_of(run.spec.queue, run.task)
         raise IllegalTransition(f"run {run_id} holds no slot: queue {line!r} did not limit it")
     return run
@@ -250,7 +252,7 @@ def _held_by(engine: Engine, run_id: UUID) -> Run:
 
 def _let_in(engine: Engine, name: str) -> None:
     """Admit the runs that may start now, once the change is committed."""
-    engine.store.on_commit(partial(_admit, engine, name))
+    engine.after_commit(partial(_admit, engine, name))
 
 
 def _admit(engine: Engine, name: str) -> None:

@@ -83,7 +83,7 @@ def as_run_id(value: UUID | str) -> UUID:
 
 def ids_beginning_with(digits: str, *, limit: int) -> Sequence[UUID]:
     """Return the ids of runs that begin with these hexadecimal digits, so many at most."""
-    return permitted("list_runs").engine.store.runs.beginning_with(digits, limit=limit)
+    return permitted("list_runs").engine.patient.runs.beginning_with(digits, limit=limit)
 
 
 def get_run(run_id: UUID | str) -> RunInfo:
@@ -169,9 +169,9 @@ def list_runs(
     (1 to 1,000) that cannot be, ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent
     or root that is no id.
     """
-    store = permitted("list_runs").engine.store
+    runs = permitted("list_runs").engine.patient.runs
     check_limit(limit)
-    found = store.runs.find(_wanted(filters), after=_position(cursor), limit=limit + 1)
+    found = runs.find(_wanted(filters), after=_position(cursor), limit=limit + 1)
     page = tuple(_summary(run) for run in found[:limit])
     return RunPage(runs=page, next=_cursor(page[-1]) if len(found) > limit else None)
 
@@ -274,16 +274,13 @@ def pause_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> bool:
     ended.
     """
     permit = permitted("pause_run", run_id := as_run_id(run_id), by=by, reason=reason)
-    return permit.engine.patient.managing.pause(run_id, permit.record)
+    return run_control.pause(permit.engine, run_id, permit.record)
 
 
 def resume_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> bool:
     """Let a paused run go on; False if it was not paused, or has ended."""
     permit = permitted("resume_run", run_id := as_run_id(run_id), by=by, reason=reason)
-    nudge = permit.engine.patient.managing.resume(run_id, permit.record)
-    if nudge is not None:
-        permit.engine.dispatcher.nudge([nudge])
-    return nudge is not None
+    return run_control.resume(permit.engine, run_id, permit.record)
 
 
 def reschedule_run(
@@ -300,19 +297,16 @@ def reschedule_run(
     """
     permit = permitted("reschedule_run", run_id := as_run_id(run_id), by=by, reason=reason)
     engine = permit.engine
-    verb = partial(engine.patient.managing.reschedule, run_id, permit.record)
+    verb = partial(run_control.reschedule, engine, run_id, permit.record)
     if isinstance(delay, datetime):
         available_at = instant(delay, "the new start")
-        if available_at <= engine.store.now():
+        if available_at <= engine.patient.now():
             raise InvalidTime(
                 f"expected the new start to be a time to come, got: {available_at.isoformat()}"
             )
         verb(available_at=available_at)
         return
-    length = duration(delay, "the new delay")
-    nudge = verb(delay=length)
-    if not length:
-        engine.dispatcher.nudge([nudge])
+    verb(delay=duration(delay, "the new delay"))
 
 
 def _mapping(engine: Engine, text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import takewhile
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 from trigger_celery.body.both_styles import Durable, DurableList, DurableUUID
@@ -62,9 +62,9 @@ class ScheduleInfo:
 
 def list_schedules(*, upcoming: int = 1) -> Sequence[ScheduleInfo]:
     """Return all schedules by key, each with so many of its next nominal times."""
-    store = permitted("list_schedules").engine.store
-    now = store.now()
-    return [_info(each, now, upcoming) for each in store.schedules.all()]
+    patient = permitted("list_schedules").engine.patient
+    now = patient.now()
+    return [_info(each, now, upcoming) for each in patient.schedules.all()]
 
 
 def schedule_zone(key: str) -> tzinfo:
@@ -130,7 +130,7 @@ def pause_schedule(key: str) -> Durable[bool]:
         return ScheduleChange(schedule=paused)
 
     def pause() -> bool:
-        return _change(permitted("pause_schedule", key).engine, key, decide) is not None
+        return _has_changed(permitted("pause_schedule", key).engine, key, decide)
 
     return _step("pause_schedule", pause)
 
@@ -148,7 +148,7 @@ def resume_schedule(key: str) -> Durable[bool]:
         return ScheduleChange(schedule=set_out(replace(known, paused_at=None), now))
 
     def resume() -> bool:
-        return _change(permitted("resume_schedule", key).engine, key, decide) is not None
+        return _has_changed(permitted("resume_schedule", key).engine, key, decide)
 
     return _step("resume_schedule", resume)
 
@@ -162,7 +162,7 @@ def delete_schedule(key: str) -> Durable[bool]:
 
     def delete() -> bool:
         engine = permitted("delete_schedule", key).engine
-        known = engine.store.schedules.get(key)
+        known = engine.patient.schedules.get(key)
         if known is not None and known.declared:
             definition = engine.task(known.task)
             if definition is not None and key in definition.schedules:
@@ -170,7 +170,7 @@ def delete_schedule(key: str) -> Durable[bool]:
                     f"schedule {key!r} is declared by the code of task {known.task!r} and would "
                     "come back: take it out there, or pause it"
                 )
-        return engine.store.schedules.remove(key)
+        return engine.resolve(lambda again: engine.store.schedules.remove(key) or again)
 
     return _step("delete_schedule", delete)
 
@@ -183,13 +183,13 @@ def run_schedule(key: str) -> DurableUUID:
     """
 
     def run() -> UUID:
-        engine, run_id = permitted("run_schedule", key).engine, new_id()
+        engine, run_id = permitted("run_schedule", key).engine, _run_id()
 
         def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
             run = run_of(engine, known, now, last_at=known.last_at, id=run_id)
             return ScheduleChange(schedule=replace(known, last_run_id=run_id), runs=(run,))
 
-        nudge(engine, _change(engine, key, decide))
+        _start(engine, key, decide)
         return run_id
 
     return _step("run_schedule", run)
@@ -226,7 +226,7 @@ def _backfill(
         for each, before in zip(times, last_ones, strict=False)
     ]
     if dry_run:
-        fresh = {run.id for run in runs if engine.store.runs.get(run.id) is None}
+        fresh = {run.id for run in runs if engine.patient.runs.get(run.id) is None}
     else:
         fresh = {run_id for each in _batches(runs) for run_id in _created(engine, key, each)}
     return [each for each, run in zip(times, runs, strict=True) if run.id in fresh]
@@ -240,13 +240,11 @@ def _created(engine: Engine, key: str, runs: tuple[NewRun, ...]) -> list[UUID]:
     def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
         return ScheduleChange(schedule=known, runs=runs)
 
-    change = _change(engine, key, decide)
-    nudge(engine, change)
-    return [] if change is None else [run.id for run in change.runs]
+    return [run.id for run in _start(engine, key, decide)]
 
 
 def _times(engine: Engine, schedule: Schedule, start: datetime, end: datetime) -> list[datetime]:
-    if end > engine.store.now():
+    if end > engine.patient.now():
         raise InvalidOption(f"a backfill ends in the past, got the end {end.isoformat()}")
     if start >= end:
         raise InvalidOption(
@@ -267,10 +265,43 @@ def _times(engine: Engine, schedule: Schedule, start: datetime, end: datetime) -
 
 def _change(engine: Engine, key: str, decide: Decide) -> ScheduleChange | None:
     """Change a schedule that exists. Raises :exc:`ScheduleNotFound`."""
-    change = engine.store.schedules.change(key, decide)
+    change = engine.patient.schedules.change(key, decide)
     if change is None:
         schedule_control.get(engine, key)
     return change
+
+
+def _has_changed(engine: Engine, key: str, decide: Decide) -> bool:
+    """Change a schedule; return whether it was another before this call."""
+    return engine.resolve(lambda again: _change(engine, key, decide) is not None or again)
+
+
+def _start(engine: Engine, key: str, decide: Decide) -> Sequence[NewRun]:
+    """Create the runs that ``decide`` wants, which are those of a repeat too; return them."""
+    wanted: list[ScheduleChange] = []
+
+    def noted(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+        change = decide(known, last, now)
+        wanted[:] = [] if change is None else [change]
+        return change
+
+    def start(again: bool) -> Sequence[NewRun]:
+        change = _change(engine, key, noted)
+        if change is not None and again:  # a lost answer may have been about these
+            change = replace(change, runs=wanted[0].runs)
+        nudge(engine, change)
+        return () if change is None else change.runs
+
+    return engine.resolve(start)
+
+
+def _run_id() -> UUID:
+    """Return the id of a run that is started by hand: in a body that of the step."""
+    session = current_session()
+    if session is None or session.in_step:
+        return new_id()
+    run = session.describe()
+    return uuid5(run.id, run.idempotency_key)
 
 
 def _info(schedule: Schedule, now: datetime, many: int) -> ScheduleInfo:

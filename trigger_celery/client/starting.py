@@ -365,12 +365,8 @@ def _in_context(
 
     def call() -> object:
         run = session.describe()
-
-        def again() -> object:
-            # The same ids if the worker dies before this step is recorded.
-            return begin(lambda number: uuid5(run.id, f"{run.idempotency_key}#{number}"))
-
-        return engine.persist(again)
+        # The same ids if the worker dies before this step is recorded.
+        return begin(lambda number: uuid5(run.id, f"{run.idempotency_key}#{number}"))
 
     source = source_line(frame)
     return session.step(

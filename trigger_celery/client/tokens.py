@@ -200,9 +200,8 @@ def _step(
     session: Session, name: str, fn: Callable[[], object], frame: Any, key: str | None = None
 ) -> Durable[Any]:
     source = source_line(frame)
-    patient = partial(installed_engine().persist, fn)  # each is safe to repeat
     return session.step(
-        StepCall(name=name, kind=StepKind.VALUE, fn=patient, kwargs={}, key=key, source=source)
+        StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, key=key, source=source)
     )
 
 

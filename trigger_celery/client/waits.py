@@ -16,7 +16,7 @@ from trigger_celery.engine.waking.tokens import complete_token
 from trigger_celery.errors import InvalidTime, UsageError, WaitNotFound
 from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import OpenWait, StepKind
+from trigger_celery.vocabulary.records import Nudge, OpenWait, StepKind
 from trigger_celery.vocabulary.states import WaitState
 
 SKIPPED = frozenset({StepKind.SLEEP, StepKind.EVENT, StepKind.TOKEN, StepKind.RETRY})
@@ -33,7 +33,7 @@ def open_waits(
     The next page is that ``after`` the id of the last one.
     """
     of_run = None if run_id is None else as_run_id(run_id)
-    waits = permitted("open_waits", of_run).engine.store.open_waits
+    waits = permitted("open_waits", of_run).engine.patient.open_waits
     return waits.find(run_id=of_run, kind=kind, after=after, limit=limit)
 
 
@@ -53,7 +53,7 @@ def complete_wait(wait_id: int, value: object = None, *, by: str = "") -> OpenWa
     if wait.token_id is not None:
         complete_token(engine, wait.token_id, value, by=permit.by)
     else:
-        now = engine.store.now()
+        now = engine.patient.now()
         event = Event(id=str(new_id()), name=wait.name, payload=value, received_at=now)
         text = engine.codec.encode(event, what=f"the payload for wait {wait_id}")
         _end(permit, wait_id, WaitState.COMPLETED, text)
@@ -82,7 +82,16 @@ def extend_wait(wait_id: int, delay: timedelta | float, *, by: str = "") -> Open
     """
     permit = permitted("extend_wait", wait_id, by=by)
     length = duration(delay, "the extension of a wait")
-    return permit.engine.patient.open_waits.extend(wait_id, length, by=permit.by)
+    engine = permit.engine
+    before = engine.patient.open_waits.get(wait_id)
+
+    def extend(again: bool) -> OpenWait:
+        now = engine.store.open_waits.get(wait_id) if again else None
+        if now is not None and before is not None and now.due_at != before.due_at:
+            return now  # it was done, its answer was lost
+        return engine.store.open_waits.extend(wait_id, length, by=permit.by)
+
+    return engine.resolve(extend)
 
 
 def checked_wait(wait_id: int, verb: Literal["complete", "skip", "extend"]) -> OpenWait:
@@ -96,7 +105,7 @@ def checked_wait(wait_id: int, verb: Literal["complete", "skip", "extend"]) -> O
 
 
 def _open_wait(engine: Engine, wait_id: int) -> OpenWait:
-    wait = engine.store.open_waits.get(wait_id)
+    wait = engine.patient.open_waits.get(wait_id)
     if wait is None:
         raise WaitNotFound(f"no open wait has the id {wait_id}: it may have ended by now")
     return wait
@@ -117,10 +126,19 @@ def _check_verb(wait: OpenWait, verb: str) -> None:
 
 
 def _end(permit: Permit, wait_id: int, state: WaitState, value: str | None) -> None:
-    open_waits = permit.engine.patient.open_waits
-    nudge = open_waits.end(wait_id, state, value=value, by=permit.by)
+    engine = permit.engine
+
+    def end(again: bool) -> Nudge | None:
+        try:
+            return engine.store.open_waits.end(wait_id, state, value=value, by=permit.by)
+        except WaitNotFound:
+            if not again:
+                raise
+            return None  # it was done, its answer was lost: the sweep nudges the run
+
+    nudge = engine.resolve(end)
     if nudge is not None:
-        permit.engine.dispatcher.nudge([nudge])
+        engine.dispatcher.nudge([nudge])
 
 
 aopen_waits = twin(open_waits)

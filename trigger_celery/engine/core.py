@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -21,7 +21,8 @@ from trigger_celery.declare.definition import (
 from trigger_celery.engine.process.alarm import Alarm, AlarmThread
 from trigger_celery.engine.process.discovery import Discovery
 from trigger_celery.engine.process.leases import LeaseKeeper
-from trigger_celery.engine.process.patience import patient, persist
+from trigger_celery.engine.process.patience import following, patience_here, patient, persist
+from trigger_celery.errors import TransactionOpen
 from trigger_celery.ports import Clock, Codec, Dispatcher, Store
 from trigger_celery.values import JsonCodec
 from trigger_celery.vocabulary.clock import SystemClock
@@ -177,10 +178,12 @@ class Engine:
 
     @property
     def patient(self) -> Store:
-        """The store for what has to happen: its verbs are repeated while the database is away.
+        """The store whose verbs are repeated while the database is away.
 
-        :attr:`store` fails at once: for what commits with the caller's work, what a person
-        looks at, and what comes again by itself, as the sweep and the heartbeat.
+        In a worker for ``DATABASE_PATIENCE``, elsewhere for ``CALL_PATIENCE``, in a transaction
+        of the caller not at all: what came before in it is lost, and its owner alone can do that
+        again. :attr:`store` fails at once: for what comes again by itself, as the sweep and
+        the heartbeat.
         """
         wrapped, patient_store = self._patient
         if wrapped is not self.store:
@@ -188,9 +191,32 @@ class Engine:
             self._patient = (self.store, patient_store)
         return patient_store
 
-    def _patience(self) -> timedelta:
-        return self.config.database_patience
-
     def persist(self, work: Callable[[], T]) -> T:
         """Do ``work`` of several verbs, or in a transaction, again while the database is away."""
-        return persist(work, clock=self.clock, patience=self._patience())
+        return self.resolve(lambda again: work())
+
+    def resolve(self, work: Callable[[bool], T]) -> T:
+        """Do as :meth:`persist`; ``work`` gets whether an answer may have been lost before."""
+        return persist(work, clock=self.clock, patience=self._patience)
+
+    def briefly(self, work: Callable[[], T], patience: timedelta) -> T:
+        """Do as :meth:`persist`, but no longer than ``patience``."""
+        return persist(
+            lambda again: work(),
+            clock=self.clock,
+            patience=lambda: min(patience, self._patience()),
+        )
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call back after the caller's transaction commits, now if there is none.
+
+        What fails then is logged and left to the sweep: what was asked for is done.
+        """
+        self.store.on_commit(partial(following, callback))
+
+    def _patience(self) -> timedelta:
+        try:
+            self.store.check_boundary("a verb of the store")
+        except TransactionOpen:
+            return timedelta(0)
+        return patience_here(self.config)

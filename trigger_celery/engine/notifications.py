@@ -38,21 +38,21 @@ def created(engine: Engine, runs: Sequence[NewRun], new: Collection[UUID]) -> No
     for run in runs:
         if run.id in new:
             news = RunNews(run_id=run.id, task=run.task, state=RunState.QUEUED)
-            engine.store.on_commit(partial(send, engine, Topic.RUN_CREATED, news))
+            engine.after_commit(partial(send, engine, Topic.RUN_CREATED, news))
 
 
 def received(engine: Engine, event: StoredEvent) -> None:
     """Send news of an event, once the caller's transaction is committed."""
     if engine.listeners.wants(Topic.EVENT_RECEIVED):
         news = EventNews(event_id=event.id, name=event.name, source=event.source)
-        engine.store.on_commit(partial(send, engine, Topic.EVENT_RECEIVED, news))
+        engine.after_commit(partial(send, engine, Topic.EVENT_RECEIVED, news))
 
 
 def of_queue(engine: Engine, topic: Topic, name: str, *, by: str, reason: str) -> None:
     """Send the news that a durable queue was paused or resumed."""
     if engine.listeners.wants(topic):
         news = QueueNews(name=name, by=by, reason=reason)
-        engine.store.on_commit(partial(send, engine, topic, news))
+        engine.after_commit(partial(send, engine, topic, news))
 
 
 def running(engine: Engine, topic: Topic, run: Run) -> None:

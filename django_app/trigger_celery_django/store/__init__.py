@@ -78,7 +78,7 @@ class DjangoStore:
         return transactions.step_transaction(self._guard)
 
     def joined(self) -> AbstractContextManager[None]:
-        return transaction.atomic(using=self.alias, savepoint=False)
+        return self._guard.joined()
 
     def when_others_commit(self, callback: Callable[[], object]) -> None:
         for connection in connections.all(initialized_only=True):

@@ -16,7 +16,6 @@ from trigger_celery.vocabulary.records import (
     Subscription,
 )
 from trigger_celery_django import models
-from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import check_length, event_record
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
@@ -33,12 +32,10 @@ class DjangoEvents:
         self._verbs = verbs
 
     def add(self, event: NewEvent) -> StoredEvent | None:
-        """Errors of the database stay Django's own here: the transaction is the caller's."""
         check_length("event id", event.id)
         check_length("event name", event.name)
         check_length("event source", event.source)
-        with statement_counts.paused:
-            inserted = self._verbs.add_event(event)
+        inserted = self._guard.joining(lambda: self._verbs.add_event(event))
         if inserted is None:
             return None
         sequence, received_at = inserted

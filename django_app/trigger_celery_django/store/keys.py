@@ -11,7 +11,7 @@ from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common import changes, statement_counts
+from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.bulk import upsert
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, run_record
@@ -22,55 +22,57 @@ _BATCH = 500
 
 
 class DjangoKeys:
-    """Implements :class:`trigger_celery.ports.Keys`.
-
-    Errors of the database stay Django's own here: the transaction is the caller's to repeat.
-    """
+    """Implements :class:`trigger_celery.ports.Keys`."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._alias = guard.alias
 
     def hold(self, keys: Sequence[NewKey]) -> Sequence[HeldKey]:
-        held: list[HeldKey] = []
-        with statement_counts.paused:
+        def work() -> Sequence[HeldKey]:
+            held: list[HeldKey] = []
             now = read_now(self._guard.connection)
             for start in range(0, len(keys), _BATCH):
                 held += self._hold(keys[start : start + _BATCH], now)
-        return held
+            return held
+
+        return self._guard.joining(work)
 
     def take(self, key: NewKey) -> None:
-        with statement_counts.paused:
-            held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
-            held.update(**_holder(key, read_now(self._guard.connection)))
+        held = self._keys().filter(purpose=key.purpose, task=key.task, digest=key.digest)
+        self._guard.joining(lambda: held.update(**_holder(key, read_now(self._guard.connection))))
 
     def drop(self, run_ids: Collection[UUID]) -> None:
         ids = list(run_ids)
-        with statement_counts.paused:
+
+        def work() -> None:
             for start in range(0, len(ids), _BATCH):
                 self._keys().filter(run__in=ids[start : start + _BATCH]).delete()
 
+        self._guard.joining(work)
+
     def reset(self, purpose: KeyPurpose, task: str, digest: str) -> bool:
-        with statement_counts.paused:
-            key = self._keys().filter(purpose=purpose, task=task, digest=digest)
-            return bool(key.delete()[0])
+        key = self._keys().filter(purpose=purpose, task=task, digest=digest)
+        return bool(self._guard.joining(lambda: key.delete()[0]))
 
     def push_back(self, push: PushBack) -> bool:
-        with statement_counts.paused:
-            locked = models.Run.objects.using(self._alias).select_for_update()
-            run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()
-            if run is None:
-                return False
-            now = read_now(self._guard.connection)
-            after = lifecycle.push_back(run_record(run), push, now)
-            if after is None:
-                return False
-            if push.replace:
-                run.input, run.metadata, run.tags = push.input, push.metadata, tags_text(push.tags)
-                replace_tags(self._alias, run.pk, push.tags)
-            changes.save(self._alias, run, after, "input", "tags", "metadata")
-            noted(run, "push back").save(using=self._alias, force_insert=True)
-            return True
+        return self._guard.joining(lambda: self._push_back(push))
+
+    def _push_back(self, push: PushBack) -> bool:
+        locked = models.Run.objects.using(self._alias).select_for_update()
+        run = locked.filter(pk=push.run_id, state=RunState.QUEUED, started_at=None).first()
+        if run is None:
+            return False
+        now = read_now(self._guard.connection)
+        after = lifecycle.push_back(run_record(run), push, now)
+        if after is None:
+            return False
+        if push.replace:
+            run.input, run.metadata, run.tags = push.input, push.metadata, tags_text(push.tags)
+            replace_tags(self._alias, run.pk, push.tags)
+        changes.save(self._alias, run, after, "input", "tags", "metadata")
+        noted(run, "push back").save(using=self._alias, force_insert=True)
+        return True
 
     def _hold(self, keys: Sequence[NewKey], now: datetime) -> list[HeldKey]:
         """Insert the keys or lock the rows that are there, in one statement; then judge these."""

@@ -16,7 +16,7 @@ from trigger_celery.vocabulary.records import Holds, Nudge, RecordedCall, Run, S
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common import changes, statement_counts
+from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted, nudge, run_record
 
@@ -117,7 +117,8 @@ class DjangoManaging:
 
     def copy(self, source_id: UUID, run_id: UUID, keys: Sequence[str]) -> None:
         """The values never leave the database."""
-        with statement_counts.paused:
+
+        def work() -> None:
             # A claim of a run that had a fence loads what is to be replayed.
             models.Run.objects.using(self._alias).filter(pk=run_id).update(fence=1)
             for start in range(0, len(keys), _BATCH):
@@ -125,6 +126,8 @@ class DjangoManaging:
                 self._copy(models.Checkpoint, source_id, run_id, batch)
                 self._copy(models.Wait, source_id, run_id, batch)
                 self._copy(models.FailedAttempt, source_id, run_id, batch, "AND holds = 'always'")
+
+        self._guard.joining(work)
 
     def _copy(
         self,

@@ -35,8 +35,8 @@ from trigger_celery.vocabulary.states import (
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import NAME_LENGTH
-from trigger_celery_django.store.common import changes, statement_counts
-from trigger_celery_django.store.common.guard import Guard, in_transaction, lost
+from trigger_celery_django.store.common import changes
+from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import (
     LISTED_COLUMNS,
     check_length,
@@ -63,7 +63,6 @@ class DjangoRuns:
         self._verbs = verbs
 
     def create(self, runs: Sequence[NewRun]) -> Created:
-        """In a transaction errors of the database stay Django's own: its owner repeats it."""
         for run in runs:
             if len(run.task) > NAME_LENGTH:
                 check_length("task", run.task)
@@ -79,10 +78,7 @@ class DjangoRuns:
                 add_tags(self._alias, runs, ids)
             return Created(ids).standing(lines) if lines else Created(ids)
 
-        if in_transaction(self._guard.connection):
-            with statement_counts.paused:
-                return insert()
-        return self._guard.read(insert)
+        return self._guard.joining(insert)
 
     def find(
         self, wanted: RunFilter, *, after: ListPosition | None = None, limit: int

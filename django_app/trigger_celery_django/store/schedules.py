@@ -14,7 +14,6 @@ from trigger_celery.ports.schedules import Decide
 from trigger_celery.vocabulary.records import Created, Overlap, Schedule, ScheduleChange
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard, in_transaction
 from trigger_celery_django.store.common.rows import check_length
 from trigger_celery_django.store.common.times import DatabaseNow, read_now
@@ -56,8 +55,9 @@ class DjangoSchedules:
         moment = DatabaseNow()
 
         def insert() -> bool:
-            if self._rows(schedule.key).exists():
-                return False
+            known = self._rows(schedule.key).values_list("pk", flat=True).first()
+            if known is not None:
+                return bool(known == schedule.id)  # this call's own, if its answer was lost
             row = models.Schedule(
                 id=schedule.id,
                 key=schedule.key,
@@ -121,8 +121,7 @@ class DjangoSchedules:
     def _write(self, work: Callable[[], T]) -> T:
         """Do the work in the caller's transaction, or in one of its own."""
         if in_transaction(self._guard.connection):
-            with statement_counts.paused:
-                return work()
+            return self._guard.joining(work)
         return self._guard.transaction(work)
 
 

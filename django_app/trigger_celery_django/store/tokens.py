@@ -13,7 +13,6 @@ from trigger_celery.errors import InvalidTime, WaitNotFound
 from trigger_celery.vocabulary.records import NewToken, Nudge, OpenWait, StepKind, StoredToken
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django import models
-from trigger_celery_django.store.common import statement_counts
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import noted
 from trigger_celery_django.store.common.tags import tags_text
@@ -129,7 +128,6 @@ class DjangoTokens:
         self._alias = guard.alias
 
     def create(self, new: NewToken) -> StoredToken:
-        """Errors of the database stay Django's own here: the transaction is the caller's."""
         row = models.Token(
             id=new.id,
             state=TokenState.WAITING,
@@ -140,9 +138,12 @@ class DjangoTokens:
             expires_at=None if new.timeout is None else DatabaseNow() + new.timeout,
         )
         tokens = models.Token.objects.using(self._alias)
-        with statement_counts.paused:
+
+        def create() -> StoredToken:
             tokens.bulk_create([row], ignore_conflicts=True)
             return self._record(tokens.get(pk=new.id))
+
+        return self._guard.joining(create)
 
     def get(self, token_id: UUID) -> StoredToken | None:
         tokens = models.Token.objects.using(self._alias).filter(pk=token_id)
@@ -160,10 +161,8 @@ class DjangoTokens:
         tokens = models.Token.objects.using(self._alias).filter(
             alive, pk=token_id, state=TokenState.WAITING
         )
-        with statement_counts.paused:
-            return bool(
-                tokens.update(state=state, value=value, closed_at=DatabaseNow(), closed_by=by)
-            )
+        closed = {"state": state, "value": value, "closed_at": DatabaseNow(), "closed_by": by}
+        return bool(self._guard.joining(lambda: tokens.update(**closed)))
 
     def waits(self, token_id: UUID, *, after: int, limit: int) -> Sequence[int]:
         waits = models.Wait.objects.using(self._alias).filter(token=token_id, pk__gt=after).open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from support.store_rows import said
 from trigger_celery import (
     RetryPolicy,
     cancel_run,
@@ -100,7 +100,7 @@ def delayed(harness: Harness, **options: Any) -> UUID:
 
 
 def history(harness: Harness, run_id: UUID) -> list[tuple[str, object]]:
-    return [(entry.verb, json.loads(entry.data)) for entry in harness.memory.runs.history(run_id)]
+    return [(entry.verb, said(entry.data)) for entry in harness.memory.runs.history(run_id)]
 
 
 # get

@@ -11,6 +11,7 @@ from celery import Celery, shared_task
 from kombu import Queue
 
 from trigger_celery.client.installed import installed_engine
+from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.upkeep.sweep import sweep
 from trigger_celery.errors import NotMigrated, StoreUnavailable
@@ -51,12 +52,14 @@ def _say_once(why: str) -> None:
 
 
 @shared_task(name=RECOVER, ignore_result=True, acks_late=False)
+@worker_patience()
 def recover_run(run_id: str, worker: str) -> None:
     """Take a run from a worker process that is known to have died."""
     run_control.recover(installed_engine(), UUID(run_id), worker)
 
 
 @shared_task(name=CANCEL, ignore_result=True, acks_late=False)
+@worker_patience()
 def cancel_runs(ids: list[str], reason: str) -> None:
     """Cancel the runs among ids that a worker's Celery has revoked."""
     for text in ids:

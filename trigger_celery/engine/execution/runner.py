@@ -18,6 +18,7 @@ from trigger_celery.engine.execution import hooks, segment_end
 from trigger_celery.engine.execution.body_session import BodySession
 from trigger_celery.engine.process.interrupts import is_failure, of_body
 from trigger_celery.engine.process.leases import Holding
+from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.queues.declarations import remember_limits
 from trigger_celery.engine.runs.consequences import of_end_here
@@ -40,6 +41,7 @@ logger = logging.getLogger("trigger_celery.run")
 Body = Callable[..., Any]
 
 
+@worker_patience()
 def execute(
     engine: Engine,
     run_id: UUID,
@@ -114,6 +116,7 @@ def _ended(
     return finished
 
 
+@worker_patience()
 def published(engine: Engine, executed: Executed) -> None:
     """Note that result and callbacks of a finished run are out."""
     if not isinstance(executed, Left) and executed.owed:

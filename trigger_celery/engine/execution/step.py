@@ -31,7 +31,6 @@ from trigger_celery.engine.segment.segment import Segment
 from trigger_celery.engine.segment.timeouts import await_within, call_within
 from trigger_celery.errors import (
     LeaseLost,
-    StoreUnavailable,
     TransactionOpen,
     Unwinding,
     UsageError,
@@ -277,19 +276,16 @@ def run_atomically(step: Step) -> object:
     """
     segment = step.segment
 
-    def attempt() -> object:
-        try:
-            with segment.store.atomic():
-                checkpoint, value = encode(step, run(step))
-                segment.store.checkpoints.record(segment.lease, checkpoint)
-        except StoreUnavailable:
-            stored = _stored_value(step)
-            if stored is None:
-                raise
+    def attempt(again: bool) -> object:
+        stored = _stored_value(step) if again else None
+        if stored is not None:
             return segment.decode(stored)
+        with segment.store.atomic():
+            checkpoint, value = encode(step, run(step))
+            segment.store.checkpoints.record(segment.lease, checkpoint)
         return value
 
-    value = segment.held.outlast(partial(segment.engine.persist, attempt))
+    value = segment.held.outlast(partial(segment.engine.resolve, attempt))
     notify(step)
     return value
 

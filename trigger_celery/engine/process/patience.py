@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
-from trigger_celery.errors import StoreUnavailable, TransactionOpen
+from trigger_celery.config import Config
+from trigger_celery.errors import StoreUnavailable
 from trigger_celery.ports import Clock, Store
 
 T = TypeVar("T")
@@ -36,25 +40,71 @@ NOUNS = frozenset(
 """The parts of a store whose verbs are repeated; what stands beside them opens transactions."""
 
 
+_in_worker: ContextVar[bool] = ContextVar("trigger_celery_in_worker", default=False)
+_again: ContextVar[bool | None] = ContextVar("trigger_celery_again", default=None)
+"""Within work that is repeated as a whole: whether this is a repeat; None anywhere else."""
+
+
+@contextmanager
+def worker_patience() -> Iterator[None]:
+    """Wait for the database inside as a worker may: what it calls belongs to runs."""
+    before = _in_worker.set(True)
+    try:
+        yield
+    finally:
+        _in_worker.reset(before)
+
+
+def following(callback: Callable[[], object]) -> None:
+    """Call what follows a commit, which outside of workers waits for no database.
+
+    The caller has what it asked for, and the sweep makes up for the rest.
+    """
+    before = _again.set(None if _in_worker.get() else False)
+    try:
+        callback()
+    finally:
+        _again.reset(before)
+
+
+def patience_here(config: Config) -> timedelta:
+    """Return how long a verb that is called here is repeated while the database is away."""
+    if _again.get() is not None:
+        return timedelta(0)
+    return config.database_patience if _in_worker.get() else config.call_patience
+
+
 def patient(store: Store, clock: Clock, patience: Callable[[], timedelta]) -> Store:
     """Return ``store`` with verbs that are called again while the database is away.
 
     ``patience`` is asked at a failure. A verb takes the same arguments each time, its token
-    too, so a commit whose answer was lost is found. Inside an open transaction nothing is
-    repeated: what came before in it is lost, and only the code that opened it can do that again.
+    too, so a commit whose answer was lost is found.
     """
     return cast(Store, _PatientStore(store, clock, patience))
 
 
-def persist(verb: Callable[[], T], *, clock: Clock, patience: timedelta) -> T:
-    """Return what ``verb`` returns, calling it again after :exc:`StoreUnavailable`.
+def persist(work: Callable[[bool], T], *, clock: Clock, patience: Callable[[], timedelta]) -> T:
+    """Return what ``work`` returns, calling it again after :exc:`StoreUnavailable`.
 
-    Pauses double from 50 ms to 5 s. After ``patience`` the error is raised.
+    ``work`` gets whether this is a repeat: then what it wants may be done already. Pauses
+    double from 50 ms to 5 s; after ``patience`` the error is raised. Work within work is
+    repeated with it, not by itself.
     """
+    again = _again.get()
+    if again is not None:
+        return work(again)
     try:
-        return verb()
+        return _attempt(work, again=False)
     except StoreUnavailable as error:
-        return _persist(verb, error, clock, patience)
+        return _persist(partial(_attempt, work, again=True), error, clock, patience())
+
+
+def _attempt(work: Callable[[bool], T], *, again: bool) -> T:
+    before = _again.set(again)
+    try:
+        return work(again)
+    finally:
+        _again.reset(before)
 
 
 def _persist(
@@ -80,6 +130,7 @@ class _PatientStore:
         self._store = store
         self._clock = clock
         self._patience = patience
+        self.now = self._patient(lambda: store, "now")
         self.remember_version = self._patient(lambda: store, "remember_version")
 
     def __getattr__(self, name: str) -> Any:
@@ -94,8 +145,6 @@ class _PatientStore:
             try:
                 return getattr(owner(), verb)(*args, **kwargs)
             except StoreUnavailable as error:
-                if self._in_transaction():
-                    raise
                 return _persist(
                     lambda: getattr(owner(), verb)(*args, **kwargs),
                     error,
@@ -104,13 +153,6 @@ class _PatientStore:
                 )
 
         return call
-
-    def _in_transaction(self) -> bool:
-        try:
-            self._store.check_boundary("a verb of the store")
-        except TransactionOpen:
-            return True
-        return False
 
 
 class _PatientNoun:

@@ -16,7 +16,6 @@ from uuid import UUID
 
 from trigger_celery.declare.declared_queues import declared_queues
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.process.patience import persist
 from trigger_celery.errors import DeclarationError, StoreUnavailable
 from trigger_celery.vocabulary.records import Claimed, line_of
 
@@ -148,7 +147,7 @@ def _admit(engine: Engine, queue: str, *, woken: int = 0) -> int:
         nudge_interval=config.nudge_interval,
     )
     for _ in range(ROUNDS):
-        found = persist(verb, clock=engine.clock, patience=PATIENCE)
+        found = engine.briefly(verb, PATIENCE)
         admitted += len(found.nudges)
         engine.dispatcher.nudge(found.nudges)
         if not found.more:

@@ -17,13 +17,13 @@ def known(engine: Engine, name: str) -> StoredQueue:
     """
     if not isinstance(name, str) or not name.isprintable():
         raise QueueNotFound(f"expected the name of a durable queue, got: {name!r}")
-    found = engine.store.queues.get(name) or _declared(engine, name)
+    found = engine.patient.queues.get(name) or _declared(engine, name)
     if found is None:
         engine.discovery.once(engine.discover)
         found = _declared(engine, name)
     if found is None:
         declared = declared_queues(engine.config, engine.tasks)
-        names = dict.fromkeys([*declared, *(queue.name for queue in engine.store.queues.all())])
+        names = dict.fromkeys([*declared, *(queue.name for queue in engine.patient.queues.all())])
         hint = suggest(name, names) if names else "; none is declared"
         raise QueueNotFound(f"no durable queue is called {name!r}{hint}")
     return found
@@ -35,7 +35,7 @@ def stored_queue(engine: Engine, name: str) -> StoredQueue:
     Raises :exc:`QueueNotFound`.
     """
     queue = known(engine, name)
-    if engine.store.queues.get(name) is None:
+    if engine.patient.queues.get(name) is None:
         engine.patient.queues.declare({name: queue.declared})
     return queue
 

@@ -37,7 +37,7 @@ def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> Non
         notifications.created(engine, runs, created)
     for run in runs:
         if run.closes_with_parent and run.parent_id is not None and not run.parent_key:
-            engine.store.on_commit(partial(_close_late, engine, run.parent_id))
+            engine.after_commit(partial(_close_late, engine, run.parent_id))
             break  # all have the parent whose body creates them
 
 
@@ -55,9 +55,9 @@ def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
         and run.available_at is None
     ]
     if nudges:
-        engine.store.on_commit(partial(engine.dispatcher.nudge, nudges))
+        engine.after_commit(partial(engine.dispatcher.nudge, nudges))
     for line in sorted(set(created.lines.values())):
-        engine.store.on_commit(partial(admission.admit, engine, line))
+        engine.after_commit(partial(admission.admit, engine, line))
 
 
 def of_end_here(

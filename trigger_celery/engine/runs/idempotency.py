@@ -102,8 +102,12 @@ def take(store: Store, key: NewKey | None) -> None:
 def reset(engine: Engine, task: str, key: str | Sequence[str], scope: KeyScope | None) -> bool:
     """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
     digest = _scoped(key_parts(key), scope)
-    with engine.store.joined():
-        return engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest)
+
+    def free(again: bool) -> bool:
+        with engine.store.joined():
+            return engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest) or again
+
+    return engine.resolve(free)
 
 
 def _key_id(key: NewKey) -> tuple[KeyPurpose, str, str]:

@@ -88,7 +88,7 @@ def _is_known(engine: Engine, name: str) -> bool:
     """Whether settings know the queue, or code of another process stored it."""
     if name in engine.config.queues or name in engine.known_queues:
         return True
-    if engine.store.queues.get(name) is None:
+    if engine.patient.queues.get(name) is None:
         return False
     engine.known_queues.add(name)
     return True

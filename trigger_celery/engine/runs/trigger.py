@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,14 @@ from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import routed
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import FromEvent, FromSchedule, NewKey, NewRun, Origin
+from trigger_celery.vocabulary.records import (
+    Created,
+    FromEvent,
+    FromSchedule,
+    NewKey,
+    NewRun,
+    Origin,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +93,15 @@ def start(engine: Engine, requests: Sequence[Request]) -> list[Started]:
     runs = [new_run(engine, request) for request in requests]
     asked = [_key(run, request) for run, request in zip(runs, requests, strict=True)]
     if any(asked):
-        return _start_with_keys(engine, runs, asked, requests)
+        return engine.resolve(partial(_start_with_keys, engine, runs, asked, requests))
+    engine.resolve(partial(_start_without_keys, engine, runs))
+    return [Started(id=run.id, created=True) for run in runs]
+
+
+def _start_without_keys(engine: Engine, runs: Sequence[NewRun], again: bool) -> None:
     together = len(runs) > 1 or any(run.tags for run in runs)
     with engine.store.joined() if together else nullcontext():
-        _create(engine, runs)
-    return [Started(id=run.id, created=True) for run in runs]
+        _create(engine, runs, again=again)
 
 
 def _start_with_keys(
@@ -97,6 +109,7 @@ def _start_with_keys(
     runs: Sequence[NewRun],
     asked: Sequence[NewKey | None],
     requests: Sequence[Request],
+    again: bool,
 ) -> list[Started]:
     with engine.store.joined():
         held = idempotency.hold(engine.store, asked)
@@ -106,7 +119,8 @@ def _start_with_keys(
                 Started(id=run.id if holder is None else holder, created=holder in (None, run.id))
                 for run, holder in zip(runs, held.ids, strict=True)
             ]
-            _create(engine, [run for run, its in zip(runs, started, strict=True) if its.created])
+            new = [run for run, its in zip(runs, started, strict=True) if its.created]
+            _create(engine, new, again=again)
             _push_back(engine, runs, asked, requests, started)
     if conflict is not None:  # raised out here: the caller's transaction goes on
         raise conflict
@@ -130,15 +144,18 @@ def _push_back(
             started[index] = Started(id=holder, created=False)
         else:
             idempotency.take(engine.store, asked[index])
-            _create(engine, [run])
+            _create(engine, [run], again=False)
             followers[its.id] = run.id
             started[index] = Started(id=run.id, created=True)
 
 
-def _create(engine: Engine, runs: Sequence[NewRun]) -> None:
+def _create(engine: Engine, runs: Sequence[NewRun], *, again: bool) -> None:
     if not runs:
         return
-    of_creation(engine, runs, engine.store.runs.create(runs))
+    created = engine.store.runs.create(runs)
+    if again:  # those that the lost answer was about are nudged too
+        created = Created(run.id for run in runs).standing(created.lines)
+    of_creation(engine, runs, created)
 
 
 def new_run(engine: Engine, request: Request) -> NewRun:

@@ -52,8 +52,8 @@ def put(engine: Engine, wanted: Schedule) -> bool:
 
     Its times begin anew only if the rule changed; that it is paused stays.
     """
-    new = set_out(wanted, engine.store.now())
-    if engine.store.schedules.add(new):
+    new = set_out(wanted, engine.patient.now())
+    if engine.patient.schedules.add(new):
         return True
 
     def decide(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
@@ -66,7 +66,7 @@ def put(engine: Engine, wanted: Schedule) -> bool:
             changed = set_out(changed, now)
         return ScheduleChange(schedule=changed)
 
-    engine.store.schedules.change(wanted.key, decide)
+    engine.patient.schedules.change(wanted.key, decide)
     return False
 
 
@@ -86,7 +86,7 @@ def merged(known: Schedule, wanted: Schedule) -> Schedule:
 
 def get(engine: Engine, key: str) -> Schedule:
     """Return a schedule. Raises :exc:`ScheduleNotFound`."""
-    found = engine.store.schedules.get(key)
+    found = engine.patient.schedules.get(key)
     if found is None:
         raise ScheduleNotFound(f"no schedule has the key {key!r}")
     return found

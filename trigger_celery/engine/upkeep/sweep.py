@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.queues.admission import admit_waiting, clean_up_queues
 from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
@@ -55,6 +56,7 @@ class Rests:
         self.ends[duty] = engine.clock.monotonic() + self.lengths[duty]
 
 
+@worker_patience()
 def sweep(engine: Engine, rests: Rests | None = None) -> int:
     """Move on what time alone moves; return how many runs and events were looked at.
 

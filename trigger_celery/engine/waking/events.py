@@ -38,8 +38,13 @@ def emit(
     """Do what :func:`send_event` does; return whether the event is new."""
     text = engine.codec.encode(payload, what=f"the payload of event {name!r}")
     new = NewEvent(id=id or str(new_id()), name=name, payload=text, source=source)
-    event = engine.store.events.add(new)
-    if event is not None:
-        engine.store.on_commit(partial(match_event, engine, event))
-        notifications.received(engine, event)
-    return Emitted(new.id, event is not None)
+
+    def store(again: bool) -> Emitted:
+        event = engine.store.events.add(new)
+        if event is not None:
+            engine.after_commit(partial(match_event, engine, event))
+            notifications.received(engine, event)
+        # What is found by a repeat was stored by the call before it; the sweep matches it.
+        return Emitted(new.id, event is not None or (again and id is None))
+
+    return engine.resolve(store)

@@ -31,7 +31,7 @@ def preview_event(engine: Engine, name: str, payload: object) -> Preview:
 def _starts(engine: Engine, name: str, payload: object) -> Iterator[str]:
     after = ""
     while True:
-        batch = engine.store.subscriptions.of(name, after=after, limit=BATCH)
+        batch = engine.patient.subscriptions.of(name, after=after, limit=BATCH)
         for each in batch:
             if matches(each.filter, payload, engine.codec):
                 yield each.task
@@ -44,7 +44,7 @@ def _wakes(engine: Engine, name: str, payload: object) -> Iterator[int]:
     for hashes in probes(engine, name, payload):
         after = 0
         while True:
-            batch = engine.store.waits.candidates(name, hashes, after=after, limit=BATCH)
+            batch = engine.patient.waits.candidates(name, hashes, after=after, limit=BATCH)
             yield sum(matches(each.filter, payload, engine.codec) for each in batch)
             if len(batch) < BATCH:
                 break

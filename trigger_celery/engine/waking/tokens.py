@@ -26,12 +26,12 @@ AUTHOR_LENGTH = 255
 
 def create_token(engine: Engine, new: NewToken) -> StoredToken:
     """Create a token in the caller's transaction; one with this id is returned as it is."""
-    return engine.store.tokens.create(new)
+    return engine.persist(partial(engine.store.tokens.create, new))
 
 
 def get_token(engine: Engine, token_id: UUID) -> StoredToken:
     """Return a token. Raises :exc:`TokenNotFound`."""
-    token = engine.store.tokens.get(token_id)
+    token = engine.patient.tokens.get(token_id)
     if token is None:
         raise TokenNotFound(f"no token has the id {token_id}")
     return token
@@ -51,12 +51,15 @@ def complete_token(
     check_payload(token.schema, value)
     text = engine.codec.encode(value, what=f"the value of token {token_id}")
     by = by[:AUTHOR_LENGTH]
-    if not engine.store.tokens.close(token_id, TokenState.COMPLETED, value=text, by=by):
-        now = get_token(engine, token_id)
-        if repeatable and (now.closed_by, now.value) == (by, text):
-            return
-        raise TokenClosed(f"token {token_id} {_why_closed(now)}")
-    engine.store.on_commit(partial(settle, engine, token_id))
+
+    def complete(again: bool) -> None:
+        if not engine.store.tokens.close(token_id, TokenState.COMPLETED, value=text, by=by):
+            now = get_token(engine, token_id)
+            if not (repeatable or again) or (now.closed_by, now.value) != (by, text):
+                raise TokenClosed(f"token {token_id} {_why_closed(now)}")
+        engine.after_commit(partial(settle, engine, token_id))
+
+    engine.resolve(complete)
 
 
 def cancel_token(engine: Engine, token_id: UUID, *, by: str = "", repeatable: bool = False) -> bool:
@@ -67,11 +70,16 @@ def cancel_token(engine: Engine, token_id: UUID, *, by: str = "", repeatable: bo
     """
     get_token(engine, token_id)
     by = by[:AUTHOR_LENGTH]
-    if engine.store.tokens.close(token_id, TokenState.CANCELED, by=by):
-        engine.store.on_commit(partial(settle, engine, token_id))
+
+    def cancel(again: bool) -> bool:
+        if not engine.store.tokens.close(token_id, TokenState.CANCELED, by=by):
+            now = get_token(engine, token_id)
+            if not (repeatable or again) or (now.state, now.closed_by) != (TokenState.CANCELED, by):
+                return False
+        engine.after_commit(partial(settle, engine, token_id))
         return True
-    now = get_token(engine, token_id)
-    return repeatable and (now.state, now.closed_by) == (TokenState.CANCELED, by)
+
+    return engine.resolve(cancel)
 
 
 def settle(engine: Engine, token_id: UUID) -> None:

@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 from asyncio import get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from django.db import Error, connections, transaction
@@ -76,6 +77,39 @@ class Guard:
 
         return self._run(attempt)
 
+    def joining(self, work: Callable[[], T]) -> T:
+        """Run statements in the caller's transaction, or each by itself if there is none.
+
+        In a transaction only an outage gets a type of ours: a conflict with another transaction
+        stays Django's own, for the code that repeats the caller's work by it.
+        """
+        if not in_transaction(self.connection):
+            return self._run(work)
+        with paused, self._sorted():
+            return work()
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Let statements commit together, with the caller's transaction if there is one."""
+        with self._sorted(), transaction.atomic(using=self.alias, savepoint=False):
+            yield
+
+    @contextmanager
+    def _sorted(self) -> Iterator[None]:
+        try:
+            yield
+        except Error as error:
+            connection = connections[self.alias]
+            fault = fault_of(error, connection)
+            if fault is DriverFault.UNPREPARED:
+                stop_preparing(connection, error)
+            if fault is None or (fault is not DriverFault.AWAY and connection.in_atomic_block):
+                raise
+            if fault is DriverFault.NO_TABLES:
+                raise NotMigrated(_NO_TABLES.format(alias=self.alias)) from error
+            drop_if_lost(connection)
+            raise StoreUnavailable(_refusal(self.alias, error, fault)) from error
+
     def on_commit(self, callback: Callable[[], object]) -> None:
         """Call back after the caller's transaction commits; what that raises is logged."""
 
@@ -102,10 +136,24 @@ class Guard:
         self._run(lambda: block.__exit__(None, None, None), tries=1)
 
     def abandon_step(self, block: Atomic, error: BaseException) -> None:
-        """Roll it back."""
+        """Roll it back. Raises ``StoreUnavailable`` if the body failed by a lost connection.
+
+        Whatever the body made of the database's error: nothing of it was committed.
+        """
         self._step.block = None
-        with paused:
-            block.__exit__(type(error), error, error.__traceback__)
+        connection = connections[self.alias]
+        used, closed_by_body = connection.connection, connection.closed_in_transaction
+        try:
+            with paused:
+                block.__exit__(type(error), error, error.__traceback__)
+        except Error:  # Django opens the next connection at once, and the database is away
+            logger.debug("no connection after an atomic step", exc_info=True)
+        lost_connection = connection.connection is not used and not closed_by_body
+        if lost_connection and isinstance(error, Exception) and _comes_from_database(error):
+            raise StoreUnavailable(
+                f"the connection to the database {self.alias!r} was lost in an atomic step, "
+                f"which was rolled back: {error}"
+            ) from error
 
     def _own_connection(self, *, joins: bool) -> BaseDatabaseWrapper:
         connection = connections[self.alias]
@@ -153,6 +201,15 @@ _NO_TABLES = (
 def _refusal(alias: str, error: Error, fault: DriverFault) -> str:
     said = f"the database {alias!r} did not do what was asked: {error}"
     return f"{said}. {CURE.format(alias=alias)}" if fault is DriverFault.UNPREPARED else said
+
+
+def _comes_from_database(error: BaseException | None) -> bool:
+    """Whether an error is one of the database, or was raised because of one."""
+    while error is not None:
+        if isinstance(error, (Error, StoreUnavailable)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def check_boundary(what: str) -> None:

@@ -18,13 +18,12 @@ from trigger_celery.body.waits import sleep
 from trigger_celery.config import Config
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.execution.runner import execute
-from trigger_celery.engine.process.patience import NOUNS, patient, persist
+from trigger_celery.engine.process.patience import NOUNS, persist
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import PayloadTooLarge, StoreUnavailable
 from trigger_celery.ports import Store
 from trigger_celery.testing import Fault, FaultStore, Harness, ManualClock
-from trigger_celery.testing.memory.store import MemoryStore
 from trigger_celery.values import JsonCodec
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.states import RunState
@@ -52,22 +51,26 @@ class Away:
         return "answer"
 
 
+def _persisted(verb: Callable[[], Any], clock: ManualClock, patience: timedelta = PATIENCE) -> Any:
+    return persist(lambda again: verb(), clock=clock, patience=lambda: patience)
+
+
 def test_a_verb_is_repeated_with_growing_pauses() -> None:
     clock, verb = ManualClock(), Away(4)
-    assert persist(verb, clock=clock, patience=PATIENCE) == "answer"
+    assert _persisted(verb, clock) == "answer"
     assert clock.monotonic() == pytest.approx(0.05 + 0.1 + 0.2 + 0.4)
 
 
 def test_pauses_do_not_grow_for_ever() -> None:
     clock, verb = ManualClock(), Away(20)
-    persist(verb, clock=clock, patience=timedelta(minutes=5))
+    _persisted(verb, clock, timedelta(minutes=5))
     assert clock.monotonic() == pytest.approx(0.05 * (2**7 - 1) + 13 * 5)
 
 
 def test_patience_ends() -> None:
     clock, verb = ManualClock(), Away(99)
     with pytest.raises(StoreUnavailable, match="away"):
-        persist(verb, clock=clock, patience=PATIENCE)
+        _persisted(verb, clock)
     assert 5 < clock.monotonic() <= 10
 
 
@@ -79,7 +82,7 @@ def test_other_errors_are_not_repeated() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        persist(verb, clock=ManualClock(), patience=PATIENCE)
+        _persisted(verb, ManualClock())
     assert calls == [1]
 
 
@@ -108,7 +111,45 @@ def test_what_a_person_asks_of_a_run_survives_a_hiccup_of_the_database(
         store = FaultStore(harness.memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
         harness.engine.store = store
         call(run_id)
-        assert [name for _, name in store.calls[:3]] == [verb] * 3
+        looks = ["runs.history", "runs.history"]
+        assert [name for _, name in store.calls[:4]] == [verb, *looks, verb]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        trigger_celery.cancel_run,
+        trigger_celery.pause_run,
+        partial(trigger_celery.reschedule_run, delay=9),
+    ],
+)
+def test_what_a_person_asks_of_a_run_is_done_once_though_its_answer_is_lost(
+    call: Callable[[UUID], object],
+) -> None:
+    with Harness() as harness:
+        later = TriggerOptions(delay=timedelta(minutes=1))
+        run_id = trigger(harness.engine, harness.task(task), options=later)
+        harness.engine.store = FaultStore(harness.memory, {0: Fault.LOST_ACK})
+        assert call(run_id) in (True, None)
+        assert len(harness.memory.runs.history(run_id)) == 2
+
+
+def test_a_retry_whose_answer_is_lost_is_no_second_one_after_the_run_failed_again() -> None:
+    with Harness() as harness:
+        run_id = harness.trigger(harness.task(_fails))
+        harness.run_until_idle()
+
+        def fail_again() -> None:
+            harness.engine.store = harness.memory
+            harness.run_until_idle()
+            harness.engine.store = store
+
+        store = FaultStore(harness.memory, {0: Fault.LOST_ACK, 1: fail_again})
+        harness.engine.store = store
+        trigger_celery.retry_run(run_id)
+        verbs = [entry.verb for entry in harness.memory.runs.history(run_id)]
+        assert verbs.count("retry") == 1
+        assert harness.run(run_id).state is RunState.FAILED
 
 
 def _fails() -> None:
@@ -116,14 +157,15 @@ def _fails() -> None:
 
 
 def test_nothing_is_repeated_in_an_open_transaction() -> None:
-    clock, memory = ManualClock(), MemoryStore()
-    store = FaultStore(memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
-    verbs = patient(store, clock, lambda: PATIENCE)
-    with pytest.raises(StoreUnavailable), memory.transaction():
-        verbs.runs.get(new_id())
-    assert clock.monotonic() == 0
-    assert verbs.runs.get(new_id()) is None
-    assert clock.monotonic() == pytest.approx(0.05)
+    with Harness() as harness:
+        memory, engine = harness.memory, harness.engine
+        engine.store = FaultStore(memory, {0: Fault.REFUSED, 1: Fault.REFUSED})
+        before = harness.clock.monotonic()
+        with pytest.raises(StoreUnavailable), memory.transaction():
+            engine.patient.runs.get(new_id())
+        assert harness.clock.monotonic() == before
+        assert engine.patient.runs.get(new_id()) is None
+        assert harness.clock.monotonic() - before == pytest.approx(0.05)
 
 
 def test_patience_knows_all_nouns_of_a_store() -> None:
@@ -145,15 +187,28 @@ AT_ONCE = {
     "keys.push_back",
     "schedules.add",
     "schedules.change",
-    "schedules.get",
     "schedules.remove",
+    # within work that is repeated as a whole, which then looks what was done
+    "runs.cancel",
+    "runs.retry",
+    "runs.history",
+    "managing.pause",
+    "managing.resume",
+    "managing.reschedule",
+    "open_waits.get",
+    "open_waits.extend",
+    "open_waits.end",
+    "queues.pause",
+    "queues.resume",
+    "queues.override",
+    "queues.reset",
     # in the transaction of an atomic step, which is repeated with its body
     "checkpoints.record",
     # come again by themselves, with the next sweep or heartbeat
     "runs.renew",
     "sweeps.due",
-    "sweeps.resign",
     "sweeps.elect",
+    "sweeps.resign",
     "sweeps.expire",
     "events.unmatched",
     "events.purge",
@@ -165,21 +220,9 @@ AT_ONCE = {
     "queues.declare",
     "queues.lines",
     "queues.clean_up",
-    # what a person, or a page, looks at
-    "runs.beginning_with",
-    "runs.find",
-    "runs.get",
-    "managing.recorded_calls",
-    "tokens.get",
-    "open_waits.find",
-    "open_waits.get",
     "queues.all",
-    "queues.get",
-    "queues.holders",
-    "queues.holds",
-    "queues.loads",
-    "subscriptions.of",
-    "waits.candidates",
+    # for signals, and for what a worker shows of a run: nothing hangs on them
+    "runs.get",
 }
 """Verbs that the engine calls without patience, and why."""
 
