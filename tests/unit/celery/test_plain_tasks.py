@@ -96,3 +96,14 @@ def test_a_child_of_a_prefork_pool_has_one_task_at_a_time(
     monkeypatch.setattr("trigger_celery.celery.worker.plain_tasks.current_process", lambda: child)
     with pytest.raises(ForeignThread):
         in_a_thread(lambda: charge(1))
+
+
+@pytest.mark.usefixtures("executing")
+def test_a_thread_of_a_web_server_that_executes_runs_eagerly_is_free() -> None:
+    with pytest.raises(ForeignThread):
+        in_a_thread(lambda: charge(1))
+    current_app.conf.task_always_eager = True
+    try:
+        assert in_a_thread(lambda: charge(1)) == 1
+    finally:
+        current_app.conf.task_always_eager = False
