@@ -11,7 +11,7 @@ from enum import StrEnum
 from trigger_celery.testing import ManualClock
 
 PAUSES = 2
-"""After so many pauses of whoever waits, the database is back."""
+"""After so many pauses of a caller that waits, the database is back."""
 
 
 class Moment(StrEnum):
