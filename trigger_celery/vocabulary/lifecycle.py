@@ -87,9 +87,17 @@ def first_nudge(available_at: datetime, now: datetime, nudge_interval: timedelta
 
 
 def may_start(run: Run, now: datetime) -> bool:
-    """Whether a queued run may be claimed to be executed."""
+    """Whether a queued run may be claimed to be executed.
+
+    One without a delay compares no clock, which may have been set back since it was queued.
+    """
     alive = run.deadline_at is None or run.deadline_at > now
-    return alive and run.available_at <= now and run.paused_at is None
+    return alive and run.paused_at is None and (not is_delayed(run) or run.available_at <= now)
+
+
+def is_delayed(run: Run) -> bool:
+    """Whether a queued run was to start later: it is due at its start, any other after that."""
+    return run.due_at is not None and run.due_at <= run.available_at
 
 
 def may_publish(run: Run, now: datetime) -> bool:

@@ -111,9 +111,10 @@ def _run(alias: str, asked: Claim) -> RunQuerySet[models.Run]:
 def _claimable(alias: str, asked: Claim) -> RunQuerySet[models.Run]:
     now = DatabaseNow()
     alive = Q(deadline_at=None) | Q(deadline_at__gt=now)
-    return _run(alias, asked).filter(
-        alive, state=RunState.QUEUED, available_at__lte=now, paused_at=None
-    )
+    # A run without a delay, which is due after its start, compares no clock.
+    at_once = Q(due_at=None) | Q(due_at__gt=F("available_at"))
+    available = at_once | Q(available_at__lte=now)
+    return _run(alias, asked).filter(available, alive, state=RunState.QUEUED, paused_at=None)
 
 
 def _limited(alias: str, asked: Claim) -> Exists:

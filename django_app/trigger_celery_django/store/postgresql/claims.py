@@ -43,7 +43,9 @@ from trigger_celery_django.store.queues.limits import gate
 RATE = models.KeyRate._meta.db_table
 
 _ASKED = "run.id = %(run_id)s AND run.task = %(task)s"
-_CLAIMABLE = """run.state = 'queued' AND run.available_at <= clock_timestamp()
+_CLAIMABLE = """run.state = 'queued'
+        AND (run.available_at <= clock_timestamp() OR run.due_at IS NULL
+            OR run.due_at > run.available_at)
         AND run.paused_at IS NULL
         AND (run.deadline_at IS NULL OR run.deadline_at > clock_timestamp())"""
 _LIMITED = limited("run", "%(task)s::text")
