@@ -39,7 +39,9 @@ def _declare(using: str, apps: Any = installed, **kwargs: object) -> None:
         engine.known_queues.clear()
         sync_declared(engine)
     except Exception:  # a task that cannot be imported now must not stop a migration
-        logger.exception("what starts tasks could not be stored now; the first sweep does it")
+        logger.exception(
+            "subscriptions, schedules and limits of tasks were not stored; the first sweep does it"
+        )
 
 
 def _has_tables(apps: Any) -> bool:

@@ -114,7 +114,11 @@ class CeleryDispatcher:
         except Exception as error:
             if str(getattr(error, "reply_code", "")) == NOT_FOUND:
                 return 0
-            logger.info("the broker does not say what waits: %s: %s", type(error).__name__, error)
+            logger.info(
+                "the broker does not say how many messages wait: %s: %s",
+                type(error).__name__,
+                error,
+            )
             return None
 
     def _producers(self, app: Celery) -> Any:

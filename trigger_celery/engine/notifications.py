@@ -89,7 +89,7 @@ def ended_elsewhere(engine: Engine, nudges: Sequence[Nudge]) -> None:
         try:
             run = engine.store.runs.get(nudge.run_id)
         except Exception:  # they have ended all the same
-            logger.exception("run %s: no news of its end could be sent", nudge.run_id)
+            logger.exception("run %s: its end could not be reported to listeners", nudge.run_id)
             continue
         if run is not None and run.state.terminal:
             failure = None if run.error is None else from_text(run.error)

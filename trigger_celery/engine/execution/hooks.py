@@ -169,6 +169,4 @@ def _note(engine: Engine, run_id: UUID, details: dict[str, str]) -> None:
     try:
         engine.patient.runs.note(run_id, VERB, details)
     except Exception:  # then it may be called again
-        logger.exception(
-            "run %s: it could not be noted that %s was called", run_id, details["hook"]
-        )
+        logger.exception("run %s: the call of %s could not be recorded", run_id, details["hook"])

@@ -90,7 +90,7 @@ def _look_back(segment: Segment) -> None:
     try:
         look_back(segment.engine, segment.lease)
     except Exception:  # the suspension is stored: the sweep looks in our place
-        logger.exception("run %s: no look at the stored events", segment.run.id)
+        logger.exception("run %s: the look-back at stored events failed", segment.run.id)
 
 
 def failed(

@@ -75,7 +75,7 @@ class AlarmThread:
                 try:
                     call.callback()
                 except Exception:  # the thread goes on: others wait for it too
-                    logger.exception("%s: what was to be done now failed", key)
+                    logger.exception("alarm %s: its call failed", key)
             try:
                 self._store.release()
             except Exception:

@@ -118,7 +118,7 @@ def _look_back(engine: Engine, lease: Lease) -> None:
     try:
         look_back(engine, lease)
     except Exception:  # one bad event must not hold up the others
-        logger.exception("run %s: no look at the stored events", lease.run_id)
+        logger.exception("run %s: the look-back at stored events failed", lease.run_id)
 
 
 def _match_left_over(engine: Engine, until: float) -> int:

@@ -118,7 +118,7 @@ class Guard:
             try:
                 callback()
             except Exception:
-                logger.exception("what was to follow a commit failed; the sweep makes up for it")
+                logger.exception("a callback after a commit failed; the sweep does its work")
 
         transaction.on_commit(call, using=self.alias, robust=True)
 

@@ -342,7 +342,7 @@ def test_a_failure_that_cannot_be_noted_is_logged(
     run_id = harness.trigger(harness.task(echo, on_start=broken), 1)
     harness.run_until_idle()
     assert harness.result(run_id) == 1
-    assert "it could not be noted that on_start was called" in caplog.text
+    assert "the call of on_start could not be recorded" in caplog.text
 
 
 def test_durable_calls_in_a_hook_raise_not_in_run(harness: Harness) -> None:

@@ -273,6 +273,6 @@ def test_a_suspension_whose_look_back_fails_stays(
         left = harness.execute(run_id)
     assert isinstance(left, Left)
     assert left.state is RunState.SUSPENDED
-    assert "no look at the stored events" in caplog.text
+    assert "the look-back at stored events failed" in caplog.text
     harness.run_until_idle()
     assert harness.result(run_id) == 5

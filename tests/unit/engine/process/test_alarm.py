@@ -94,7 +94,7 @@ def test_it_goes_on_after_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
     ours.set("bad", SOON, fail)
     ours.set("good", 2 * SOON, rang.set)
     assert rang.wait(10)
-    assert "bad: what was to be done now failed" in caplog.text
+    assert "alarm bad: its call failed" in caplog.text
 
 
 def test_it_closes_its_connection_before_it_sleeps() -> None:

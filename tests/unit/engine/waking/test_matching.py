@@ -220,7 +220,7 @@ def test_one_bad_look_back_does_not_hold_up_the_sweep(
     harness.advance(timedelta(seconds=5))
     with caplog.at_level(logging.ERROR):
         harness.sweep()
-    assert f"run {bad}: no look at the stored events" in caplog.text
+    assert f"run {bad}: the look-back at stored events failed" in caplog.text
     assert harness.run(asleep).state is RunState.QUEUED
 
 
