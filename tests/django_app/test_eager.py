@@ -12,6 +12,7 @@ from django.db import transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from trigger_celery import durable_task, get_run, sleep, step
+from trigger_celery.celery import dispatcher
 from trigger_celery_django.models import Run
 from trigger_celery_django.testing import drain
 
@@ -108,3 +109,31 @@ def test_apply_calls_the_function_alone_without_the_setting() -> None:
     current_app.conf.task_always_eager = False
     assert doubled.apply((2,)).get() == 4
     assert not Run.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_message_is_published_for_a_run_that_its_caller_executes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published: list[str] = []
+    monkeypatch.setattr(
+        dispatcher, "_publish", lambda app, producer, nudge: published.append(nudge.task)
+    )
+    assert chain(doubled.s(1), doubled.s()).delay().get() == 4
+    assert published == []
+    doubled.trigger(1)
+    assert published == ["eager-doubled"]
+
+
+@durable_task(name="eager-parent")
+def parent(number: int) -> Any:
+    child = doubled.delay(number)
+    return [child.get(disable_sync_subtasks=False), double(number + 1)]
+
+
+def test_a_body_may_call_another_task() -> None:
+    result = parent.delay(3)
+    assert result.get() == [6, 8]
+    assert LOG == [3, 4]
+    child = Run.objects.get(task="eager-doubled")
+    assert (child.state, str(child.parent_id)) == ("completed", result.id)

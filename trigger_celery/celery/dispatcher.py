@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,19 @@ BATCH = 100
 """How many nudges are pipelined: sent together, and answered together."""
 SOCKETS = 10
 """Connections to the broker that one process opens at most for nudges."""
+
+
+_silent = ContextVar("trigger_celery_silent", default=False)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Publish nothing in this block: its runs are executed by their caller."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +73,7 @@ class CeleryDispatcher:
         A broker that is away ends it at once; one nudge that cannot be sent, as to a queue that
         is not declared, holds up no other.
         """
-        if not nudges:
+        if not nudges or _silent.get():
             return
         sent, failure = 0, None
         try:

@@ -125,9 +125,9 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
             options=ours,
             canvas=canvas.save({**canvas.declared(self), **own}),
         )
-        [run] = create_runs(installed_engine(), [request], "delay")
         if self.app.conf.task_always_eager:
-            return eager.started(self, run, request, link=link, link_error=link_error)
+            return eager.started(self, request, link=link, link_error=link_error)
+        [run] = create_runs(installed_engine(), [request], "delay")
         return _result_of(self, run.id, options)
 
     async def aapply_async(

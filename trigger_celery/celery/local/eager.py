@@ -16,9 +16,11 @@ from celery import Task
 from celery.exceptions import Ignore
 from celery.result import AsyncResult
 
+from trigger_celery.celery.dispatcher import silent
 from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.starting import create_runs
 from trigger_celery.engine.execution.runner import execute
-from trigger_celery.engine.runs.trigger import Request, Started, trigger
+from trigger_celery.engine.runs.trigger import Request, trigger
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import TransactionOpen
 from trigger_celery.vocabulary.states import RunState
@@ -27,14 +29,14 @@ R = TypeVar("R")
 logger = logging.getLogger("trigger_celery.task")
 
 
-def started(
-    task: Task[..., R], run: Started, request: Request, *, link: Any, link_error: Any
-) -> AsyncResult[R]:
-    """Execute a run that was created and return its result, as Celery's own calls do.
+def started(task: Task[..., R], request: Request, *, link: Any, link_error: Any) -> AsyncResult[R]:
+    """Create a run, execute it and return its result, as Celery's own calls do.
 
     In the caller's transaction nothing can be executed before the commit: then the run follows
     it, and its ``AsyncResult`` is returned.
     """
+    with silent():
+        [run] = create_runs(installed_engine(), [request], "delay")
     apply: Any = partial(
         task.apply,
         tuple(request.args),
@@ -66,7 +68,8 @@ def carry_out(
     """
     engine, run_id = installed_engine(), UUID(request.id)
     # A part of a chain has none yet; one that there is already is left alone.
-    trigger(engine, task.durable, tuple(args), kwargs, id=run_id)
+    with silent():
+        trigger(engine, task.durable, tuple(args), kwargs, id=run_id)
     executed = execute(engine, run_id, task.durable, body=body)
     if isinstance(executed, Left):
         logger.warning(
