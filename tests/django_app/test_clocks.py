@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db.models import F
 
 from support.databases import alias_of, every_database
+from trigger_celery.engine.process.skew import clock_skew
 from trigger_celery.testing.contract.tools import asked, queued
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import NewRun
 from trigger_celery_django import models
+from trigger_celery_django.checks import check_clocks
 from trigger_celery_django.store import DjangoStore
 
 MINUTE = timedelta(minutes=1)
@@ -39,3 +41,28 @@ def test_a_run_with_a_delay_waits_until_the_clock_is_there(name: str) -> None:
     store.runs.create([new])
     set_back(store)
     assert store.runs.claim(asked(new.id)) is None
+
+
+def test_the_fastest_of_several_readings_says_how_far_the_clocks_are_apart() -> None:
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    moments = iter([0.0, 9.0, 10.0, 10.2, 20.0, 29.0])
+    answers = iter([7.0, 5.1, 3.0])
+    skew = clock_skew(
+        lambda: start + timedelta(seconds=next(answers)),
+        lambda: start + timedelta(seconds=next(moments)),
+    )
+    assert skew == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(90, "90.0 s behind"), (-90, "90.0 s ahead of")])
+@pytest.mark.django_db
+def test_a_check_names_clocks_that_differ(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, says: str
+) -> None:
+    assert check_clocks(databases=["default"]) == []
+    later = timedelta(seconds=seconds)
+    monkeypatch.setattr(DjangoStore, "now", lambda store: datetime.now(UTC) + later)
+    [message] = check_clocks(databases=["default"])
+    assert message.id == "trigger_celery.W013"
+    assert says in message.msg
+    assert check_clocks(databases=[]) == []
