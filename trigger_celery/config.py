@@ -13,9 +13,23 @@ from trigger_celery.errors import DeclarationError, UnknownOption
 
 _ZERO = timedelta(0)
 _SECOND = timedelta(seconds=1)
-_LEAST = {"HEARTBEAT_TIMEOUT": _SECOND, "NUDGE_INTERVAL": _SECOND, "EVENT_RETENTION": _SECOND}
-"""Settings that must not be zero: a lease would end at once, a sweep nudge without end, an
-event be gone before a run that was to see it looks for it."""
+_LEAST = {
+    "HEARTBEAT_TIMEOUT": _SECOND,
+    "NUDGE_INTERVAL": _SECOND,
+    "EVENT_RETENTION": _SECOND,
+    "SWEEP_INTERVAL": timedelta(milliseconds=50),
+}
+"""Settings that must not be zero: a lease would end at once, a sweep nudge or look without end,
+an event be gone before a run that was to see it looks for it."""
+
+
+SWEEPERS: Mapping[str, frozenset[str]] = {
+    "auto": frozenset({"beat", "worker"}),
+    "beat": frozenset({"beat"}),
+    "worker": frozenset({"worker"}),
+    "command": frozenset(),
+}
+"""What the setting ``SWEEPER`` may be, each with the processes that then sweep by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +41,7 @@ class Config:
     ``max_crashes``        how many workers a run may lose before it becomes a dead letter
     ``sweep_interval``     how often what is due, lost or late is looked for
     ``sweep_batch``        how many runs one pass of the sweep moves at most
-    ``sweep_on_worker``    whether workers publish the sweep message beside beat
+    ``sweeper``            which processes may sweep: a key of :data:`SWEEPERS`
     ``nudge_interval``     how long a queued run may wait for its nudge before it gets another
     ``publish_timeout``    how long a nudge may take to reach the broker
     ``inline_backoff``     step retries up to this delay wait in the worker, longer ones suspend
@@ -50,7 +64,7 @@ class Config:
     max_crashes: int = 3
     sweep_interval: timedelta = timedelta(seconds=1)
     sweep_batch: int = 200
-    sweep_on_worker: bool = True
+    sweeper: str = "auto"
     nudge_interval: timedelta = timedelta(seconds=10)
     publish_timeout: timedelta = timedelta(seconds=1)
     inline_backoff: timedelta = timedelta(seconds=1)
@@ -97,6 +111,10 @@ def suggest(name: str, known: Mapping[str, object]) -> str:
 def _coerce(key: str, value: object, default: object) -> object:
     if key == "DEFAULT_RETRY":
         return _policy(key, value)
+    if key == "SWEEPER":
+        if isinstance(value, str) and value in SWEEPERS:
+            return value
+        raise _wrong(key, f"one of {', '.join(map(repr, SWEEPERS))}", value)
     if default is None:
         if value is None or (type(value) is int and value >= 0):
             return value
@@ -123,8 +141,8 @@ def _coerce(key: str, value: object, default: object) -> object:
         value = timedelta(seconds=value)
     if isinstance(value, timedelta) and value >= _LEAST.get(key, _ZERO):
         return value
-    least = "one second" if key in _LEAST else "zero"
-    raise _wrong(key, f"seconds or a timedelta, {least} or more", value)
+    least = _LEAST.get(key, _ZERO).total_seconds()
+    raise _wrong(key, f"seconds or a timedelta, {least:g} s or more", value)
 
 
 def _policy(key: str, value: object) -> RetryPolicy | None:

@@ -11,7 +11,6 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from support.databases import alias_of, every_database
-from trigger_celery.celery.worker.own_tasks import sweep_once
 from trigger_celery.client.installed import using_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.upkeep.sweeper import Sweeper
@@ -66,16 +65,6 @@ def test_a_sweeper_says_in_one_line_that_there_are_no_tables(
     caplog.clear()
     sweeper.turn()
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
-
-
-@pytest.mark.django_db(databases=[SQLITE])
-def test_messages_that_ask_for_a_sweep_say_it_once(caplog: pytest.LogCaptureFixture) -> None:
-    engine = Engine(store=DjangoStore(SQLITE))
-    with using_engine(engine), no_tables(), caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            sweep_once()
-    [record] = caplog.records
-    assert of_tables(caplog) == [record]
 
 
 @pytest.mark.django_db(databases=[SQLITE])

@@ -98,14 +98,13 @@ def test_pickled_messages_are_warned_of(
     assert not message.is_serious()
 
 
-def test_a_missing_sweep_is_an_error(
-    settings: Settings, celery_setting: Callable[[str, object], None]
+def test_a_beat_entry_for_the_sweep_of_older_releases_is_an_error(
+    celery_setting: Callable[[str, object], None],
 ) -> None:
-    settings.TRIGGER_CELERY = {"SWEEP_INTERVAL": 0}
-    celery_setting("beat_schedule", {})
-    (message,) = found("E004")
-    assert "trigger_sweep --loop" in str(message.hint)
     celery_setting("beat_schedule", {"own": {"task": "trigger_celery.sweep", "schedule": 5}})
+    (message,) = found("E004")
+    assert "'own'" in message.msg
+    celery_setting("beat_schedule", {"mine": {"task": "report", "schedule": 5}})
     assert found("E004") == []
 
 

@@ -99,7 +99,7 @@ def check_no_slot_is_left(monitor: QueueMonitor) -> None:
 def test_thirty_runs_need_no_sweep_and_not_one_message_more_than_starts(
     place: Site, start: Start, monitor: QueueMonitor
 ) -> None:
-    worker = start(SWEEP_ON_WORKER=False, NUDGE_INTERVAL=60)
+    worker = start(SWEEPER="command", NUDGE_INTERVAL=60)
     results = enter_all(30, linear, 1)
     assert [value_of(result) for result in results] == [2] * 30
     count = monitor.count(QUEUE)
@@ -147,7 +147,7 @@ def test_a_whole_worker_that_is_killed_gives_its_slots_back_with_its_leases(
 def test_the_slot_of_a_canceled_run_is_free_while_its_body_is_still_there(
     place: Site, start: Start, monitor: QueueMonitor
 ) -> None:
-    start(SWEEP_ON_WORKER=False)
+    start(SWEEPER="command")
     barrier = place.hold("canceled")
     results = enter_all(3, with_long_lease, "canceled")
     eventually(lambda: monitor.count(QUEUE).running == LIMIT)

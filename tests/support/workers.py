@@ -25,7 +25,6 @@ from support.services import SERVICES
 from support.waiting import eventually
 from testproject.celery import app
 from trigger_celery.celery.dispatcher import CeleryDispatcher
-from trigger_celery.celery.worker.own_tasks import own_queue
 from trigger_celery.client.installed import installed_engine
 
 FOLDER = Path(os.environ["TC_TMP"])
@@ -144,7 +143,7 @@ class Site:
     def purge(self) -> None:
         """Drop what waits in Redis for a worker: an earlier one's messages live on after it."""
         with app.connection_for_write() as connection:
-            for waiting in (*settings.CELERY_TASK_QUEUES, own_queue(app)):
+            for waiting in settings.CELERY_TASK_QUEUES:
                 waiting(connection.default_channel).purge()
 
     def hold(self, name: str) -> Path:
@@ -203,7 +202,7 @@ def _clean_up(broker: str) -> None:
     """Remove what this test run left on servers that outlive it."""
     if broker == "rabbitmq":
         with app.connection_for_write() as connection:
-            for wanted in (*settings.CELERY_TASK_QUEUES, own_queue(app)):
+            for wanted in settings.CELERY_TASK_QUEUES:
                 wanted(connection.default_channel).delete()
     with suppress(redis.ConnectionError):
         service = SERVICES["redis"]

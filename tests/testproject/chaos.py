@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -20,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from celery import current_task, shared_task, signals
+from celery import shared_task, signals
 from django.db import connection
 from django_celery_results.backends import DatabaseBackend
 
@@ -35,7 +36,6 @@ from trigger_celery import (
     step,
     wait_for_event,
 )
-from trigger_celery.celery.worker.own_tasks import SWEEP
 from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.execution import fan_out, segment_end
 from trigger_celery.engine.runs import consequences
@@ -261,7 +261,7 @@ def faulty(fault: str, inner: Dispatcher) -> Dispatcher:
 
 
 def _in_sweep() -> bool:
-    return bool(current_task) and current_task.name == SWEEP
+    return Path(sys.argv[0]).stem == "sweep_process"
 
 
 def _once() -> bool:

@@ -24,11 +24,7 @@ IGNORED = "ignored"
 
 
 class RunLogFilter(logging.Filter):
-    """Drops "ignored" lines of durable tasks and all lines about the sweep, warnings excepted."""
-
-    def __init__(self, sweep: str) -> None:
-        super().__init__()
-        self._sweep = sweep
+    """Drops "ignored" lines of durable tasks, warnings excepted."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be logged."""
@@ -36,17 +32,15 @@ class RunLogFilter(logging.Filter):
         if record.levelno > logging.INFO or not isinstance(data, dict):
             return True
         name = str(data.get("name"))
-        if name == self._sweep:
-            return False
         return data.get("description") != IGNORED or declared_tasks.get(name) is None
 
 
-def filter_logs(sweep: str) -> None:
-    """Add the filter to Celery's loggers, once a process. ``sweep`` is the sweep task's name."""
+def filter_logs() -> None:
+    """Add the filter to Celery's loggers, once a process."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(known, RunLogFilter) for known in logger.filters):
-            logger.addFilter(RunLogFilter(sweep))
+            logger.addFilter(RunLogFilter())
 
 
 TASKS = (own_tasks.sweep_once, own_tasks.recover_run, own_tasks.cancel_runs)
@@ -57,7 +51,7 @@ def install(engine: Engine) -> None:
     """Install an engine, its serializer, and the worker's and beat's part of the work."""
     install_engine(engine)
     register_serializer()
-    filter_logs(own_tasks.SWEEP)
+    filter_logs()
     connect_recording()
     bootsteps.connect(engine)
 

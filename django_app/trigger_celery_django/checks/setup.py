@@ -71,22 +71,15 @@ def _pickle() -> Found:
 
 
 def _sweep() -> Found:
-    try:
-        interval = config().sweep_interval
-    except DeclarationError:
-        return
-    scheduled = any(
-        entry.get("task") == SWEEP for entry in (current_app.conf.beat_schedule or {}).values()
-    )
-    if not interval and not scheduled:
-        yield Error(
-            "No sweep is scheduled: timers, timeouts and lost workers would go unnoticed.",
-            hint=(
-                "Set TRIGGER_CELERY['SWEEP_INTERVAL'] to 1, or schedule the task "
-                f"'{SWEEP}' yourself, or keep 'manage.py trigger_sweep --loop' running."
-            ),
-            id="trigger_celery.E004",
-        )
+    schedule = current_app.conf.beat_schedule or {}
+    for name, entry in schedule.items():
+        if entry.get("task") == SWEEP:
+            yield Error(
+                f"The entry {name!r} of beat's schedule names the task {SWEEP!r}, which does "
+                "nothing any more: beat and workers sweep by themselves.",
+                hint="Remove the entry. TRIGGER_CELERY['SWEEPER'] says which processes sweep.",
+                id="trigger_celery.E004",
+            )
 
 
 def _database() -> Found:

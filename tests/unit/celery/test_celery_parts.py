@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
-from weakref import WeakSet
 
 import pytest
 from celery import Celery, chain, signature
@@ -24,7 +22,7 @@ from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.install import LOGGERS, RunLogFilter, filter_logs
 from trigger_celery.celery.worker import bootsteps
 from trigger_celery.celery.worker.bootsteps import RevokedIds
-from trigger_celery.celery.worker.own_tasks import SWEEP
+from trigger_celery.celery.worker.own_tasks import SWEEP, consumed_queue
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.segment.outcome import Left
 from trigger_celery.errors import UsageError
@@ -79,23 +77,21 @@ def record(level: int, **data: object) -> logging.LogRecord:
     return made
 
 
-def test_lines_about_sweeps_and_suspensions_are_dropped_and_nothing_else() -> None:
+def test_lines_about_suspensions_are_dropped_and_nothing_else() -> None:
     @durable_task(name="logged")
     def logged() -> None: ...
 
-    keeps = RunLogFilter("the.sweep").filter
-    assert not keeps(record(logging.INFO, name="the.sweep", description="received"))
+    keeps = RunLogFilter().filter
     assert not keeps(record(logging.INFO, name="logged", description="ignored"))
     declared_tasks.remove("logged")
     assert keeps(record(logging.INFO, name="logged", description="ignored"))
     assert keeps(record(logging.INFO, name="plain", description="ignored"))
-    assert keeps(record(logging.ERROR, name="the.sweep"))
     assert keeps(logging.LogRecord("celery", logging.INFO, "", 0, "text", (), None))
 
 
 def test_the_filter_is_added_once() -> None:
-    filter_logs("a")
-    filter_logs("a")
+    filter_logs()
+    filter_logs()
     for name in LOGGERS:
         filters = logging.getLogger(name).filters
         assert len([f for f in filters if isinstance(f, RunLogFilter)]) == 1
@@ -251,34 +247,20 @@ def test_a_suspension_stored_too_late_does_not_hide_the_result(harness: Harness)
     assert task.backend.states == [("SUSPENDED", None), ("SUCCESS", 7)]
 
 
-class Held:
-    """A message that a worker has received."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def test_no_sweep_message_is_sent_while_the_worker_holds_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sent: list[str] = []
-    monkeypatch.setattr(bootsteps, "_send", lambda app, name, **options: sent.append(name))
-    other, held = Held("orders.pay"), Held(SWEEP)
-    monkeypatch.setattr(worker_state, "reserved_requests", WeakSet([other, held]))
-    site = SimpleNamespace(app=Celery("apart", set_as_current=False), steps=[])
-    tick = bootsteps.SweepStep(site)._sweep
-    tick(site)
-    assert sent == []
-    del held
-    gc.collect()
-    tick(site)
-    assert sent == [SWEEP]
-
-
-def test_every_worker_consumes_the_queue_of_the_sweep_whatever_its_q_option() -> None:
+def test_a_worker_needs_no_queue_but_those_that_it_was_given() -> None:
     app = Celery("apart", set_as_current=False)
     app.conf.update(task_default_queue="shop", task_create_missing_queues=False)
     app.conf.task_queues = [Queue("shop"), Queue("other")]
     app.amqp.queues.select(["other"])
-    bootsteps.SweepStep(SimpleNamespace(app=app, steps=[]))
-    assert sorted(app.amqp.queues.consume_from) == ["other", "shop.trigger_celery"]
+    bootsteps.RevokedStep(SimpleNamespace(app=app, steps=[]))
+    assert list(app.amqp.queues.consume_from) == ["other"]
+    assert consumed_queue(app).name == "other"
+    app.amqp.queues.deselect(["other"])
+    assert consumed_queue(app) == "shop"
+
+
+def test_beat_gets_no_entry_of_ours_and_a_message_of_an_older_release_does_nothing() -> None:
+    app = Celery("apart", set_as_current=False)
+    app.finalize()
+    assert app.conf.beat_schedule == {}
+    app.tasks[SWEEP]()

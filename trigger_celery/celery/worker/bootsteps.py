@@ -1,4 +1,4 @@
-"""What every worker and beat does for durable runs beside executing them."""
+"""What every worker does for durable runs beside executing them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from celery import Celery, bootsteps, signals
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 
-from trigger_celery.celery.worker.own_tasks import CANCEL, SWEEP, own_queue
+from trigger_celery.celery.worker import sweeping
+from trigger_celery.celery.worker.own_tasks import CANCEL, consumed_queue
 from trigger_celery.celery.worker.pools import PoolStep
 from trigger_celery.celery.worker.unknown_tasks import UnknownTaskStep
 from trigger_celery.engine.core import Engine
 
 logger = logging.getLogger("trigger_celery.worker")
 
-ENTRY = "trigger-celery-sweep"
-"""The name of our entry in beat's schedule."""
-EXPIRES = 10
-"""Seconds after which an undelivered sweep message is pointless: later ones do its work."""
 BATCH = 500
 """Revoked ids in one message at most."""
 
@@ -58,42 +55,31 @@ class RevokedIds:
         self._handled.update(ids)
 
 
-class SweepStep(bootsteps.StartStopStep):
-    """Publishes the sweep message from the worker's timer, so that beat is not needed.
+class RevokedStep(bootsteps.StartStopStep):
+    """Has the runs canceled whose ids this worker has revoked.
 
-    The main process only publishes: the sweep runs in the pool, with its connections.
+    The main process only publishes: the pool cancels them, with its connections.
     """
 
     requires = ("celery.worker.components:Timer",)
-    engine: Engine
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         self._entries: list[Any] = []
         self._uid = f"trigger_celery.revoked.{id(self)}"
         self._revoked = RevokedIds()
-        parent.app.amqp.queues.select_add(own_queue(parent.app))
         super().__init__(parent, **kwargs)
 
     def start(self, parent: Any) -> None:
         """Begin to tick; called in the worker's main process."""
-        config = self.engine.config
         _draining.value = False
         signals.task_revoked.connect(self._revoked.note, weak=False, dispatch_uid=self._uid)
-        every = parent.timer.call_repeatedly
-        if config.sweep_on_worker and config.sweep_interval:
-            seconds = config.sweep_interval.total_seconds()
-            self._entries.append(every(seconds, self._sweep, (parent,)))
-        self._entries.append(every(1.0, self._cancel, (parent.app,)))
+        self._entries.append(parent.timer.call_repeatedly(1.0, self._cancel, (parent.app,)))
 
     def stop(self, parent: Any) -> None:
         """Tick no more."""
         signals.task_revoked.disconnect(dispatch_uid=self._uid)
         while self._entries:
             self._entries.pop().cancel()
-
-    def _sweep(self, worker: Any) -> None:
-        if not _holds_sweep():  # while every slot is busy they would only pile up
-            _send(worker.app, SWEEP, expires=EXPIRES)
 
     def _cancel(self, app: Celery) -> None:
         ids = self._revoked.fresh()
@@ -118,19 +104,10 @@ class SoftShutdownStep(bootsteps.Step):
         parent.wait_for_soft_shutdown = drain_and_wait
 
 
-def _holds_sweep() -> bool:
-    """Whether this worker has received a sweep message that is not done yet."""
-    # The copy is one step: meanwhile another thread may receive a message.
-    requests: Any = worker_state.reserved_requests
-    held = [reference() for reference in requests.data.copy()]
-    return any(request is not None and request.name == SWEEP for request in held)
-
-
-def _send(app: Celery, name: str, args: tuple[Any, ...] = (), **options: Any) -> bool:
+def _send(app: Celery, name: str, args: tuple[Any, ...]) -> bool:
     """Publish one of our own tasks; a broker that is away is tried again at the next tick."""
     try:
-        queue = own_queue(app).name
-        app.send_task(name, args, queue=queue, retry=False, ignore_result=True, **options)
+        app.send_task(name, args, queue=consumed_queue(app), retry=False, ignore_result=True)
     except Exception as error:
         logger.debug("%s was not published: %s", name, error)
         return False
@@ -138,8 +115,8 @@ def _send(app: Celery, name: str, args: tuple[Any, ...] = (), **options: Any) ->
 
 
 def connect(engine: Engine) -> None:
-    """Add the timer to every worker, the entry to every beat, and listen for shutdowns."""
-    SweepStep.engine = engine
+    """Add our steps to every worker, a sweeper to every beat, and listen for shutdowns."""
+    sweeping.connect(engine)
     connect_on_app_finalize(_prepare_app)
     for app in _get_active_apps():
         if app.finalized:
@@ -148,20 +125,9 @@ def connect(engine: Engine) -> None:
 
 
 def _prepare_app(app: Celery) -> None:
-    app.steps["worker"].update([SweepStep, PoolStep, SoftShutdownStep])
+    steps = (RevokedStep, sweeping.SweeperStep, PoolStep, SoftShutdownStep)
+    app.steps["worker"].update(steps)
     app.steps["consumer"].add(UnknownTaskStep)
-    interval = SweepStep.engine.config.sweep_interval
-    if interval and not is_scheduled(app):
-        options = {"expires": EXPIRES, "queue": own_queue(app).name}
-        app.add_periodic_task(
-            interval.total_seconds(), app.signature(SWEEP, options=options), name=ENTRY
-        )
-
-
-def is_scheduled(app: Celery) -> bool:
-    """Whether beat's schedule names the sweep."""
-    schedule = app.conf.beat_schedule or {}
-    return any(entry.get("task") == SWEEP for entry in schedule.values())
 
 
 def _drain(**kwargs: Any) -> None:

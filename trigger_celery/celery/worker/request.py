@@ -18,7 +18,7 @@ from celery.worker.request import Request
 from celery.worker.state import revoked, task_ready
 from kombu.utils.json import dumps
 
-from trigger_celery.celery.worker.own_tasks import cancel_runs, own_queue, recover_run
+from trigger_celery.celery.worker.own_tasks import cancel_runs, consumed_queue, recover_run
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -105,6 +105,6 @@ class DurableRequest(Request):
 
     def _send(self, task: Any, args: tuple[Any, ...]) -> None:
         try:
-            task.apply_async(args, queue=own_queue(task.app), retry=False)
+            task.apply_async(args, queue=consumed_queue(task.app), retry=False)
         except Exception as error:  # the run's lease expires anyway
             logger.warning("%s of run %s was not published: %s", task.name, self.id, error)
