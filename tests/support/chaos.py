@@ -55,12 +55,22 @@ class Stage(EffectLog):
     runs: list[UUID] = field(default_factory=list)
     keeps_connections: bool = False
     """Whether a worker keeps its connection to the database from one message to the next."""
+    quorum_url: str = ""
+    """Where the workers' broker is, if its queues are quorum queues of a cluster of RabbitMQ."""
     django_pool: bool = False
     """Whether a worker takes its connections from Django's pool, of the default size."""
 
     @property
     def broker(self) -> dict[str, object]:
         """Celery's settings for the broker, as the workers have them."""
+        if self.quorum_url:
+            return {
+                "broker_transport": None,
+                "broker_url": self.quorum_url,
+                "broker_transport_options": {"confirm_publish": True},
+                "task_default_queue_type": "quorum",
+                "task_queues": [],
+            }
         return {
             # Chosen by the URL, not by the settings of the test run.
             "broker_transport": None,
@@ -78,6 +88,7 @@ class Stage(EffectLog):
             "TC_EFFECTS": str(self.log),
             "TC_FAULT": fault,
             "TC_KEEP_CONNECTIONS": "1" if self.keeps_connections else "",
+            "TC_QUORUM_URL": self.quorum_url,
             "TC_DJANGO_POOL": "1" if self.django_pool else "",
             "TC_DB": "postgres",
             "TC_DB_NAME": "postgres",

@@ -16,6 +16,13 @@ TRIGGER_CELERY = {
     "DATABASE_PATIENCE": 60,
 }
 
+if os.environ.get("TC_QUORUM_URL"):
+    CELERY_BROKER_URL = os.environ["TC_QUORUM_URL"]
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+    CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_TASK_QUEUES = []
+
 if os.environ.get("TC_DJANGO_POOL"):
     DATABASES["default"]["OPTIONS"] = {"pool": True}
 
