@@ -18,6 +18,7 @@ ARGUMENTS = {
     "token": f"tokens/{uuid4()}/secret/",
     "webhook": "webhooks/billing/",
     "api-trigger": "api/tasks/pay/trigger/",
+    "api-runs": "api/runs/",
     "api-run": f"api/runs/{uuid4()}/",
     "api-cancel": f"api/runs/{uuid4()}/cancel/",
     "api-events": "api/events/",
