@@ -205,6 +205,13 @@ def test_show_shortens_values_without_full(store: DjangoStore) -> None:
     assert run_json("show", run_id, "--full")["run"]["args"] == f"['{long}']"
 
 
+def test_show_never_shortens_an_error_whose_advice_stands_at_its_end(store: DjangoStore) -> None:
+    error = to_text(describe(RunCanceled("gone " * 100 + "call the gateway's desk")))
+    lease = claim(store, created(store))
+    store.runs.end(lease.lease, replace(ending(RunState.FAILED), error=error))
+    assert "call the gateway's desk" in run("show", lease.run.id)
+
+
 def test_show_prints_what_it_cannot_decode_as_it_is_stored(store: DjangoStore) -> None:
     run_id = created(store, input="[[{]")
     shown = run_json("show", run_id)["run"]

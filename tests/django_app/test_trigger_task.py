@@ -103,7 +103,7 @@ def test_a_debounced_call_pushes_the_waiting_run_back() -> None:
 
 
 def test_it_waits_and_prints_what_the_run_returned(worker: None) -> None:
-    out, err, code = called("linear", "--args", "[5]", "--wait", "--timeout", "30")
+    out, err, code = called("linear", "--args", "[5]", "--wait", "--timeout", "30s")
     assert (out, code) == ("6\n", 0)
     assert err == f"waiting for the end of run {Run.objects.get().pk}\n"
     printed = json.loads(called("linear", "--args", "[6]", "--wait", "--json")[0])
@@ -161,12 +161,15 @@ def test_an_interrupted_wait_is_exit_code_130_and_names_the_run(
         (("linear", "--kwargs", "[]"), "expected --kwargs to be a JSON object"),
         (("linear", "--metadata", "1"), "expected --metadata to be a JSON object"),
         (("linear", "--args", "[1,2]"), "task 'linear': too many positional arguments"),
-        (("linear", "--args", "[1]", "--delay", "-1"), "expected delay to be zero or more"),
-        (("linear", "--args", "[1]", "--ttl", "nan"), "expected ttl"),
+        (("linear", "--args", "[1]", "--delay", "-1"), "expected a duration such as 90s"),
+        (("linear", "--args", "[1]", "--ttl", "nan"), "expected a duration such as 90s"),
         (("linear", "--args", "[1]", "--tag", ""), "expected a tag"),
         (("linear", "--args", "[1]", "--max-attempts", "0"), "expected max_attempts"),
         (("linear", "--args", "[1]", "--timeout", "5"), "give both"),
-        (("linear", "--args", "[1]", "--wait", "--timeout", "-5"), "expected timeout"),
+        (
+            ("linear", "--args", "[1]", "--wait", "--timeout", "-5"),
+            "expected a duration such as 90s",
+        ),
         (("linear", "--args", "[1]", "--debounce-key", "k"), "belong together"),
         (("linear", "--args", "[1]", "--debounce-mode", "leading"), "needs --debounce-key"),
         (("linear", "--args", "[1]", "--queue", "\n"), "expected queue to be printable"),

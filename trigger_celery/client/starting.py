@@ -316,9 +316,9 @@ def find_task(engine: Engine, name: str) -> TaskDefinition:
         known = {task.name: None for task in engine.tasks}
         hint = suggest(name, known) if known else "; none is declared"
         raise UnknownTask(
-            f"no durable task of this process is called {name!r}{hint}. A task is known once "
+            f"no durable task of this process is called {name!r}{hint} (a task is known once "
             "its module was imported: import it, or let autodiscover_tasks() of your Celery app "
-            "find it"
+            "find it)"
         )
     return definition
 

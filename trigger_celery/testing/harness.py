@@ -40,6 +40,7 @@ from trigger_celery.testing.alarm import ManualAlarm
 from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.drain import YEAR, drain, execute_declared
 from trigger_celery.testing.memory.store import MemoryStore
+from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.records import Nudge, Outcome, Run
 from trigger_celery.vocabulary.states import RunState, WaitState
 
@@ -160,9 +161,12 @@ class Harness:
         """Queue a failed run again."""
         run_control.retry(self.engine, run_id)
 
-    def advance(self, delta: timedelta) -> None:
-        """Let time pass; nothing else happens before something is executed or swept."""
-        self.clock.advance(delta)
+    def advance(self, delta: timedelta | float) -> None:
+        """Let time pass; nothing else happens before something is executed or swept.
+
+        ``delta`` is a ``timedelta`` or seconds. Raises ``InvalidTime`` if it is negative.
+        """
+        self.clock.advance(duration(delta, "delta"))
 
     def sweep(self) -> int:
         """Make one pass of the sweep; return how much it looked at."""
@@ -172,19 +176,20 @@ class Harness:
         """Execute one segment of a run, as one nudge would."""
         return execute_declared(self.engine, self.stored(run_id))
 
-    def run_until_idle(self, max_virtual_time: timedelta = YEAR) -> list[Executed]:
+    def run_until_idle(self, max_virtual_time: timedelta | float = YEAR) -> list[Executed]:
         """Carry all runs on until they ended or wait for an event without a timeout.
 
         The clock jumps to whatever is due next, by ``max_virtual_time`` at most: give zero to
-        stop where the first of them has to wait. Returns what became of each segment. Each run
-        that fails is logged with its traceback, for the report of a test that fails by it.
+        stop where the first of them has to wait; a number is seconds. Returns what became of each
+        segment. Each run that fails is logged with its traceback, for the report of a test that
+        fails by it.
         Raises ``UnknownTask`` for a run of a task that is not declared in this process.
         """
         executed = drain(
             self.engine,
             open_runs=self.memory.open_runs,
             advance=self.clock.advance,
-            max_virtual_time=max_virtual_time,
+            max_virtual_time=duration(max_virtual_time, "max_virtual_time"),
         )
         for each in executed:
             _log_failure(each)

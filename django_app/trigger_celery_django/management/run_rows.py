@@ -60,7 +60,7 @@ def details(run_id: UUID, *, full: bool) -> dict[str, object]:
     run = stored_run(run_id)
     shown: dict[str, object] = stored_fields(run)
     del shown["tags"]  # they come after the queue that it waits in
-    limit = None if full else SHORT
+    limit = None if full else SHORT  # never of an error: its advice stands at its end
     shown["state"] = state_of(run.state, paused=run.paused_at is not None)
     shown["in_line_of"] = in_line_of(run)
     if said := undeclared([run.spec.task] if not run.state.terminal else []):
@@ -71,7 +71,8 @@ def details(run_id: UUID, *, full: bool) -> dict[str, object]:
     except TriggerError as error:  # written by code that this process does not have
         decoded = {"input": run.spec.input, "output": run.output, "unreadable": str(error)}
     shown |= {
-        name: value if value is None else cut(value, limit) for name, value in decoded.items()
+        name: value if value is None or name == "error" else cut(value, limit)
+        for name, value in decoded.items()
     }
     return shown
 

@@ -17,9 +17,9 @@ from trigger_celery.client.starting import task_named
 from trigger_celery.errors import DecodeError, TriggerError
 from trigger_celery.values.failures import from_text
 from trigger_celery.values.strict import parse
-from trigger_celery.vocabulary.checks import duration
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState
+from trigger_celery_django.management.output import length
 from trigger_celery_django.printable import visible
 
 SCHEMA = 1
@@ -31,19 +31,19 @@ LATE = 4
 INTERRUPTED = 130
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--delay": {"type": float, "metavar": "SECONDS", "help": "start it so long from now"},
-    "--ttl": {"type": float, "metavar": "SECONDS", "help": "expire if not started in time"},
+    "--delay": {"type": length, "metavar": "LONG", "help": "start it so long from now"},
+    "--ttl": {"type": length, "metavar": "LONG", "help": "expire if not started in time"},
     "--idempotency-key": {"metavar": "KEY", "help": "a second call gives the run of the first"},
-    "--idempotency-ttl": {"type": float, "metavar": "SECONDS", "help": "how long (30 days)"},
+    "--idempotency-ttl": {"type": length, "metavar": "LONG", "help": "how long (30 days)"},
     "--debounce-key": {"metavar": "KEY", "help": "push the waiting run with this key back"},
-    "--debounce-delay": {"type": float, "metavar": "SECONDS", "help": "by so much"},
+    "--debounce-delay": {"type": length, "metavar": "LONG", "help": "by so much"},
     "--debounce-mode": {"choices": ["leading", "trailing"], "help": "whose input it keeps"},
-    "--debounce-max-delay": {"type": float, "metavar": "SECONDS", "help": "but no further"},
+    "--debounce-max-delay": {"type": length, "metavar": "LONG", "help": "but no further"},
     "--tag": {"action": "append", "default": [], "metavar": "TAG", "help": "up to ten"},
     "--metadata": {"metavar": "JSON", "help": "a JSON object of your own"},
     "--priority": {"type": int, "help": "seconds of head start in line"},
     "--max-attempts": {"type": int, "help": "in place of the task's policy"},
-    "--max-duration": {"type": float, "metavar": "SECONDS", "help": "time out after it"},
+    "--max-duration": {"type": length, "metavar": "LONG", "help": "time out after it"},
     "--concurrency-key": {"metavar": "KEY", "help": "limits per key count it"},
     "--queue": {"metavar": "NAME", "help": "the durable queue it is in"},
 }
@@ -67,7 +67,7 @@ class Command(BaseCommand):
                 f"--{name}", dest=f"task_{name}", default=empty, metavar="JSON", help=f"a {kind}"
             )
         parser.add_argument("--wait", action="store_true", help="wait for the end of the run")
-        parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait so long")
+        parser.add_argument("--timeout", type=length, metavar="LONG", help="such as 30s or 2h")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         for name, options in OPTIONS.items():
             parser.add_argument(name, **options)
@@ -79,14 +79,13 @@ class Command(BaseCommand):
         positional = _parsed("--args", options["task_args"], list, "list")
         keywords = _parsed("--kwargs", options["task_kwargs"], dict, "object")
         try:
-            limit = None if options["timeout"] is None else duration(options["timeout"], "timeout")
             task = task_named(options["name"], _trigger_options(options))
             handle = task.trigger(*positional, **keywords)
         except (TriggerError, TypeError) as error:
             raise CommandError(str(error)) from error
         try:
             if options["wait"]:
-                self._wait(handle, limit, as_json=options["json"])
+                self._wait(handle, options["timeout"], as_json=options["json"])
             elif options["json"]:
                 self._print(handle, stored_run(handle.id))
             else:
