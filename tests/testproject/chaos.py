@@ -192,7 +192,7 @@ def busy() -> None:
         pass
 
 
-@durable_task(name="late", retry=QUICK)
+@durable_task(name="too-late", retry=QUICK)
 def late(name: str) -> str:
     """Have a step ended by its timeout, and go on."""
     try:
