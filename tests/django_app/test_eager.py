@@ -121,6 +121,9 @@ def test_no_message_is_published_for_a_run_that_its_caller_executes(
     )
     assert chain(doubled.s(1), doubled.s()).delay().get() == 4
     assert published == []
+    with transaction.atomic():
+        assert doubled.delay(7).id
+    assert published == []
     doubled.trigger(1)
     assert published == ["eager-doubled"]
 

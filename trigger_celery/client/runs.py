@@ -184,14 +184,14 @@ def _wanted(given: RunFilters) -> RunFilter:
     parent, root = given.get("parent"), given.get("root")
     since, until = given.get("since"), given.get("until")
     return RunFilter(
-        tasks=_texts(given.get("task", ())),
-        states=tuple(_state(text) for text in _texts(given.get("state", ()))),
-        queue=given.get("queue", ""),
-        schedule=given.get("schedule", ""),
-        tags=_texts(given.get("tag", ())),
+        tasks=_texts(given.get("task", ()), "task"),
+        states=tuple(_state(text) for text in _texts(given.get("state", ()), "state")),
+        queue=_text(given.get("queue", ""), "queue"),
+        schedule=_text(given.get("schedule", ""), "schedule"),
+        tags=_texts(given.get("tag", ()), "tag"),
         parent_id=None if parent is None else as_run_id(parent),
         root_id=None if root is None else as_run_id(root),
-        error=given.get("error", ""),
+        error=_text(given.get("error", ""), "error"),
         since=None if since is None else instant(since, "since"),
         until=None if until is None else instant(until, "until"),
         dead_letters=given.get("dead_letters", False),
@@ -204,8 +204,14 @@ def check_limit(limit: object) -> None:
         raise InvalidOption(f"expected limit to be from 1 to {PAGE:,}, got: {limit!r}")
 
 
-def _texts(value: str | Collection[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _texts(value: str | Collection[str], what: str) -> tuple[str, ...]:
+    return tuple(_text(each, what) for each in ([value] if isinstance(value, str) else value))
+
+
+def _text(value: str, what: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():  # no database finds a NUL
+        raise InvalidOption(f"expected {what} to be printable text, got: {value!r}")
+    return value
 
 
 def _state(text: str) -> RunState:

@@ -168,7 +168,8 @@ class Sweeps(Protocol):
     def elect(self, sweeper: str, *, length: timedelta) -> Elected:
         """Make it the turn of ``sweeper`` for ``length`` from now, unless it is another's turn.
 
-        The one whose turn it is may prolong it so. Returns whose turn it is.
+        The one whose turn it is may prolong it so. A turn of more than ``AHEAD`` such lengths is
+        free: it was given before the store's clock was set back. Returns whose turn it is.
         """
 
     def resign(self, sweeper: str) -> None:

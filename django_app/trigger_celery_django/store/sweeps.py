@@ -11,7 +11,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Q
 
 from trigger_celery.vocabulary import lifecycle
-from trigger_celery.vocabulary.records import Due, Elected, Lease, Nudge, RecentClaim, Unclaimed
+from trigger_celery.vocabulary.records import (
+    AHEAD,
+    Due,
+    Elected,
+    Lease,
+    Nudge,
+    RecentClaim,
+    Unclaimed,
+)
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
@@ -88,9 +96,10 @@ class DjangoSweeps:
                 turns.bulk_create([first], ignore_conflicts=True)
                 continue
             other, until_at, now = found
-            if other != sweeper and until_at > now:
+            latest = now + AHEAD * length
+            if other != sweeper and now < until_at <= latest:
                 return Elected(sweeper=other, lasts=until_at - now)
-            free = turns.filter(Q(sweeper=sweeper) | Q(until_at__lte=now))
+            free = turns.filter(Q(sweeper=sweeper) | Q(until_at__lte=now) | Q(until_at__gt=latest))
             if free.update(sweeper=sweeper, until_at=now + length):
                 return Elected(sweeper=sweeper, lasts=length)
 

@@ -135,6 +135,8 @@ def test_pages_hold_each_run_once_while_others_are_created(harness: Harness) -> 
         ({"tags": "vip"}, UnknownOption, "did you mean 'tag'"),
         ({"cursor": "x"}, InvalidOption, "next of a page"),
         ({"limit": 0}, InvalidOption, "1 to 1,000"),
+        ({"tag": ["vip", "a\x00"]}, InvalidOption, "printable"),
+        ({"error": "\x00"}, InvalidOption, "printable"),
         ({"limit": 1_001}, InvalidOption, "1 to 1,000"),
         ({"limit": True}, InvalidOption, "1 to 1,000"),
         ({"since": datetime(2026, 1, 1)}, InvalidTime, "aware"),  # on purpose

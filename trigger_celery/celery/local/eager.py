@@ -49,7 +49,7 @@ def started(task: Task[..., R], request: Request, *, link: Any, link_error: Any)
     try:
         store.check_boundary("a run that is executed by its caller")
     except TransactionOpen:
-        store.on_commit(apply)
+        store.when_others_commit(partial(store.on_commit, apply))
         return task.AsyncResult(str(run.id))
     now: AsyncResult[R] = apply()
     return now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 from uuid import UUID
 
@@ -55,7 +56,9 @@ def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
         and run.available_at is None
     ]
     if nudges:
-        engine.after_commit(partial(engine.dispatcher.nudge, nudges))
+        # In the caller's context, which says that an eager call publishes nothing.
+        nudge = partial(copy_context().run, engine.dispatcher.nudge, nudges)
+        engine.after_commit(nudge)
     for line in sorted(set(created.lines.values())):
         engine.after_commit(partial(admission.admit, engine, line))
 

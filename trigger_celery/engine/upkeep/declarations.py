@@ -31,7 +31,8 @@ def sync_declared(engine: Engine) -> int:
 def _sync_schedules(engine: Engine) -> int:
     """Add, change and remove declared schedules.
 
-    One whose task is known here, but does not declare it any more, is removed. Those of
+    One whose task is known here, perhaps by another name now, but does not declare it any more,
+    is removed. Those of
     tasks that are unknown here stay: another process declares them. A pause stays too.
     """
     tasks = list(engine.tasks)
@@ -40,7 +41,7 @@ def _sync_schedules(engine: Engine) -> int:
     known = {each.key: each for each in engine.store.schedules.all()}
     owners = _owners(tasks)
     changed = sum(_declare(engine, task, key, known) for key, task in owners.items())
-    names = {task.name for task in tasks}
+    names = {name for task in tasks for name in (task.name, *task.aliases)}
     for key, each in known.items():
         if each.declared and each.task in names and key not in owners:
             changed += engine.store.schedules.remove(key)

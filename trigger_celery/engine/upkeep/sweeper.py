@@ -34,7 +34,8 @@ class Sweeper:
     """One of any number of processes that may sweep: the store says whose turn it is.
 
     A turn lasts a few seconds of the store's time and is prolonged by the one that has it, so
-    another takes over soon after that one has died, hangs, or has lost the database.
+    another takes over soon after that one has died, hangs, or has lost the database. One whose
+    pass fails ends its turn, and gives the others time to take it.
     """
 
     def __init__(self, engine: Engine, place: str) -> None:
@@ -63,6 +64,7 @@ class Sweeper:
         Raises nothing: what fails is logged, and tried again.
         """
         began, interval = self._engine.clock.monotonic(), 1.0
+        others: float | None = None
         try:
             interval = self._engine.config.sweep_interval.total_seconds()
             others = self._others_turn(began, interval)
@@ -73,9 +75,11 @@ class Sweeper:
             self._goes_on()
         except Exception as error:
             self._failed(error)
+            if self.whose == self.name and self._resign():  # the database is there for another
+                return _look_again(interval) + interval
         else:
             if others is not None:
-                return max(LEAST_PAUSE, others)
+                return max(LEAST_PAUSE, min(others, _look_again(interval)))
         return max(LEAST_PAUSE, began + interval - self._engine.clock.monotonic())
 
     def once(self) -> int | None:
@@ -92,12 +96,17 @@ class Sweeper:
             self.leave()
 
     def leave(self) -> None:
-        """Let another one go on at once."""
+        """Let another one go on as soon as it looks."""
         self.whose = ""
+        self._resign()
+
+    def _resign(self) -> bool:
         try:
             self._engine.store.sweeps.resign(self.name)
         except Exception as error:
             logger.debug("sweeper %s could not resign: %s", self.name, error)
+            return False
+        return True
 
     def _others_turn(self, now: float, interval: float) -> float | None:
         """Return for how many seconds it is another's turn, None if it is this one's."""
@@ -136,3 +145,8 @@ class Sweeper:
         if self._failure is not None:
             logger.info("the sweep goes on")
             self._failure = None
+
+
+def _look_again(interval: float) -> float:
+    """Return after how many seconds at most one that stands by looks whose turn it is."""
+    return max(interval, SPARE)

@@ -33,9 +33,12 @@ def synchronize(engine: Engine) -> int:
     """Let the store know which events start the tasks of this process; return what changed.
 
     Only what this process did not store yet is stored. A task that is declared without
-    ``on_event`` loses the subscription it had; tasks that are unknown here keep theirs.
+    ``on_event`` loses the subscription it had, and so does an earlier name of a task; tasks that
+    are unknown here keep theirs.
     """
-    declared = {task.name: task.on_event for task in engine.tasks}
+    declared: dict[str, EventTrigger | None] = {}
+    for task in engine.tasks:
+        declared |= dict.fromkeys(task.aliases) | {task.name: task.on_event}
     news = {
         task: starts
         for task, starts in declared.items()

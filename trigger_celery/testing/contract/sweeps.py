@@ -33,7 +33,7 @@ from trigger_celery.testing.contract.tools import (
     wait_ids,
 )
 from trigger_celery.vocabulary.identity import new_id
-from trigger_celery.vocabulary.records import Elected, NewRun
+from trigger_celery.vocabulary.records import AHEAD, Elected, NewRun
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 SECOND = timedelta(seconds=1)
@@ -401,6 +401,12 @@ class ElectionContract:
         advance(MINUTE)
         assert store.sweeps.elect("b", length=MINUTE).sweeper == "b"
         assert store.sweeps.elect("a", length=MINUTE).sweeper == "b"
+
+    def test_a_turn_from_before_the_clock_was_set_back_is_free(self, store: Store) -> None:
+        store.sweeps.elect("a", length=HOUR)
+        assert store.sweeps.elect("b", length=HOUR / AHEAD).sweeper == "a"
+        turn = store.sweeps.elect("b", length=MINUTE)  # of such a turn no more than ten are left
+        assert turn == Elected(sweeper="b", lasts=MINUTE)
 
     def test_a_sweeper_that_leaves_is_followed_at_once(self, store: Store) -> None:
         store.sweeps.elect("a", length=HOUR)

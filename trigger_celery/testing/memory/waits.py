@@ -12,6 +12,7 @@ from trigger_celery.testing.memory.tables import Core, WaitRow, nudge
 from trigger_celery.values.failures import overdue
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
+    AHEAD,
     LOOKED_FOR,
     Candidate,
     Due,
@@ -268,7 +269,7 @@ class MemorySweeps:
     def elect(self, sweeper: str, *, length: timedelta) -> Elected:
         with self._core.transactions.own():
             now, turn = self._core.now(), self._core.tables.turn
-            if turn is None or turn[0] == sweeper or turn[1] <= now:
+            if turn is None or turn[0] == sweeper or not now < turn[1] <= now + AHEAD * length:
                 turn = self._core.tables.turn = (sweeper, now + length)
             return Elected(sweeper=turn[0], lasts=turn[1] - now)
 

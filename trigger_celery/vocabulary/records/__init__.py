@@ -26,6 +26,7 @@ from trigger_celery.vocabulary.records.queues import (
     line_of,
 )
 from trigger_celery.vocabulary.records.runs import (
+    AHEAD,
     Claim,
     Claimed,
     Due,
@@ -73,6 +74,7 @@ from trigger_celery.vocabulary.records.waits import (
 )
 
 __all__ = [
+    "AHEAD",
     "EVERYTHING",
     "FREES",
     "LOOKED_FOR",

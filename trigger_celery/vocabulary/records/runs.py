@@ -205,6 +205,10 @@ class RecentClaim:
     available_at: datetime
 
 
+AHEAD = 10
+"""So many times as long as a turn of its own a sweeper takes another's turn for real."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elected:
     """Which sweeper's turn it is, and how long its turn still lasts unless it is elected again."""

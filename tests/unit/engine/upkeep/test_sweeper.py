@@ -11,7 +11,7 @@ import pytest
 from trigger_celery.config import Config
 from trigger_celery.engine.upkeep import sweep as passes
 from trigger_celery.engine.upkeep import sweeper as sweepers
-from trigger_celery.engine.upkeep.sweeper import LEAST_PAUSE, Sweeper
+from trigger_celery.engine.upkeep.sweeper import LEAST_PAUSE, SPARE, Sweeper
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.testing import Harness
 
@@ -51,7 +51,7 @@ def test_one_of_two_sweeps_and_the_other_follows_when_it_dies(
 ) -> None:
     first, second = Sweeper(harness.engine, "beat"), Sweeper(harness.engine, "worker")
     assert first.turn() == 1.0
-    assert second.turn() == TURN.total_seconds()
+    assert second.turn() == SPARE
     assert swept == ["pass"]
     harness.advance(TURN - SECOND)
     assert second.turn() == 1.0
@@ -127,10 +127,30 @@ def test_an_outage_is_logged_once_and_the_sweep_goes_on(
     sweeper = Sweeper(harness.engine, "beat")
     with caplog.at_level(logging.INFO, "trigger_celery.sweep"):
         pauses = [sweeper.turn() for _ in range(6)]
-    assert pauses == [1.0] * 6
+    assert pauses == [1.0, 4.0, 4.0, 1.0, 4.0, 4.0], "another may take the turn meanwhile"
     assert [record.levelname for record in caplog.records if "sweep" in record.getMessage()] == [
         *("INFO", "WARNING", "INFO", "ERROR"),
     ]
+
+
+def test_a_sweeper_whose_passes_fail_is_followed_by_one_whose_passes_do_not(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Sweeper(harness.engine, "beat"), Sweeper(harness.engine, "worker")
+    passes_of: list[str] = []
+
+    def sweep(*args: object) -> int:
+        passes_of.append("pass")
+        if second.whose != second.name:
+            raise StoreUnavailable("a table that only the first one cannot read")
+        return 0
+
+    monkeypatch.setattr(sweepers, "sweep", sweep)
+    pause = first.turn()
+    assert second.turn() == 1.0
+    harness.advance(timedelta(seconds=pause))
+    assert first.turn() <= SPARE
+    assert (first.whose, len(passes_of)) == (second.name, 2)
 
 
 def test_settings_that_make_no_sense_do_not_end_the_loop(

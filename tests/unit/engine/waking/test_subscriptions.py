@@ -13,6 +13,8 @@ import pytest
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import Event, wait_for_event
 from trigger_celery.client.events import send_event
+from trigger_celery.declare.schedule import every
+from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.engine.waking import matching
 from trigger_celery.engine.waking import subscriptions as subscribing
 from trigger_celery.engine.waking.matching import match_event
@@ -292,6 +294,20 @@ def test_a_subscription_is_stored_once_and_removed_with_its_declaration(
     harness.engine.tasks.remove("goes")
     harness.task(lambda: None, name="goes")
     assert subscriptions(harness.memory) == ["of-another-process", "stays"]
+
+
+def test_a_renamed_task_is_started_once_by_an_event_and_by_a_schedule(harness: Harness) -> None:
+    hourly = every(timedelta(hours=1))
+    harness.task(lambda event: None, name="old", on_event="e")
+    harness.task(lambda: None, name="old-hourly", schedule=hourly)
+    sync_declared(harness.engine)
+    for name in ("old", "old-hourly"):  # the next release
+        harness.engine.tasks.remove(name)
+    harness.task(lambda event: None, name="new", aliases=["old"], on_event="e")
+    harness.task(lambda: None, name="new-hourly", aliases=["old-hourly"], schedule=hourly)
+    sync_declared(harness.engine)
+    assert subscriptions(harness.memory) == ["new"]
+    assert [each.task for each in harness.memory.schedules.all()] == ["new-hourly"]
 
 
 def test_a_changed_declaration_replaces_the_one_before(harness: Harness) -> None:
