@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def alone(place: Site) -> Iterator[None]:
     yield
     for worker in place.workers:
         worker.kill()
+
+
+def wait_for_turn() -> None:
+    """Return once no sweeper that was killed has the turn any more."""
+    sweeps = installed_engine().store.sweeps
+    eventually(lambda: sweeps.elect("test", length=timedelta(seconds=1)).sweeper == "test")
+    sweeps.resign("test")
 
 
 def command(*arguments: str) -> list[str]:
@@ -191,6 +199,7 @@ def test_the_command_makes_one_pass(place: Site) -> None:
     due_at = wait_for_run(result, RunState.SUSPENDED).due_at
     assert due_at is not None
     eventually(lambda: installed_engine().store.now() > due_at)
+    wait_for_turn()
     done = subprocess.run(
         command("trigger_sweep"),
         env=place.environment(),
