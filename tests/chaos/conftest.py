@@ -151,16 +151,14 @@ def _empty(postgres: PrivatePostgres, redis: PrivateRedis) -> None:
 
 @contextmanager
 def _installed_engine(stage: Stage) -> Iterator[None]:
-    engine = Engine(
-        store=DjangoStore(ALIAS),
-        dispatcher=CeleryDispatcher(lambda: config().publish_timeout),
-        configure=config,
-    )
+    dispatcher = CeleryDispatcher(lambda: config().publish_timeout)
+    engine = Engine(store=DjangoStore(ALIAS), dispatcher=dispatcher, configure=config)
     kept = {name: app.conf[name] for name in stage.broker}
     app.conf.update(stage.broker)
     before = install_engine(engine)
     try:
         yield
     finally:
+        dispatcher.close()
         install_engine(before)
         app.conf.update(kept)

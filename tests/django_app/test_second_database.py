@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.core.checks import CheckMessage
 from django.db import transaction
 
 from support.databases import CHOSEN, alias_of
 from testproject.shop.models import Effect
-from trigger_celery import durable_task
+from trigger_celery import durable_task, get_run
 from trigger_celery.client.installed import using_engine
 from trigger_celery_django.checks import check_setup
 from trigger_celery_django.models import Run
@@ -76,6 +77,18 @@ def test_a_run_is_not_created_if_the_callers_database_rolls_back() -> None:
         noted.delay_on_commit(1)
         transaction.set_rollback(True)
     assert stored() == 0
+
+
+@use_second
+def test_an_eager_call_executes_its_run_after_the_commit_of_the_callers_database() -> None:
+    current_app.conf.task_always_eager = True
+    try:
+        with transaction.atomic():
+            result = noted.delay(1)
+            assert Run.objects.using(SECOND).get().state == "queued"
+    finally:
+        current_app.conf.task_always_eager = False
+    assert get_run(result.id).output == 1
 
 
 @use_second

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -180,10 +179,7 @@ def site(broker: str, results: str) -> Iterator[Site]:
 
 
 def _point_app_at(broker: str, results: str) -> None:
-    with warnings.catch_warnings():
-        # Celery leaves it to the collector to close what a result backend was connected by.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # results that are not held any more unsubscribe, by that connection
+    gc.collect()  # results that are not held any more unsubscribe, which needs their connection
     pools.reset()
     forgetful: Any = app  # of its connections, its producers and its result backend
     with suppress(AttributeError):  # only those that have a connection of their own

@@ -19,7 +19,7 @@ from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
 from trigger_celery.errors import InvalidOption
-from trigger_celery.vocabulary.checks import valid_name
+from trigger_celery.vocabulary.checks import printable, valid_name
 from trigger_celery.vocabulary.records import EventFilter, ListedEvent, StepKind
 
 
@@ -112,8 +112,8 @@ def list_events(
     """Return stored events, the latest first, a page at a time.
 
     ``source`` "" is this application, None any; ``unmatched`` asks for events that may still
-    wake or start something. Raises ``InvalidOption`` for a cursor or limit (1 to 1,000) that
-    cannot be, and ``DecodeError``.
+    wake or start something. Raises ``InvalidOption`` for a name, source, cursor or limit (1 to
+    1,000) that cannot be, and ``DecodeError``.
     """
     engine = permitted("list_events").engine
     found, after = stored_events(
@@ -145,7 +145,11 @@ def stored_events(
     """Do what :func:`list_events` does for what shows payloads as the text that is stored."""
     events = permitted("list_events").engine.patient.events
     check_limit(limit)
-    wanted = EventFilter(name=name, source=source, unmatched=unmatched)
+    wanted = EventFilter(
+        name=printable(name, "name"),
+        source=None if source is None else printable(source, "source"),
+        unmatched=unmatched,
+    )
     found = events.find(wanted, before=_before(cursor), limit=limit + 1)
     page = found[:limit]
     return page, str(page[-1].event.sequence) if len(found) > limit else None

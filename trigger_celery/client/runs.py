@@ -22,7 +22,7 @@ from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import decode_input
 from trigger_celery.errors import InvalidOption, InvalidTime, RunNotFound, UnknownOption
 from trigger_celery.values.failures import Failure, from_text
-from trigger_celery.vocabulary.checks import duration, instant
+from trigger_celery.vocabulary.checks import duration, instant, printable
 from trigger_celery.vocabulary.records import (
     ListedRun,
     ListPosition,
@@ -186,12 +186,12 @@ def _wanted(given: RunFilters) -> RunFilter:
     return RunFilter(
         tasks=_texts(given.get("task", ()), "task"),
         states=tuple(_state(text) for text in _texts(given.get("state", ()), "state")),
-        queue=_text(given.get("queue", ""), "queue"),
-        schedule=_text(given.get("schedule", ""), "schedule"),
+        queue=printable(given.get("queue", ""), "queue"),
+        schedule=printable(given.get("schedule", ""), "schedule"),
         tags=_texts(given.get("tag", ()), "tag"),
         parent_id=None if parent is None else as_run_id(parent),
         root_id=None if root is None else as_run_id(root),
-        error=_text(given.get("error", ""), "error"),
+        error=printable(given.get("error", ""), "error"),
         since=None if since is None else instant(since, "since"),
         until=None if until is None else instant(until, "until"),
         dead_letters=given.get("dead_letters", False),
@@ -205,13 +205,7 @@ def check_limit(limit: object) -> None:
 
 
 def _texts(value: str | Collection[str], what: str) -> tuple[str, ...]:
-    return tuple(_text(each, what) for each in ([value] if isinstance(value, str) else value))
-
-
-def _text(value: str, what: str) -> str:
-    if not isinstance(value, str) or not value.isprintable():  # no database finds a NUL
-        raise InvalidOption(f"expected {what} to be printable text, got: {value!r}")
-    return value
+    return tuple(printable(each, what) for each in ([value] if isinstance(value, str) else value))
 
 
 def _state(text: str) -> RunState:

@@ -162,6 +162,8 @@ def delete_schedule(key: str) -> Durable[bool]:
 
     def delete() -> bool:
         engine = permitted("delete_schedule", key).engine
+        if not schedule_control.is_key(key):
+            return False
         known = engine.patient.schedules.get(key)
         if known is not None and known.declared:
             definition = engine.task(known.task)
@@ -265,7 +267,8 @@ def _times(engine: Engine, schedule: Schedule, start: datetime, end: datetime) -
 
 def _change(engine: Engine, key: str, decide: Decide) -> ScheduleChange | None:
     """Change a schedule that exists. Raises :exc:`ScheduleNotFound`."""
-    change = engine.patient.schedules.change(key, decide)
+    is_key = schedule_control.is_key(key)
+    change = engine.patient.schedules.change(key, decide) if is_key else None
     if change is None:
         schedule_control.get(engine, key)
     return change

@@ -14,7 +14,7 @@ from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.waking.tokens import complete_token
 from trigger_celery.errors import InvalidTime, UsageError, WaitNotFound
-from trigger_celery.vocabulary.checks import duration
+from trigger_celery.vocabulary.checks import duration, printable
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Nudge, OpenWait, StepKind
 from trigger_celery.vocabulary.states import WaitState
@@ -34,7 +34,7 @@ def open_waits(
     """
     of_run = None if run_id is None else as_run_id(run_id)
     waits = permitted("open_waits", of_run).engine.patient.open_waits
-    return waits.find(run_id=of_run, kind=kind, after=after, limit=limit)
+    return waits.find(run_id=of_run, kind=printable(kind, "kind"), after=after, limit=limit)
 
 
 def complete_wait(wait_id: int, value: object = None, *, by: str = "") -> OpenWait:

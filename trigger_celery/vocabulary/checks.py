@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from trigger_celery.errors import InvalidName, InvalidTime
+from trigger_celery.errors import InvalidName, InvalidOption, InvalidTime
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 
 LONGEST = timedelta(days=366 * 100)
@@ -70,6 +70,16 @@ def valid_name(value: object, what: str) -> str:
         raise InvalidName(
             f"expected {what} to be printable text of 1 to {LIMIT} characters, got: {value!r}"
         )
+    return value
+
+
+def printable(value: str, what: str) -> str:
+    """Return what is looked for, if it is text that all databases can look for.
+
+    Raises :exc:`InvalidOption` otherwise: PostgreSQL fails at a NUL, others find nothing.
+    """
+    if not isinstance(value, str) or not value.isprintable():
+        raise InvalidOption(f"expected {what} to be printable text, got: {value!r}")
     return value
 
 

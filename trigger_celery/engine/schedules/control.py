@@ -84,9 +84,14 @@ def merged(known: Schedule, wanted: Schedule) -> Schedule:
     )
 
 
+def is_key(key: object) -> bool:
+    """Whether a schedule may be called so: PostgreSQL cannot even look for a NUL."""
+    return isinstance(key, str) and key.isprintable()
+
+
 def get(engine: Engine, key: str) -> Schedule:
     """Return a schedule. Raises :exc:`ScheduleNotFound`."""
-    found = engine.patient.schedules.get(key)
+    found = engine.patient.schedules.get(key) if is_key(key) else None
     if found is None:
         raise ScheduleNotFound(f"no schedule has the key {key!r}")
     return found
