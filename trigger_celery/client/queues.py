@@ -106,10 +106,17 @@ def pause_queue(name: str, *, reason: str = "", by: str = "") -> bool:
     """
     permit = permitted("pause_queue", name, by=by, reason=reason)
     engine, by = permit.engine, permit.by
-    stored_queue(engine, name)
-    paused = engine.resolve(
-        lambda again: engine.store.queues.pause(name, by=by, reason=reason) or again
-    )
+    before = stored_queue(engine, name)
+
+    def pause(again: bool) -> bool:
+        if engine.store.queues.pause(name, by=by, reason=reason):
+            return True
+        if not again or before.paused_at is not None:
+            return False
+        now = engine.store.queues.get(name)  # the answer was lost, or another was faster
+        return now is not None and (now.paused_by, now.pause_reason) == (by, reason)
+
+    paused = engine.resolve(pause)
     if paused:
         notifications.of_queue(engine, Topic.QUEUE_PAUSED, name, by=by, reason=reason)
     return paused
@@ -156,8 +163,11 @@ def limit_queue(
         "key_rate_limit": key_rate_limit,
     }
     changes = checked_limits(name, limits)
-    stored_queue(engine, name)
-    changed = engine.resolve(lambda again: engine.store.queues.override(name, changes) or again)
+    before = stored_queue(engine, name)
+    differs = {**before.overrides, **changes} != before.overrides
+    changed = engine.resolve(
+        lambda again: engine.store.queues.override(name, changes) or (again and differs)
+    )
     if changed:
         _let_in(engine, name)
     return changed
@@ -202,7 +212,14 @@ def release_slot(run_id: UUID | str, *, reason: str = "", by: str = "") -> None:
     permit = permitted("release_slot", run_id := as_run_id(run_id), by=by, reason=reason)
     engine = permit.engine
     run = _held_by(engine, run_id)
-    if not engine.resolve(lambda again: run_control.recover(engine, run_id, run.worker) or again):
+
+    def release(again: bool) -> bool:
+        if run_control.recover(engine, run_id, run.worker):
+            return True
+        now = engine.store.runs.get(run_id) if again else None
+        return now is not None and now.crashes > run.crashes  # it was done, its answer was lost
+
+    if not engine.resolve(release):
         raise IllegalTransition(f"run {run_id} has left its slot by itself; nothing was done")
     engine.patient.runs.note(run_id, "release", permit.record)
     _let_in(engine, line_of(run.spec.queue, run.task))

@@ -172,7 +172,9 @@ def delete_schedule(key: str) -> Durable[bool]:
                     f"schedule {key!r} is declared by the code of task {known.task!r} and would "
                     "come back: take it out there, or pause it"
                 )
-        return engine.resolve(lambda again: engine.store.schedules.remove(key) or again)
+        return engine.resolve(
+            lambda again: engine.store.schedules.remove(key) or (again and known is not None)
+        )
 
     return _step("delete_schedule", delete)
 
@@ -276,7 +278,19 @@ def _change(engine: Engine, key: str, decide: Decide) -> ScheduleChange | None:
 
 def _has_changed(engine: Engine, key: str, decide: Decide) -> bool:
     """Change a schedule; return whether it was another before this call."""
-    return engine.resolve(lambda again: _change(engine, key, decide) is not None or again)
+    differed = False
+
+    def noted(known: Schedule, last: RunState | None, now: datetime) -> ScheduleChange | None:
+        nonlocal differed
+        change = decide(known, last, now)
+        differed = differed or change is not None
+        return change
+
+    def attempt(again: bool) -> bool:
+        _change(engine, key, noted)
+        return differed  # in an earlier attempt, whose answer was lost
+
+    return engine.resolve(attempt)
 
 
 def _start(engine: Engine, key: str, decide: Decide) -> Sequence[NewRun]:

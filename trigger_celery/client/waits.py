@@ -12,10 +12,11 @@ from trigger_celery.client.access import Permit, permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.waking.tokens import complete_token
 from trigger_celery.errors import InvalidTime, UsageError, WaitNotFound
 from trigger_celery.vocabulary.checks import duration, printable
-from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import Nudge, OpenWait, StepKind
 from trigger_celery.vocabulary.states import WaitState
 
@@ -56,7 +57,7 @@ def complete_wait(wait_id: int, value: object = None, *, by: str = "") -> OpenWa
         now = engine.patient.now()
         event = Event(id=str(new_id()), name=wait.name, payload=value, received_at=now)
         text = engine.codec.encode(event, what=f"the payload for wait {wait_id}")
-        _end(permit, wait_id, WaitState.COMPLETED, text)
+        _end(permit, wait, WaitState.COMPLETED, text)
     return wait
 
 
@@ -70,7 +71,7 @@ def skip_wait(wait_id: int, *, by: str = "") -> OpenWait:
     permit = permitted("skip_wait", wait_id, by=by)
     wait = _open_wait(permit.engine, wait_id)
     _check_verb(wait, "skip")
-    _end(permit, wait_id, WaitState.TIMEOUT, None)
+    _end(permit, wait, WaitState.TIMEOUT, None)
     return wait
 
 
@@ -82,14 +83,14 @@ def extend_wait(wait_id: int, delay: timedelta | float, *, by: str = "") -> Open
     """
     permit = permitted("extend_wait", wait_id, by=by)
     length = duration(delay, "the extension of a wait")
-    engine = permit.engine
-    before = engine.patient.open_waits.get(wait_id)
+    engine, call = permit.engine, new_token()
+    record = {**permit.record, run_control.CALL: call}
 
     def extend(again: bool) -> OpenWait:
         now = engine.store.open_waits.get(wait_id) if again else None
-        if now is not None and before is not None and now.due_at != before.due_at:
+        if now is not None and run_control.is_noted(engine, now.run_id, call):
             return now  # it was done, its answer was lost
-        return engine.store.open_waits.extend(wait_id, length, by=permit.by)
+        return engine.store.open_waits.extend(wait_id, length, record)
 
     return engine.resolve(extend)
 
@@ -125,14 +126,15 @@ def _check_verb(wait: OpenWait, verb: str) -> None:
         raise InvalidTime(f"wait {wait.id} has no end that could be put off")
 
 
-def _end(permit: Permit, wait_id: int, state: WaitState, value: str | None) -> None:
-    engine = permit.engine
+def _end(permit: Permit, wait: OpenWait, state: WaitState, value: str | None) -> None:
+    engine, call = permit.engine, new_token()
+    record = {**permit.record, run_control.CALL: call}
 
     def end(again: bool) -> Nudge | None:
         try:
-            return engine.store.open_waits.end(wait_id, state, value=value, by=permit.by)
+            return engine.store.open_waits.end(wait.id, state, record, value=value)
         except WaitNotFound:
-            if not again:
+            if not (again and run_control.is_noted(engine, wait.run_id, call)):
                 raise
             return None  # it was done, its answer was lost: the sweep nudges the run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -42,7 +42,7 @@ class Tokens(Protocol):
 
 
 class OpenWaits(Protocol):
-    """Open waits, one at a time and by hand; ``by`` names the person, for the run's history."""
+    """Open waits, one at a time and by hand; ``record`` is what the run's history keeps of it."""
 
     def find(
         self, *, run_id: UUID | None = None, kind: str = "", after: int = 0, limit: int
@@ -53,14 +53,21 @@ class OpenWaits(Protocol):
         """Return the wait if it is open."""
 
     def end(
-        self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
+        self,
+        wait_id: int,
+        state: WaitState,
+        record: Mapping[str, str] | None = None,
+        *,
+        value: str | None = None,
     ) -> Nudge | None:
         """End the wait, noted in the run's history; a suspended run is queued.
 
         The nudge is of that run. Raises ``WaitNotFound`` if the wait is not open.
         """
 
-    def extend(self, wait_id: int, delay: timedelta, *, by: str = "") -> OpenWait:
+    def extend(
+        self, wait_id: int, delay: timedelta, record: Mapping[str, str] | None = None
+    ) -> OpenWait:
         """Let the wait end so much later, noted in the run's history; return it as it is now.
 
         A token that would expire before then lives as long. Raises ``WaitNotFound`` if the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -44,18 +44,25 @@ class DjangoOpenWaits:
         return None if row is None else _open_wait(row)
 
     def end(
-        self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
+        self,
+        wait_id: int,
+        state: WaitState,
+        record: Mapping[str, str] | None = None,
+        *,
+        value: str | None = None,
     ) -> Nudge | None:
         def end(run: models.Run, wait: models.Wait) -> Nudge | None:
             verb = "complete wait" if state is WaitState.COMPLETED else "skip wait"
-            noted(run, verb, key=wait.key, by=by).save(using=self._alias)
+            noted(run, verb, key=wait.key, **record or {}).save(using=self._alias)
             nudges = portable_waits.conclude(self._alias, [run.pk], [wait_id], state, value)
             return next(iter(nudges), None)
 
         run_id = self._run_of(wait_id)
         return self._guard.transaction(lambda: end(*self._locked(run_id, wait_id)))
 
-    def extend(self, wait_id: int, delay: timedelta, *, by: str = "") -> OpenWait:
+    def extend(
+        self, wait_id: int, delay: timedelta, record: Mapping[str, str] | None = None
+    ) -> OpenWait:
         def extend(run: models.Run, wait: models.Wait) -> OpenWait:
             if wait.due_at is None:
                 raise InvalidTime(f"wait {wait_id} has no end that could be put off")
@@ -65,7 +72,8 @@ class DjangoOpenWaits:
             if wait.token_id is not None:
                 self._keep(wait.token_id, wait.due_at)
             until = wait.due_at.isoformat()
-            noted(run, "extend wait", key=wait.key, until=until, by=by).save(using=self._alias)
+            entry = noted(run, "extend wait", key=wait.key, until=until, **record or {})
+            entry.save(using=self._alias)
             wait.run = run
             return _open_wait(wait)
 

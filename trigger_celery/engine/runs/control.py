@@ -120,7 +120,7 @@ def _once(
     call = new_token()
 
     def ask(again: bool) -> T | Nudge:
-        if again and _is_noted(engine, run_id, call):
+        if again and is_noted(engine, run_id, call):
             run = get(engine, run_id)
             return Nudge(run_id=run.id, task=run.task, canvas=run.spec.canvas)
         return attempt({**record, CALL: call})
@@ -128,7 +128,8 @@ def _once(
     return engine.resolve(ask)
 
 
-def _is_noted(engine: Engine, run_id: UUID, call: str) -> bool:
+def is_noted(engine: Engine, run_id: UUID, call: str) -> bool:
+    """Whether the history of a run has the number of a call; within work that is repeated."""
     return any(call in entry.data for entry in engine.store.runs.history(run_id))
 
 

@@ -103,11 +103,16 @@ def reset(engine: Engine, task: str, key: str | Sequence[str], scope: KeyScope |
     """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
     digest = _scoped(key_parts(key), scope)
 
-    def free(again: bool) -> bool:
-        with engine.store.joined():
-            return engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest) or again
+    was_held = False
 
-    return engine.resolve(free)
+    def free() -> bool:
+        nonlocal was_held
+        with engine.store.joined():
+            # A repeat finds free what an attempt before it freed, whose answer was lost.
+            was_held |= engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest)
+        return was_held
+
+    return engine.persist(free)
 
 
 def _key_id(key: NewKey) -> tuple[KeyPurpose, str, str]:

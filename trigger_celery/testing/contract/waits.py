@@ -36,6 +36,7 @@ from trigger_celery.vocabulary.records import Due, Lease, NewToken, NewWait, Ste
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 
 MINUTE = timedelta(minutes=1)
+ANN = {"by": "ann"}
 
 
 class SuspendContract:
@@ -361,10 +362,10 @@ class OpenWaitContract:
     ) -> None:
         run_id = suspended(store, event_wait("yes"), sleeping("nap"))
         yes, nap = store.open_waits.find(run_id=run_id, limit=9)
-        nudge = store.open_waits.end(yes.id, WaitState.COMPLETED, value=AWKWARD, by="ann")
+        nudge = store.open_waits.end(yes.id, WaitState.COMPLETED, ANN, value=AWKWARD)
         assert nudge is not None
         assert (nudge.run_id, got(store, run_id).state) == (run_id, RunState.QUEUED)
-        assert store.open_waits.end(nap.id, WaitState.TIMEOUT, by="bob") is None
+        assert store.open_waits.end(nap.id, WaitState.TIMEOUT, {"by": "bob"}) is None
         recorded = outcomes(store, run_id).recorded
         assert (recorded["yes"].wait, recorded["yes"].value) == (WaitState.COMPLETED, AWKWARD)
         assert (recorded["nap"].wait, recorded["nap"].value) == (WaitState.TIMEOUT, None)
@@ -385,7 +386,7 @@ class OpenWaitContract:
         token_id = created(store, MINUTE)
         run_id = suspended(store, token_wait(token_id, delay=MINUTE))
         (wait,) = store.open_waits.find(limit=9)
-        later = store.open_waits.extend(wait.id, MINUTE, by="ann")
+        later = store.open_waits.extend(wait.id, MINUTE, ANN)
         assert wait.due_at is not None
         assert later.due_at == wait.due_at + MINUTE
         advance(MINUTE + timedelta(seconds=2))

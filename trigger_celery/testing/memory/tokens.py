@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -40,19 +40,26 @@ class MemoryOpenWaits:
             return self._open_wait(row) if row and row.state is WaitState.WAITING else None
 
     def end(
-        self, wait_id: int, state: WaitState, *, value: str | None = None, by: str = ""
+        self,
+        wait_id: int,
+        state: WaitState,
+        record: Mapping[str, str] | None = None,
+        *,
+        value: str | None = None,
     ) -> Nudge | None:
         with self._core.transactions.own():
             row = self._open(wait_id)
             self._core.tables.waits[wait_id] = replace(row, state=state, value=value)
             run = self._core.tables.runs[row.run_id].run
             verb = "complete wait" if state is WaitState.COMPLETED else "skip wait"
-            self._core.note(run, verb, key=row.wait.key, by=by)
+            self._core.note(run, verb, key=row.wait.key, **record or {})
             if run.state is not RunState.SUSPENDED:
                 return None
             return self._core.queue(run, "wake", key=row.wait.key)
 
-    def extend(self, wait_id: int, delay: timedelta, *, by: str = "") -> OpenWait:
+    def extend(
+        self, wait_id: int, delay: timedelta, record: Mapping[str, str] | None = None
+    ) -> OpenWait:
         with self._core.transactions.own():
             row = self._open(wait_id)
             if row.due_at is None:
@@ -67,8 +74,8 @@ class MemoryOpenWaits:
             if run.state is RunState.SUSPENDED and looked:
                 run = replace(run, due_at=self._core.first_due(run.id))
                 self._core.tables.runs[run.id] = replace(found, run=run)
-            until = due_at.isoformat()
-            self._core.note(run, "extend wait", key=row.wait.key, until=until, by=by)
+            noted = {"key": row.wait.key, "until": due_at.isoformat(), **(record or {})}
+            self._core.note(run, "extend wait", **noted)
             return self._open_wait(self._core.tables.waits[wait_id])
 
     def _open(self, wait_id: int) -> WaitRow:

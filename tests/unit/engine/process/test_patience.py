@@ -198,6 +198,7 @@ AT_ONCE = {
     "open_waits.get",
     "open_waits.extend",
     "open_waits.end",
+    "queues.get",
     "queues.pause",
     "queues.resume",
     "queues.override",

@@ -1,4 +1,4 @@
-"""Open waits by hand: list, complete, skip, extend (point 9)."""
+"""Open waits by hand: list, complete, skip, extend."""
 
 from __future__ import annotations
 
