@@ -16,7 +16,7 @@ from trigger_celery.client.access import Caller
 from trigger_celery.config import suggest
 from trigger_celery.errors import InvalidOption, RequestRefused
 from trigger_celery_django.models import ApiKey
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow
 
 PERMISSION_FOR = {
     "trigger": "trigger",

@@ -13,7 +13,7 @@ from django.apps import apps as installed
 from django.db.models.signals import post_migrate
 
 from trigger_celery.celery.install import discover
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery_django.store import DjangoStore
 

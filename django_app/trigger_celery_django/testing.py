@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F
 from django.db.models.expressions import Combinable
 
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.segment.outcome import Executed
 from trigger_celery.errors import UsageError
 from trigger_celery.testing import YEAR

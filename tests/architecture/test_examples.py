@@ -29,7 +29,7 @@ from trigger_celery import (
     retry_run,
     step,
 )
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.config import Config
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.testing import Harness, drain

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import trigger

@@ -20,7 +20,7 @@ from support.chaos import ALIAS, LONG, Stage, settings_of_workers
 from support.private_servers import PrivatePostgres, PrivateRedis
 from testproject.celery import app
 from trigger_celery.celery.dispatcher import CeleryDispatcher
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery_django.conf import config
 from trigger_celery_django.store import DjangoStore

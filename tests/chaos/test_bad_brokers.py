@@ -11,7 +11,7 @@ from support.chaos import Stage
 from testproject.chaos import faulty, ledger, ledger_waiter
 from testproject.shop.tasks import linear, sleeper
 from trigger_celery import send_event
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.states import RunState
 
 pytestmark = pytest.mark.chaos

@@ -14,7 +14,7 @@ from support.waiting import eventually
 from testproject.chaos import SEED, hearer
 from testproject.shop.tasks import linear, squares
 from trigger_celery import create_schedule, pause_schedule
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.execution.fan_out import child_id
 from trigger_celery.engine.runs.origins import scheduled_run
 from trigger_celery.vocabulary.states import RunState, WaitState

@@ -11,7 +11,7 @@ from support.chaos import LONG, Stage
 from support.rabbitmq_cluster import RabbitMQCluster
 from testproject.celery import app
 from testproject.chaos import ledger
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 
 pytestmark = [
     pytest.mark.chaos,

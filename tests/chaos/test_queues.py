@@ -15,7 +15,7 @@ from support.chaos import ALIAS, LONG, Stage
 from support.queue_monitor import QueueMonitor, monitored, of_key
 from support.waiting import eventually
 from testproject.chaos import SEED, ledger
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.records import Limits
 from trigger_celery.vocabulary.states import TERMINAL, RunState
 from trigger_celery_django import models

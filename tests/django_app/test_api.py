@@ -16,8 +16,7 @@ from django.utils import timezone
 
 from testproject.shop.tasks import linear
 from trigger_celery import create_token
-from trigger_celery.client.access import Caller
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import Caller, installed_engine
 from trigger_celery.engine.waking import tokens
 from trigger_celery_django import urls
 from trigger_celery_django.apikeys import PERMISSIONS, create_key

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from support.databases import alias_of, every_database
-from trigger_celery.client.installed import using_engine
+from trigger_celery.client.access import using_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.upkeep.sweeper import Sweeper
 from trigger_celery.errors import NotMigrated

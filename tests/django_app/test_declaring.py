@@ -15,7 +15,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate
 
 from trigger_celery import Event, durable_task
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.declare.queue import Queue, queues
 from trigger_celery_django.models import DurableQueue, Subscription
 

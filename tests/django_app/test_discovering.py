@@ -17,7 +17,7 @@ from celery import current_app
 
 from support.databases import child_environment
 from trigger_celery.celery.install import discover
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.records import Limits, Subscription
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import DurableQueue, Run

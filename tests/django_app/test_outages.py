@@ -48,8 +48,8 @@ from trigger_celery import (
     step,
     wait_for_token,
 )
+from trigger_celery.client.access import using_engine
 from trigger_celery.client.events import preview_event
-from trigger_celery.client.installed import using_engine
 from trigger_celery.client.starting import ConfiguredTask
 from trigger_celery.client.tokens import get_token
 from trigger_celery.config import Config

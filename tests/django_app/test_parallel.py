@@ -13,7 +13,7 @@ from support.databases import alias_of, every_database
 from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step, wait_any, wait_for_event
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get

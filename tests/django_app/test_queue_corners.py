@@ -13,7 +13,7 @@ import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
-from trigger_celery.client.installed import using_engine
+from trigger_celery.client.access import using_engine
 from trigger_celery.client.queues import limit_queue
 from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine

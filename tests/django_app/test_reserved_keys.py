@@ -9,7 +9,7 @@ import pytest
 from support.databases import alias_of, every_database
 from trigger_celery import step
 from trigger_celery.backoff import RetryPolicy
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get

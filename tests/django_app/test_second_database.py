@@ -13,7 +13,7 @@ from django.db import transaction
 from support.databases import CHOSEN, alias_of
 from testproject.shop.models import Effect
 from trigger_celery import durable_task, get_run
-from trigger_celery.client.installed import using_engine
+from trigger_celery.client.access import using_engine
 from trigger_celery_django.checks import check_setup
 from trigger_celery_django.models import Run
 from trigger_celery_django.store import DjangoStore

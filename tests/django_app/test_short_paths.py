@@ -20,7 +20,7 @@ from django.db import connection
 import trigger_celery
 import trigger_celery_django
 from trigger_celery import durable_task, step
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import trigger
 
@@ -65,8 +65,7 @@ def process_order(order_id: str) -> None:
 
 
 # Elsewhere the rows of a run are made by pure functions and Django: more stations on the way.
-# Two of them wait for a database that is away for a moment.
-OF_DELAY = {"postgresql": 20, "sqlite": 24, "mysql": 24}
+OF_DELAY = {"postgresql": 17, "sqlite": 18, "mysql": 18}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from testproject.shop.tasks import linear
 from trigger_celery import RetryPolicy
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.declare.definition import TaskDefinition, TaskRegistry, define
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from support.databases import alias_of, every_database
 from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step, wait_any
-from trigger_celery.client.installed import using_engine
+from trigger_celery.client.access import using_engine
 from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get

@@ -16,7 +16,7 @@ from django.test import Client
 from support.databases import alias_of, every_database
 from support.store_rows import sent
 from trigger_celery import Token, complete_token, create_token, step, wait_for_token
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.trigger import trigger

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import TaskRegistry
 from trigger_celery.engine.core import Engine
 from trigger_celery.vocabulary.records import Subscription

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from testproject.shop.tasks import linear
 from trigger_celery import Queue, get_queue, pause_queue
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.declare.queue import queues as declared_queues
 from trigger_celery.engine.process.discovery import Discovery
 from trigger_celery.engine.runs import control as run_control

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from testproject.shop.tasks import failing, linear
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.testing.drain import execute_declared

@@ -12,7 +12,7 @@ import pytest
 from support.databases import alias_of, every_database
 from testproject.shop.models import Effect
 from trigger_celery import gather, sleep, step
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import TaskRegistry, define
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution import changes

@@ -12,7 +12,7 @@ from support.waiting import eventually
 from support.workers import Site
 from testproject.shop.tasks import patient_parent, squares
 from trigger_celery import send_event
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.execution.fan_out import child_id
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import ChildRunFailed

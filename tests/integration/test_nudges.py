@@ -19,7 +19,7 @@ from testproject.celery import app
 from testproject.shop.tasks import linear, nap, waiter
 from trigger_celery import send_event
 from trigger_celery.celery.dispatcher import CeleryDispatcher
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.records import Nudge
 from trigger_celery.vocabulary.states import RunState
 

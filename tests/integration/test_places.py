@@ -17,7 +17,7 @@ from support.workers import Site, site
 from testproject.shop import tasks
 from testproject.shop.models import Effect
 from trigger_celery import send_event
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.states import RunState
 
 PLACES = [

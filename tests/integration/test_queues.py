@@ -20,7 +20,7 @@ from support.workers import Site, Worker
 from testproject.celery import app
 from testproject.shop.tasks import linear, waiter, with_hold, with_long_lease
 from trigger_celery import send_event
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.vocabulary.records import Run

@@ -12,7 +12,7 @@ from support.waiting import eventually
 from support.workers import Site, Worker
 from testproject.shop.tasks import linear
 from trigger_celery import create_schedule, delete_schedule
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.runs.origins import scheduled_run
 from trigger_celery_django.models import Run
 

@@ -20,7 +20,7 @@ from support.workers import Site, Worker, queue
 from testproject.celery import app
 from testproject.shop.tasks import linear, nap, with_hold
 from trigger_celery.celery.worker.sweeping import PROCESS
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.states import RunState
 
 PLACE = ("redis", "django-db")

@@ -8,7 +8,7 @@ from uuid import UUID
 from celery.result import AsyncResult
 
 from support.waiting import eventually
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState

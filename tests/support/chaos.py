@@ -24,12 +24,12 @@ from support.waiting import eventually
 from support.worker_process import WorkerProcess
 from testproject.chaos_settings import TRIGGER_CELERY
 from testproject.shop.models import Effect
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import TERMINAL, TRANSITIONS, RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from django.db import connections, transaction
 
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 from trigger_celery_django import models
-from trigger_celery_django.store.common.times import aware
+from trigger_celery_django.store.common.rows import aware
 
 _COUNTS, _STARTS = "queue_monitor", "queue_monitor_due"
 _RUN, _QUEUE = models.Run._meta.db_table, models.DurableQueue._meta.db_table

@@ -17,12 +17,12 @@ from uuid import UUID
 from django.db import connections
 
 from support.waiting import eventually
-from trigger_celery.client.installed import using_engine
+from trigger_celery.client.access import using_engine
 from trigger_celery.client.queues import limit_queue, pause_queue, resume_queue
 from trigger_celery.engine.core import Engine, NullDispatcher
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.consequences import begin
+from trigger_celery.engine.runs.trigger import begin
 from trigger_celery.errors import LeaseLost
 from trigger_celery.ports import Clock
 from trigger_celery.testing.alarm import ManualAlarm

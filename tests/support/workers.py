@@ -25,7 +25,7 @@ from support.services import SERVICES
 from support.waiting import eventually
 from testproject.celery import app
 from trigger_celery.celery.dispatcher import CeleryDispatcher
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 
 FOLDER = Path(os.environ["TC_TMP"])
 PREFIX = os.environ["TC_PREFIX"]

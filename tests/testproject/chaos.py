@@ -36,7 +36,7 @@ from trigger_celery import (
     step,
     wait_for_event,
 )
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.execution import fan_out, segment_end
 from trigger_celery.engine.runs import consequences
 from trigger_celery.engine.waking import matching

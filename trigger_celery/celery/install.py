@@ -14,7 +14,7 @@ from celery.fixups.django import DjangoFixup
 from trigger_celery.celery.results import connect_recording
 from trigger_celery.celery.serializer import register_serializer
 from trigger_celery.celery.worker import bootsteps, own_tasks
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.core import Engine
 

@@ -11,7 +11,7 @@ from celery.schedules import crontab
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.celery.canvas import of_message
 from trigger_celery.celery.crontabs import as_schedules
-from trigger_celery.client.installed import database_time
+from trigger_celery.client.access import database_time
 from trigger_celery.config import suggest
 from trigger_celery.declare.hooks import HOOKS
 from trigger_celery.declare.limits import RateLimit

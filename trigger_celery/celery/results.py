@@ -15,7 +15,7 @@ from celery.utils.saferepr import saferepr
 from celery.worker import state as worker_state
 from kombu.exceptions import EncodeError
 
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import published
 from trigger_celery.engine.segment.outcome import Finished, Left, stored_error

@@ -32,8 +32,8 @@ from trigger_celery.celery.retrying import (
 )
 from trigger_celery.celery.worker.request import REVOKED_HEADER
 from trigger_celery.celery.worker.tracer import durable_tracer
+from trigger_celery.client.access import installed_engine
 from trigger_celery.client.async_calls import in_thread
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, create_runs
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions

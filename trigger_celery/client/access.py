@@ -1,4 +1,4 @@
-"""The caller of a verb: what it may do, and what the record keeps of the call.
+"""What a verb is called with: the engine of this process, and its caller with what it may do.
 
 Every verb of this package begins with :func:`permitted`. Plain code may do everything; HTTP
 and the admin call verbs inside ``with acting(by=..., authorize=...)``.
@@ -10,13 +10,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import record_of
-from trigger_celery.errors import BlocksEventLoop, InvalidOption
+from trigger_celery.errors import BlocksEventLoop, InvalidOption, UsageError
 from trigger_celery.vocabulary.checks import valid_name
+
+
+class _Slot:
+    """Holds the one installed engine."""
+
+    engine: Engine | None = None
+
+
+def install_engine(engine: Engine | None) -> Engine | None:
+    """Make ``engine`` the one of this process; return the one before, to be put back."""
+    before, _Slot.engine = _Slot.engine, engine
+    return before
+
+
+def installed_engine() -> Engine:
+    """Return the engine of this process. Raises :exc:`UsageError` if there is none."""
+    if _Slot.engine is None:
+        raise UsageError(
+            "trigger-celery is not set up in this process: add 'trigger_celery_django' to "
+            "INSTALLED_APPS and call django.setup() before durable tasks are used"
+        )
+    return _Slot.engine
+
+
+def database_time() -> datetime:
+    """Return the database's time, by which all times of runs are judged."""
+    return installed_engine().patient.now()
+
+
+@contextmanager
+def using_engine(engine: Engine) -> Iterator[None]:
+    """Make ``engine`` the one of the process for a ``with`` block, and put back what was."""
+    before = install_engine(engine)
+    try:
+        yield
+    finally:
+        install_engine(before)
+
 
 REASON_LENGTH = 1_000
 """How many characters a ``reason`` may have."""

@@ -12,9 +12,8 @@ from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.consequences import of_creation
 from trigger_celery.engine.runs.origins import encode_origin
-from trigger_celery.engine.runs.trigger import decode_input, encode_input
+from trigger_celery.engine.runs.trigger import decode_input, encode_input, of_creation
 from trigger_celery.errors import StepNotFound, UnknownTask
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Created, FromPerson, NewRun, RecordedCall, Run

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from trigger_celery.body.context import current_session
-from trigger_celery.client.access import permitted
+from trigger_celery.client.access import installed_engine, permitted
 from trigger_celery.client.async_calls import in_thread
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.runs import cancel_run, stored_run
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.segment.outcome import stored_error

@@ -13,9 +13,8 @@ from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from trigger_celery.client.access import permitted
+from trigger_celery.client.access import installed_engine, permitted
 from trigger_celery.client.async_calls import twin
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import suggest
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control

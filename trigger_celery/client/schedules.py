@@ -18,9 +18,8 @@ from zoneinfo import ZoneInfo
 from trigger_celery.body.both_styles import Durable, DurableList, DurableUUID
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import primitive, source_line
-from trigger_celery.client.access import permitted
+from trigger_celery.client.access import installed_engine, permitted
 from trigger_celery.client.async_calls import twin
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.client.starting import Triggering, find_task
 from trigger_celery.declare import schedule as schedule_rules
 from trigger_celery.declare.schedule import OverlapName, timetable

@@ -18,10 +18,9 @@ from trigger_celery.body.children import ONE, Together, start_and_wait
 from trigger_celery.body.context import StepCall, current_session
 from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import MISSING
-from trigger_celery.client.access import check_permission, check_thread, permitted
+from trigger_celery.client.access import check_permission, check_thread, installed_engine, permitted
 from trigger_celery.client.async_calls import in_thread, twin
 from trigger_celery.client.handles import RunHandle
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.config import suggest
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import NO_OPTIONS, KeyScope, OptionValues, TriggerOptions

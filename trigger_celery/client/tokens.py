@@ -14,9 +14,8 @@ from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
 from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import MISSING, session_for
-from trigger_celery.client.access import permitted
+from trigger_celery.client.access import installed_engine, permitted
 from trigger_celery.client.async_calls import twin
-from trigger_celery.client.installed import installed_engine
 from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import InvalidOption, WaitTimeout
 from trigger_celery.values import register

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.client.runs import RunInfo, decoded
 from trigger_celery.client.starting import ConfiguredTask, Triggering
 from trigger_celery.config import Config

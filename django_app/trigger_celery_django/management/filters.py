@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from trigger_celery.client.installed import database_time
+from trigger_celery.client.access import database_time
 from trigger_celery.client.runs import (
     PAGE,
     RunPage,

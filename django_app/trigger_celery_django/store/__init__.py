@@ -12,14 +12,14 @@ from django.db import connections, router, transaction
 from trigger_celery.vocabulary.records import TaskVersion
 from trigger_celery_django import models
 from trigger_celery_django.store.children import DjangoChildren
-from trigger_celery_django.store.common import statement_counts, transactions
+from trigger_celery_django.store.common import guard, transactions
 from trigger_celery_django.store.common.guard import (
     Guard,
     check_boundary,
     in_transaction,
     may_block,
 )
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, read_now
 from trigger_celery_django.store.databases import verbs_for
 from trigger_celery_django.store.events import DjangoEvents, DjangoSubscriptions
 from trigger_celery_django.store.keys import DjangoKeys
@@ -57,7 +57,7 @@ class DjangoStore:
         self.open_waits = DjangoOpenWaits(self._guard)
         self.schedules = DjangoSchedules(self._guard, self.runs)
         self.queues = DjangoQueues(self._guard)
-        statement_counts.install()
+        guard.count_statements()
 
     def remember_version(self, version: TaskVersion) -> None:
         row = models.TaskVersion(
@@ -96,7 +96,7 @@ class DjangoStore:
     def seen_by_threads(self) -> bool:
         return not self._guard.connection.in_atomic_block
 
-    query_count = staticmethod(statement_counts.statements)
+    query_count = staticmethod(guard.statements)
 
     def release(self) -> None:
         connections.close_all()

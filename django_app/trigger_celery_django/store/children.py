@@ -12,9 +12,13 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common.guard import Guard, lost
-from trigger_celery_django.store.common.rows import check_length, noted, nudge
-from trigger_celery_django.store.common.tags import add_tags
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import (
+    DatabaseNow,
+    add_tags,
+    check_length,
+    noted,
+    nudge,
+)
 from trigger_celery_django.store.databases import DatabaseVerbs
 
 _LIVE = sorted(state for state in RunState if not state.terminal)

@@ -17,8 +17,12 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import check_length, event_record
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import (
+    DatabaseNow,
+    check_length,
+    event_record,
+    read_now,
+)
 from trigger_celery_django.store.databases import DatabaseVerbs
 from trigger_celery_django.store.portable import events
 

@@ -12,11 +12,15 @@ from trigger_celery.vocabulary.records import FREES, HeldKey, KeyPurpose, NewKey
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.store.common import changes
-from trigger_celery_django.store.common.bulk import upsert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, run_record
-from trigger_celery_django.store.common.tags import replace_tags, tags_text
-from trigger_celery_django.store.common.times import read_now
+from trigger_celery_django.store.common.rows import (
+    noted,
+    read_now,
+    replace_tags,
+    run_record,
+    tags_text,
+    upsert,
+)
 
 _BATCH = 500
 

@@ -39,6 +39,7 @@ from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import (
     LISTED_COLUMNS,
+    add_tags,
     check_length,
     history_record,
     listed_run,
@@ -46,7 +47,6 @@ from trigger_celery_django.store.common.rows import (
     nudge,
     run_record,
 )
-from trigger_celery_django.store.common.tags import add_tags
 from trigger_celery_django.store.databases import DatabaseVerbs
 
 T = TypeVar("T")

@@ -15,8 +15,7 @@ from trigger_celery.vocabulary.records import Created, Overlap, Schedule, Schedu
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard, in_transaction
-from trigger_celery_django.store.common.rows import check_length
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, check_length, read_now
 from trigger_celery_django.store.runs import DjangoRuns
 
 T = TypeVar("T")

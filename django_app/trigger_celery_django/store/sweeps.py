@@ -25,8 +25,7 @@ from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes, deadlines
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, nudge, run_record
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, noted, nudge, read_now, run_record
 
 TIMERS = Q(state=RunState.SUSPENDED.value)
 STARTS = Q(state=RunState.QUEUED.value, due_at__lte=F("available_at"))

@@ -14,9 +14,7 @@ from trigger_celery.vocabulary.records import NewToken, Nudge, OpenWait, StepKin
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted
-from trigger_celery_django.store.common.tags import tags_text
-from trigger_celery_django.store.common.times import DatabaseNow, aware, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, aware, noted, read_now, tags_text
 from trigger_celery_django.store.portable import waits as portable_waits
 
 

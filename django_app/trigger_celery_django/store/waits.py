@@ -20,8 +20,7 @@ from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import event_record
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow, event_record
 from trigger_celery_django.store.databases import DatabaseVerbs
 from trigger_celery_django.store.portable import events as audience
 from trigger_celery_django.store.portable import waits as portable_waits

@@ -8,7 +8,7 @@ import pytest
 
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
-from trigger_celery.client.installed import install_engine, installed_engine
+from trigger_celery.client.access import install_engine, installed_engine
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.errors import RunError, RunFailed, UnknownTask

@@ -13,8 +13,8 @@ from trigger_celery.body.context import heartbeat, require_session
 from trigger_celery.body.steps import step
 from trigger_celery.body.values import now, random, uuid4
 from trigger_celery.body.waits import sleep, sleep_until
+from trigger_celery.client.access import install_engine
 from trigger_celery.client.events import send_event
-from trigger_celery.client.installed import install_engine
 from trigger_celery.errors import InvalidName, NotInRun, RunFailed, UsageError
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
 from trigger_celery.values import register

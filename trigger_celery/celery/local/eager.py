@@ -17,7 +17,7 @@ from celery.exceptions import Ignore
 from celery.result import AsyncResult
 
 from trigger_celery.celery.dispatcher import silent
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.client.starting import create_runs
 from trigger_celery.engine.execution.runner import execute
 from trigger_celery.engine.runs.trigger import Request, trigger

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import Celery, shared_task
 
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.runs import control as run_control
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from celery import Celery, platforms
 from celery.app.utils import find_app
 
-from trigger_celery.client.installed import installed_engine
+from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.upkeep.sweeper import Sweeper
 
 LOOK = 1.0

@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from trigger_celery.body.context import FanOut
-from trigger_celery.engine.runs.consequences import BATCH, close, of_creation
+from trigger_celery.engine.runs.consequences import BATCH, close
+from trigger_celery.engine.runs.trigger import of_creation
 from trigger_celery.engine.segment.effects import Io, Routine
 from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.replay import CallSite

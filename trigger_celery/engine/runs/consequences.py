@@ -1,4 +1,4 @@
-"""What follows when runs were created and when a run has ended, written once each.
+"""What follows when a run has ended, written once.
 
 A run that ends in its own worker frees its slot with its segment, as one that suspends does.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
-from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine import notifications
@@ -17,50 +15,13 @@ from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import children
 from trigger_celery.errors import RunCanceled
 from trigger_celery.values.failures import describe, to_text
-from trigger_celery.vocabulary.news import Topic
-from trigger_celery.vocabulary.records import Created, NewRun, Nudge, Run
+from trigger_celery.vocabulary.records import Nudge, Run
 from trigger_celery.vocabulary.states import RunState
 
 logger = logging.getLogger("trigger_celery.run")
 
 BATCH = 500
 """So many children of a run are started, and canceled, in one transaction."""
-
-
-def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
-    """Let new runs begin once the caller's transaction commits, and send their signal.
-
-    Those that close with a parent which was canceled meanwhile are canceled after it; the
-    runs of a fan-out are created under the lease of their parent, and need no such look.
-    """
-    begin(engine, runs, created)
-    if engine.listeners.wants(Topic.RUN_CREATED):
-        notifications.created(engine, runs, created)
-    for run in runs:
-        if run.closes_with_parent and run.parent_id is not None and not run.parent_key:
-            engine.after_commit(partial(_close_late, engine, run.parent_id))
-            break  # all have the parent whose body creates them
-
-
-def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
-    """Let those of the runs begin that were created and may, once the transaction commits.
-
-    Runs in line are let in if there is room; the others are nudged.
-    """
-    nudges = [
-        Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
-        for run in runs
-        if run.id in created
-        and run.id not in created.lines
-        and not run.delay
-        and run.available_at is None
-    ]
-    if nudges:
-        # In the caller's context, which says that an eager call publishes nothing.
-        nudge = partial(copy_context().run, engine.dispatcher.nudge, nudges)
-        engine.after_commit(nudge)
-    for line in sorted(set(created.lines.values())):
-        engine.after_commit(partial(admission.admit, engine, line))
 
 
 def of_end_here(
@@ -117,9 +78,3 @@ def close_soon(engine: Engine, parent_id: UUID) -> None:
         close(engine, parent_id)
     except Exception:  # the run is canceled already, and the worker that publishes that tries again
         logger.exception("run %s: its children could not be canceled yet", parent_id)
-
-
-def _close_late(engine: Engine, parent_id: UUID) -> None:
-    parent = engine.patient.runs.get(parent_id)
-    if parent is not None and parent.state is RunState.CANCELED:
-        close(engine, parent_id)

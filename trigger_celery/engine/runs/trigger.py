@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,21 +14,26 @@ from uuid import UUID
 from trigger_celery.body.context import CurrentRun, current_session
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import METADATA_LIMIT, NO_OPTIONS, TriggerOptions
+from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import idempotency
-from trigger_celery.engine.runs.consequences import of_creation
+from trigger_celery.engine.runs.consequences import close
 from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import routed
 from trigger_celery.errors import InvalidOption
 from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.news import Topic
 from trigger_celery.vocabulary.records import (
     Created,
     FromEvent,
     FromSchedule,
     NewKey,
     NewRun,
+    Nudge,
     Origin,
 )
+from trigger_celery.vocabulary.states import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +162,48 @@ def _create(engine: Engine, runs: Sequence[NewRun], *, again: bool) -> None:
     if again:  # those that the lost answer was about are nudged too
         created = Created(run.id for run in runs).standing(created.lines)
     of_creation(engine, runs, created)
+
+
+def of_creation(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
+    """Let new runs begin once the caller's transaction commits, and send their signal.
+
+    Those that close with a parent which was canceled meanwhile are canceled after it; the
+    runs of a fan-out are created under the lease of their parent, and need no such look.
+    """
+    begin(engine, runs, created)
+    if engine.listeners.wants(Topic.RUN_CREATED):
+        notifications.created(engine, runs, created)
+    for run in runs:
+        if run.closes_with_parent and run.parent_id is not None and not run.parent_key:
+            engine.after_commit(partial(_close_late, engine, run.parent_id))
+            break  # all have the parent whose body creates them
+
+
+def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
+    """Let those of the runs begin that were created and may, once the transaction commits.
+
+    Runs in line are let in if there is room; the others are nudged.
+    """
+    nudges = [
+        Nudge(run_id=run.id, task=run.task, canvas=run.canvas)
+        for run in runs
+        if run.id in created
+        and run.id not in created.lines
+        and not run.delay
+        and run.available_at is None
+    ]
+    if nudges:
+        # In the caller's context, which says that an eager call publishes nothing.
+        nudge = partial(copy_context().run, engine.dispatcher.nudge, nudges)
+        engine.after_commit(nudge)
+    for line in sorted(set(created.lines.values())):
+        engine.after_commit(partial(admission.admit, engine, line))
+
+
+def _close_late(engine: Engine, parent_id: UUID) -> None:
+    parent = engine.patient.runs.get(parent_id)
+    if parent is not None and parent.state is RunState.CANCELED:
+        close(engine, parent_id)
 
 
 def new_run(engine: Engine, request: Request) -> NewRun:

@@ -16,9 +16,8 @@ from uuid import UUID, uuid5
 from trigger_celery.declare.schedule import Rule, instants, rule, upcoming, zone
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
-from trigger_celery.engine.runs.consequences import of_creation
 from trigger_celery.engine.runs.origins import encode_origin
-from trigger_celery.engine.runs.trigger import Request, decode_input, new_run
+from trigger_celery.engine.runs.trigger import Request, decode_input, new_run, of_creation
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.vocabulary.records import (
     Created,

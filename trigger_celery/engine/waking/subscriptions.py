@@ -15,10 +15,9 @@ from uuid import UUID, uuid5
 from trigger_celery.body.waits import Event
 from trigger_celery.declare.definition import EventTrigger
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs.consequences import of_creation
 from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.routing import key_of_event
-from trigger_celery.engine.runs.trigger import Request, new_run
+from trigger_celery.engine.runs.trigger import Request, new_run, of_creation
 from trigger_celery.values.codec import encode_around, identity_text
 from trigger_celery.values.filters import Filter, matches
 from trigger_celery.vocabulary.records import Created, FromEvent, NewRun, StoredEvent, Subscription

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
 
 from trigger_celery.client import copies, runs
-from trigger_celery.client.installed import database_time
+from trigger_celery.client.access import database_time
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
 from trigger_celery_django.management import run_rows

@@ -15,8 +15,13 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import DeadLetter
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import STATE_COLUMNS, noted, run_record
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import (
+    STATE_COLUMNS,
+    DatabaseNow,
+    noted,
+    read_now,
+    run_record,
+)
 
 T = TypeVar("T")
 

@@ -14,8 +14,7 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, nudge, run_record
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, noted, nudge, read_now, run_record
 
 
 def expire(guard: Guard, *, limit: int) -> Sequence[Nudge]:

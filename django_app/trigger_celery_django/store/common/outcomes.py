@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from trigger_celery.vocabulary.records import Holds, Outcome, Outcomes, StepKind, StoredEvent
 from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
-from trigger_celery_django.store.common.times import aware
+from trigger_celery_django.store.common.rows import aware
 
 # Columns that are reserved words somewhere are qualified: then MySQL takes them unquoted.
 # It gives the positions of a union as decimals.

@@ -24,8 +24,7 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, run_record
-from trigger_celery_django.store.common.times import DatabaseNow, aware
+from trigger_celery_django.store.common.rows import DatabaseNow, aware, noted, run_record
 from trigger_celery_django.store.queues import slots
 
 

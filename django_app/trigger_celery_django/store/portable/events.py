@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.records import Audience, Candidate, NewEvent, Ste
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.times import DatabaseNow, read_now
+from trigger_celery_django.store.common.rows import DatabaseNow, read_now
 
 
 def audience(guard: Guard, name: str, hashes: Sequence[int], limit: int) -> Audience:

@@ -12,10 +12,8 @@ from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import Created, NewRun, Standing, line_of
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common.bulk import insert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import noted, run_columns
-from trigger_celery_django.store.common.times import aware, clock_sql
+from trigger_celery_django.store.common.rows import aware, clock_sql, insert, noted, run_columns
 from trigger_celery_django.store.queues import slots
 
 _QUEUE = models.DurableQueue._meta.db_table

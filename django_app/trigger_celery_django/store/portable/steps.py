@@ -12,7 +12,7 @@ from django.db.models import Model
 from trigger_celery.vocabulary.records import Checkpoint, FailedAttempt, Lease, Span
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import lost
-from trigger_celery_django.store.common.times import CLOCKS
+from trigger_celery_django.store.common.rows import CLOCKS
 
 
 def record(connection: BaseDatabaseWrapper, lease: Lease, checkpoint: Checkpoint) -> None:

@@ -31,8 +31,7 @@ from trigger_celery_django.models.querysets import RunQuerySet
 from trigger_celery_django.store.common import outcomes
 from trigger_celery_django.store.common.changes import open_dead_letter
 from trigger_celery_django.store.common.guard import Guard, lost
-from trigger_celery_django.store.common.rows import add_failure, noted
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow, add_failure, noted
 from trigger_celery_django.store.portable import claims, events, new_runs, steps, waits
 from trigger_celery_django.store.portable import events as portable_audience
 

@@ -17,8 +17,14 @@ from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.store.common import changes
 from trigger_celery_django.store.common.guard import Guard, lost
-from trigger_celery_django.store.common.rows import noted, nudge, run_record, shape_digest
-from trigger_celery_django.store.common.times import DatabaseNow, aware
+from trigger_celery_django.store.common.rows import (
+    DatabaseNow,
+    aware,
+    noted,
+    nudge,
+    run_record,
+    shape_digest,
+)
 
 
 def suspend(alias: str, lease: Lease, suspend: Suspend, look_within: timedelta) -> RunState:

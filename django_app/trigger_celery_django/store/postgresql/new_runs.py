@@ -15,8 +15,7 @@ from uuid import UUID
 from trigger_celery.vocabulary.lifecycle import EARLIEST, LATEST
 from trigger_celery.vocabulary.records import NewRun, Run
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common.rows import SPEC_COLUMNS
-from trigger_celery_django.store.common.tags import tags_text
+from trigger_celery_django.store.common.rows import SPEC_COLUMNS, tags_text
 from trigger_celery_django.store.postgresql.runs import EVENT, NOTE, RUN, SLOT, limited, slot_queue
 
 _TYPES: dict[object, str] = {

@@ -9,8 +9,7 @@ from trigger_celery.vocabulary.admission import Room
 from trigger_celery.vocabulary.records import EVERYTHING, Admitted
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import nudge
-from trigger_celery_django.store.common.times import aware
+from trigger_celery_django.store.common.rows import aware, nudge
 from trigger_celery_django.store.databases import admission_rows
 from trigger_celery_django.store.queues import slots
 from trigger_celery_django.store.queues.admission_rows import WINDOW, AdmissionRows, SubLines

@@ -12,9 +12,8 @@ from trigger_celery.vocabulary.admission import KeyOf
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common.bulk import upsert
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow, upsert
 from trigger_celery_django.store.queues import slots
 from trigger_celery_django.store.queues import waiting as lines
 from trigger_celery_django.store.queues.next_runs import may_start

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Q
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.times import DatabaseNow
+from trigger_celery_django.store.common.rows import DatabaseNow
 from trigger_celery_django.store.queues import slots
 
 _LOOKED_AT = 500

@@ -12,7 +12,7 @@ from django.db import connections
 from trigger_celery.vocabulary.admission import Gate
 from trigger_celery.vocabulary.records import Limits, Rate, StoredQueue
 from trigger_celery_django import models
-from trigger_celery_django.store.common.times import read_now
+from trigger_celery_django.store.common.rows import read_now
 
 
 def hold_from_now(alias: str, row: models.DurableQueue, before: Limits) -> None:

@@ -15,7 +15,7 @@ from trigger_celery.vocabulary.admission import KeyOf, Room
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Standing, line_of
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django import models
-from trigger_celery_django.store.common.bulk import upsert
+from trigger_celery_django.store.common.rows import upsert
 from trigger_celery_django.store.queues.limits import gate_of
 
 HELD = Q(fence__isnull=False, run__state=RunState.EXECUTING, run__fence=F("fence"))

@@ -19,8 +19,7 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
-from trigger_celery_django.store.common.rows import check_length
-from trigger_celery_django.store.common.times import read_now
+from trigger_celery_django.store.common.rows import check_length, read_now
 from trigger_celery_django.store.queues import cleanup, loads, slots
 from trigger_celery_django.store.queues import limits as rates
 from trigger_celery_django.store.queues import waiting as lines

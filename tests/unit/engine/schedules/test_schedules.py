@@ -32,7 +32,7 @@ from trigger_celery import (
     pause_schedule,
     resume_schedule,
 )
-from trigger_celery.client.installed import install_engine
+from trigger_celery.client.access import install_engine
 from trigger_celery.declare.definition import define
 from trigger_celery.declare.schedule import timetable
 from trigger_celery.engine.schedules.firing import fire
