@@ -84,5 +84,5 @@ def test_one_step_passes_through_few_files() -> None:
     run_id = trigger(engine, process_order.durable, ("o-1",))
     execute(engine, run_id, process_order.durable)
     files = PATHS["step"]
-    assert len(set(files)) <= 15, sorted(set(files))
+    assert len(set(files)) <= 14, sorted(set(files))
     assert changes(files) <= 40, files

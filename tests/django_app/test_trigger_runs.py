@@ -160,6 +160,11 @@ def test_list_filters_by_queue_schedule_tree_and_failure(store: DjangoStore) -> 
     assert listed("--error", "f1") == set()
 
 
+def test_a_mistyped_state_is_answered_with_the_closest_one(store: DjangoStore) -> None:
+    for command in ("list", "cancel"):
+        assert "did you mean 'failed'" in str(refused(command, "--state", "faild"))
+
+
 def test_list_says_on_stderr_that_there_are_none() -> None:
     errors = io.StringIO()
     assert run_json("list")["runs"] == []

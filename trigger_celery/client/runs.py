@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
@@ -184,7 +185,7 @@ def _wanted(given: RunFilters) -> RunFilter:
     since, until = given.get("since"), given.get("until")
     return RunFilter(
         tasks=_texts(given.get("task", ()), "task"),
-        states=tuple(_state(text) for text in _texts(given.get("state", ()), "state")),
+        states=tuple(as_state(text) for text in _texts(given.get("state", ()), "state")),
         queue=printable(given.get("queue", ""), "queue"),
         schedule=printable(given.get("schedule", ""), "schedule"),
         tags=_texts(given.get("tag", ()), "tag"),
@@ -207,12 +208,16 @@ def _texts(value: str | Collection[str], what: str) -> tuple[str, ...]:
     return tuple(printable(each, what) for each in ([value] if isinstance(value, str) else value))
 
 
-def _state(text: str) -> RunState:
+def as_state(text: str) -> RunState:
+    """Return the state of this name. Raises :exc:`InvalidOption` with the closest one."""
     try:
         return RunState(text)
     except ValueError:
-        states = ", ".join(RunState)
-        raise InvalidOption(f"expected a state to be one of {states}; got: {text!r}") from None
+        states, close = ", ".join(RunState), get_close_matches(text, list(RunState), n=1)
+        hint = f"; did you mean {str(close[0])!r}?" if close else ""
+        raise InvalidOption(
+            f"expected a state to be one of {states}; got: {text!r}{hint}"
+        ) from None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

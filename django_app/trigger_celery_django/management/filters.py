@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -16,11 +16,12 @@ from trigger_celery.client.runs import (
     RunPage,
     RunSummary,
     as_run_id,
+    as_state,
     ids_beginning_with,
     list_runs,
 )
 from trigger_celery.client.starting import task_named
-from trigger_celery.errors import RunNotFound, UnknownTask
+from trigger_celery.errors import InvalidOption, RunNotFound, UnknownTask
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management.output import length
 
@@ -35,7 +36,7 @@ FILTERS = (
 def add_filters(parser: ArgumentParser) -> None:
     """Declare the options that choose runs."""
     parser.add_argument(
-        "--state", action="append", choices=[str(state) for state in RunState], help="repeatable"
+        "--state", type=_state, action="append", help=f"repeatable: {', '.join(RunState)}"
     )
     parser.add_argument("--task", help="name of the task")
     parser.add_argument("--tag", action="append", help="repeatable: runs that have all of them")
@@ -52,6 +53,13 @@ def add_filters(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dead-letters", action="store_true", help="failed for good and waiting for a person"
     )
+
+
+def _state(text: str) -> str:
+    try:
+        return str(as_state(text))
+    except InvalidOption as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def has_filter(options: Mapping[str, Any]) -> bool:

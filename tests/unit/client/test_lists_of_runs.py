@@ -132,6 +132,7 @@ def test_pages_hold_each_run_once_while_others_are_created(harness: Harness) -> 
     ("wanted", "error", "says"),
     [
         ({"state": "gone"}, InvalidOption, "one of queued"),
+        ({"state": "faild"}, InvalidOption, "did you mean 'failed'"),
         ({"tags": "vip"}, UnknownOption, "did you mean 'tag'"),
         ({"cursor": "x"}, InvalidOption, "next of a page"),
         ({"limit": 0}, InvalidOption, "1 to 1,000"),
