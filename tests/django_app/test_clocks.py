@@ -9,7 +9,16 @@ from django.db.models import F
 
 from support.databases import alias_of, every_database
 from trigger_celery.engine.process.skew import clock_skew
-from trigger_celery.testing.contract.tools import asked, queued
+from trigger_celery.testing.contract.tools import (
+    admitted,
+    ask,
+    asked,
+    begun,
+    end,
+    enter_all,
+    limit,
+    queued,
+)
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import NewRun
 from trigger_celery_django import models
@@ -17,7 +26,7 @@ from trigger_celery_django.checks import check_clocks
 from trigger_celery_django.store import DjangoStore
 
 MINUTE = timedelta(minutes=1)
-WHEN = ("created_at", "available_at", "due_at")
+WHEN = ("created_at", "available_at", "due_at", "paused_at")
 
 
 def set_back(store: DjangoStore) -> None:
@@ -40,6 +49,41 @@ def test_a_run_with_a_delay_waits_until_the_clock_is_there(name: str) -> None:
     new = NewRun(id=new_id(), task="t", input="[[],{}]", delay=timedelta(seconds=1))
     store.runs.create([new])
     set_back(store)
+    assert store.runs.claim(asked(new.id)) is None
+
+
+@pytest.mark.parametrize("name", every_database(transaction=True))
+def test_a_run_in_line_starts_though_the_clock_was_set_back(name: str) -> None:
+    store = DjangoStore(alias_of(name))
+    limit(store, concurrency=1)
+    lease = begun(store)
+    [run_id] = enter_all(store, 1)
+    assert ask(store, run_id) is None
+    set_back(store)
+    end(store, lease)
+    assert admitted(store) == [run_id]
+    assert ask(store, run_id) is not None
+
+
+@pytest.mark.parametrize("name", every_database(transaction=True))
+def test_a_resumed_run_starts_though_the_clock_was_set_back_meanwhile(name: str) -> None:
+    store = DjangoStore(alias_of(name))
+    before, after = queued(store), queued(store)
+    store.managing.pause(after, {})
+    set_back(store)
+    store.managing.pause(before, {})
+    for run_id in (before, after):
+        store.managing.resume(run_id, {})
+        assert store.runs.claim(asked(run_id)) is not None
+
+
+@pytest.mark.parametrize("name", every_database(transaction=True))
+def test_a_delayed_run_that_was_paused_keeps_its_start(name: str) -> None:
+    store = DjangoStore(alias_of(name))
+    new = NewRun(id=new_id(), task="t", input="[[],{}]", delay=MINUTE)
+    store.runs.create([new])
+    store.managing.pause(new.id, {})
+    store.managing.resume(new.id, {})
     assert store.runs.claim(asked(new.id)) is None
 
 

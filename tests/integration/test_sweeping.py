@@ -182,6 +182,9 @@ def test_a_beat_of_its_own_sweeps(place: Site) -> None:
         assert value_of(nap.delay(1)) == 2
         beat.terminate()
         assert beat.wait(20) == 0
+        sweeps = installed_engine().store.sweeps
+        assert sweeps.elect("test", length=timedelta(seconds=1)).sweeper == "test"
+        sweeps.resign("test")
     finally:
         beat.kill()
         beat.wait()

@@ -15,6 +15,7 @@ from celery import Celery
 from celery.app import app_or_default
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
+from kombu.transport import virtual
 
 from trigger_celery.celery import canvas
 from trigger_celery.vocabulary.records import Nudge
@@ -26,7 +27,7 @@ NUDGE_HEADER = "trigger_nudge"
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}
 """Once more on a new connection: the old one may have died while it was idle."""
 NOT_FOUND = "404"
-"""The reply of a broker that has no queue of this name; Redis has none that is empty."""
+"""The reply of a broker that has no queue of this name."""
 BATCH = 100
 """How many nudges are pipelined: sent together, and answered together."""
 SOCKETS = 10
@@ -116,18 +117,18 @@ class CeleryDispatcher:
         try:
             app = app_or_default()
             options = _routed(app, nudge, canvas.routing(canvas.load(nudge.canvas)))
-            queue = options.get("queue")
+            queue = _queue(options)
             if queue is None:
                 return None
             seconds = self._timeout().total_seconds()
-            with (
-                self._producers(app).connections.acquire(block=True, timeout=seconds) as connection,
-                connection.channel() as channel,  # a queue that is not there costs it its life
-            ):
-                return int(channel.queue_declare(queue.name, passive=True).message_count)
+            connection = self._producers(app).connections.acquire(block=True, timeout=seconds)
+            try:
+                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+                return _count(connection, queue.name)
+            finally:
+                # As a context it would be closed after any error, and kept so in its pool.
+                connection.release()
         except Exception as error:
-            if str(getattr(error, "reply_code", "")) == NOT_FOUND:
-                return 0
             logger.info(
                 "the broker does not say how many messages wait: %s: %s",
                 type(error).__name__,
@@ -157,6 +158,20 @@ class CeleryDispatcher:
         """Close the connections of this process; the next nudge opens new ones."""
         owned, self._owned = self._owned, None
         _close(owned)
+
+
+def _count(connection: Any, queue: str) -> int:
+    """Return how many messages wait in a queue; none do in one that is not there."""
+    with connection.channel() as channel:  # a queue that is not there costs it its life
+        if isinstance(channel, virtual.Channel):
+            # Redis declares every queue missing where its keys have a ``global_keyprefix``.
+            return int(channel._size(queue))
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except Exception as error:
+            if str(getattr(error, "reply_code", "")) == NOT_FOUND:
+                return 0
+            raise
 
 
 def _batches(nudges: Sequence[Nudge]) -> Iterator[Sequence[Nudge]]:
@@ -197,8 +212,16 @@ def _routed(app: Celery, nudge: Nudge, options: dict[str, Any]) -> dict[str, Any
     return routed
 
 
+def _queue(options: dict[str, Any]) -> Any:
+    """Return the queue that a message goes to, None if an exchange decides where it goes.
+
+    Celery's router adds the default queue to an exchange, which gets the message all the same.
+    """
+    return None if options.get("exchange") else options.get("queue")
+
+
 def _destination(options: dict[str, Any]) -> str:
-    queue = options.get("queue")
+    queue = _queue(options)
     if queue is not None:
         return str(queue.name)
     return f"{options.get('exchange')}/{options.get('routing_key')}"

@@ -314,19 +314,27 @@ def nudge_pause(run: Run, now: datetime, nudge_interval: timedelta) -> timedelta
 
 
 def pause(run: Run, now: datetime) -> Run:
-    """Return the run as a person holds it; a queued one is not due before it is resumed."""
+    """Return the run as a person holds it; a queued one is not due before it is resumed.
+
+    Only one that was to start later keeps a start after ``paused_at``.
+    """
     if run.state.terminal:
         raise IllegalTransition(f"run {run.id} is {run.state}: it has ended")
-    due_at = None if run.state is RunState.QUEUED else run.due_at
-    return replace(run, paused_at=now, due_at=due_at)
+    if run.state is not RunState.QUEUED:
+        return replace(run, paused_at=now)
+    start = run.available_at if is_delayed(run) else min(run.available_at, now)
+    return replace(run, paused_at=now, available_at=start, due_at=None)
 
 
 def resume(run: Run, now: datetime, *, nudge_interval: timedelta) -> Run:
     """Return a paused run as it goes on."""
-    due_at = run.due_at
-    if run.state is RunState.QUEUED:
-        due_at = first_nudge(run.available_at, now, nudge_interval)
-    return replace(run, paused_at=None, due_at=due_at)
+    if run.state is not RunState.QUEUED or run.paused_at is None:
+        return replace(run, paused_at=None)
+    start = run.available_at
+    if start <= run.paused_at:  # it has no delay, wherever the clock was set since
+        start = min(start, now)
+    due_at = first_nudge(start, now, nudge_interval)
+    return replace(run, paused_at=None, available_at=start, due_at=due_at)
 
 
 def reschedule(run: Run, start: datetime, now: datetime, *, nudge_interval: timedelta) -> Run:

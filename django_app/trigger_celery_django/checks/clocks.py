@@ -10,12 +10,10 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import router
 
-from trigger_celery.engine.process.skew import clock_skew
+from trigger_celery.engine.process.skew import TOLERATED, clock_skew
 from trigger_celery.errors import StoreError
 from trigger_celery_django.models import Run
 from trigger_celery_django.store import DjangoStore
-
-TOLERATED = timedelta(seconds=1)
 
 
 @register(Tags.database)

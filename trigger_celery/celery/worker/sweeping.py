@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import subprocess
@@ -68,6 +69,9 @@ class SweeperProcess:
         self._engine = engine
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+        # The worker's timer, which keeps the process, may be a thread of its own.
+        self._lock = threading.Lock()
         self._delay = 0.0
         self._started_at = self._start_at = engine.clock.monotonic()
 
@@ -79,15 +83,20 @@ class SweeperProcess:
     def keep(self) -> None:
         """Start the process if it is not there, after a pause if it has just ended."""
         now = self._engine.clock.monotonic()
-        if self._process is not None and self._process.poll() is not None:
-            self._bury(self._process, now)
-        if self._process is None and now >= self._start_at:
-            self._started_at = now
-            self._process = self._start()
+        with self._lock:
+            if self._stopped:
+                return
+            if self._process is not None and self._process.poll() is not None:
+                self._bury(self._process, now)
+            if self._process is None and now >= self._start_at:
+                self._started_at = now
+                self._process = self._start()
 
     def stop(self) -> None:
-        """End it after the pass under way, or at once if that takes too long."""
-        process, self._process = self._process, None
+        """End it for good: after the pass under way, or at once if that takes too long."""
+        with self._lock:
+            self._stopped = True
+            process, self._process = self._process, None
         if process is None:
             return
         process.terminate()
@@ -210,7 +219,10 @@ def connect(engine: Engine) -> None:
 def _start_in_beat(**kwargs: Any) -> None:
     engine = SweeperStep.engine
     if _sweeps(engine, "beat"):
-        SweeperThread(engine, "beat").start()
+        thread = SweeperThread(engine, "beat")
+        thread.start()
+        # Another takes over at once. One that a worker embeds is killed: its turn runs out.
+        atexit.register(thread.stop)
 
 
 def _sweeps(engine: Engine, place: str) -> bool:

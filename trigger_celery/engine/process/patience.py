@@ -55,6 +55,16 @@ def worker_patience() -> Iterator[None]:
         _in_worker.reset(before)
 
 
+@contextmanager
+def no_patience() -> Iterator[None]:
+    """Repeat nothing inside: what calls it comes again by itself, as a sweep does."""
+    before = _again.set(False)
+    try:
+        yield
+    finally:
+        _again.reset(before)
+
+
 def following(callback: Callable[[], object]) -> None:
     """Call what follows a commit, which outside of workers waits for no database.
 

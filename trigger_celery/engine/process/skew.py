@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 READINGS = 3
+TOLERATED = timedelta(seconds=1)
+"""By so much the clocks may differ without a word."""
 
 
 def clock_skew(

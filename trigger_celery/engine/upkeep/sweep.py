@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.process.patience import worker_patience
+from trigger_celery.engine.process.patience import no_patience
 from trigger_celery.engine.queues.admission import admit_waiting, clean_up_queues
 from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
@@ -31,6 +31,9 @@ Duty: TypeAlias = Callable[[Engine, float], int | None]
 
 PASS = timedelta(seconds=1)
 """About how long a pass takes at most: what comes due meanwhile is then late by little."""
+
+AWAY = (StoreUnavailable, NotMigrated)
+"""What ends a pass, and not only the part of it that meets it."""
 
 ROUNDS = 50
 """At most so many batches a pass: a backlog goes fast and a pass still ends."""
@@ -56,13 +59,14 @@ class Rests:
         self.ends[duty] = engine.clock.monotonic() + self.lengths[duty]
 
 
-@worker_patience()
+@no_patience()
 def sweep(engine: Engine, rests: Rests | None = None) -> int:
     """Move on what time alone moves; return how many runs and events were looked at.
 
     Any number may run in parallel: each row is taken by one of them. Each part moves a batch of
     each kind, and more while the pass has time left; the next pass goes on. With ``rests``, parts
-    that make up for rare accidents are left out while they rest.
+    that make up for rare accidents are left out while they rest. A database that is away ends it
+    at once: the next pass does what is left, or that of a sweeper that reaches the database.
     """
     moved, began = 0, engine.clock.monotonic()
     for duty in DUTIES:
@@ -78,7 +82,7 @@ def _done(duty: Duty, engine: Engine, until: float) -> int:
     """Do one part of the sweep; a mistake in it must not hold up the others."""
     try:
         return duty(engine, until) or 0
-    except (StoreUnavailable, NotMigrated):
+    except AWAY:
         raise
     except Exception:
         logger.exception("a part of the sweep failed: %s", duty.__name__)
@@ -117,6 +121,8 @@ def _expire(engine: Engine, until: float) -> int:
 def _look_back(engine: Engine, lease: Lease) -> None:
     try:
         look_back(engine, lease)
+    except AWAY:
+        raise
     except Exception:  # one bad event must not hold up the others
         logger.exception("run %s: the look-back at stored events failed", lease.run_id)
 
@@ -128,6 +134,8 @@ def _match_left_over(engine: Engine, until: float) -> int:
     for event in left:
         try:
             match_event(engine, event)
+        except AWAY:
+            raise
         except Exception:  # one bad event must not hold up the others
             logger.exception("event %s (%s) could not be matched", event.id, event.name)
     return len(left)

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Protocol
 
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.process.skew import TOLERATED, clock_skew
 from trigger_celery.engine.upkeep.declarations import sync_declared
 from trigger_celery.engine.upkeep.sweep import Rests, sweep
 from trigger_celery.errors import NotMigrated, StoreUnavailable
@@ -52,11 +53,30 @@ class Sweeper:
     def run(self, stop: Stop) -> None:
         """Sweep, or stand by, until ``stop`` says that it ends."""
         logger.info("sweeper %s starts", self.name)
+        self._compare_clocks()
         try:
             while not stop.wait(self.turn()):
                 pass
         finally:
             self.leave()
+
+    def _compare_clocks(self) -> None:
+        """Say once if this process's clock is far from the store's, as ``check --database`` does.
+
+        It is that of the worker or beat beside which this one sweeps.
+        """
+        try:
+            skew = clock_skew(self._engine.store.now)
+        except StoreUnavailable:  # the first pass says so
+            return
+        if abs(skew) > TOLERATED:
+            logger.warning(
+                "the clock of this machine is %.1f s %s that of the database: runs go by the "
+                "database's, but times that your code makes of datetime.now() are as far off. Let "
+                "a time service (chrony, systemd-timesyncd) set the clocks of all machines",
+                abs(skew).total_seconds(),
+                "ahead of" if skew > timedelta(0) else "behind",
+            )
 
     def turn(self) -> float:
         """Sweep if it is this one's turn; return after how many seconds to look again.

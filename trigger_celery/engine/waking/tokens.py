@@ -12,7 +12,7 @@ from functools import partial
 from uuid import UUID
 
 from trigger_celery.engine.core import Engine
-from trigger_celery.errors import TokenClosed, TokenNotFound
+from trigger_celery.errors import StoreUnavailable, TokenClosed, TokenNotFound
 from trigger_celery.values.schemas import check_payload
 from trigger_celery.vocabulary.records import Candidate, NewToken, Nudge, StoredToken
 from trigger_celery.vocabulary.states import TokenState, WaitState
@@ -105,6 +105,8 @@ def settle_left_over(engine: Engine) -> int:
     for token_id in left:
         try:
             settle(engine, token_id)
+        except StoreUnavailable:
+            raise
         except Exception:  # one bad token must not hold up the others
             logger.exception("token %s: its waits could not be ended", token_id)
     return len(left)

@@ -166,7 +166,8 @@ class MemoryQueues:
         tables, now = self._core.tables, self._core.now()
         tables.slots[run.id] = replace(tables.slots[run.id], promised_at=now)
         self._core.lines.leave(run.id)
-        promised = replace(run, due_at=now + nudge_interval)
+        start = min(run.available_at, now)  # also if the clock was set back since
+        promised = replace(run, available_at=start, due_at=now + nudge_interval)
         tables.runs[run.id] = replace(tables.runs[run.id], run=promised)
 
     def _found(self, name: str) -> StoredQueue:

@@ -60,7 +60,8 @@ WITH free AS MATERIALIZED (
     UPDATE {SLOT} SET promised_at = %(now)s
     WHERE run_id = ANY(ARRAY(SELECT id FROM free)) AND num_nulls(fence, promised_at) = 2
 ), put_off AS (
-    UPDATE {RUN} SET due_at = %(until)s WHERE id = ANY(ARRAY(SELECT id FROM free))
+    UPDATE {RUN} SET due_at = %(until)s, available_at = least(available_at, %(now)s)
+    WHERE id = ANY(ARRAY(SELECT id FROM free))
 )
 SELECT {UNHURRIED}
 """

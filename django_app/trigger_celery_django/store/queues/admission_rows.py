@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Least
 
 from trigger_celery.vocabulary.admission import KeyOf
 from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK
@@ -62,13 +63,16 @@ class AdmissionRows:
     def promise(self, chosen: Sequence[UUID], now: datetime, until: datetime) -> None:
         """Note that these runs were promised a slot, and are to be nudged again at ``until``.
 
-        A run whose row another transaction has locked is only nudged, and keeps its place in line.
+        They may start ``now``, also if the clock was set back since they were queued. A run whose
+        row another transaction has locked is only nudged, and keeps its place in line.
         """
         # A process that ended or paused a run meanwhile has set when it is due.
         waiting = self._free(chosen).filter(state=RunState.QUEUED, paused_at=None)
         free = list(waiting.values_list("pk", flat=True))
         self._places(free).update(promised_at=now)
-        models.Run.objects.using(self.alias).filter(pk__in=free).update(due_at=until)
+        models.Run.objects.using(self.alias).filter(pk__in=free).update(
+            due_at=until, available_at=Least("available_at", Value(now))
+        )
 
     def remove(self, gone: Collection[UUID], now: datetime) -> int:
         """Take runs that still cannot start out of the line; return how many.

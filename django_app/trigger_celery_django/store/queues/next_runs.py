@@ -154,6 +154,7 @@ def may_start(run: models.Run, now: datetime) -> bool:
     """Whether a run in line would start if it got a slot."""
     # No run joins a line too early, though it may be after ``now`` was read; what puts a run
     # off says when it is due.
-    available = run.due_at is None or run.available_at <= now
+    at_once = run.due_at is None or run.due_at > run.available_at
+    available = at_once or run.available_at <= now
     alive = run.deadline_at is None or run.deadline_at > now
     return run.state == RunState.QUEUED and run.paused_at is None and available and alive

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from trigger_celery.body.waits import sleep
+from trigger_celery import create_token
+from trigger_celery.body.waits import sleep, wait_for_event
 from trigger_celery.config import Config
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.upkeep import sweep as sweeping
-from trigger_celery.testing import Harness, RecordingDispatcher
-from trigger_celery.vocabulary.records import Nudge
+from trigger_celery.errors import StoreUnavailable
+from trigger_celery.ports import Store
+from trigger_celery.testing import Fault, FaultStore, Harness, RecordingDispatcher
+from trigger_celery.vocabulary.identity import new_id
+from trigger_celery.vocabulary.records import NewEvent, Nudge
 from trigger_celery.vocabulary.states import RunState
 
 NOW = timedelta(0)
@@ -94,3 +99,44 @@ def test_a_pass_ends_when_its_time_is_over_and_the_next_goes_on() -> None:
         harness.engine.dispatcher = Slow()
         assert harness.sweep() == 3
         assert harness.sweep() == 2
+
+
+def approval() -> None:
+    wait_for_event("approved", timeout=60, default=None)
+
+
+def test_a_pass_waits_for_no_database_that_goes_away(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process that sweeps hears a wish to end between two passes only."""
+
+    def prepare() -> None:
+        harness.trigger(harness.task(nap))
+        harness.trigger(harness.task(approval))
+        harness.run_until_idle(NOW)
+        harness.memory.events.add(NewEvent(id=str(new_id()), name="approved", payload="{}"))
+        create_token(timeout=60)
+        harness.advance(timedelta(seconds=60))
+
+    def sweep(store: Store) -> None:
+        harness.engine.store = store
+        try:
+            harness.sweep()
+        finally:
+            harness.engine.store = harness.memory
+
+    prepare()
+    counted = FaultStore(harness.memory)
+    sweep(counted)
+    met: set[str] = set()
+    for number in range(len(counted.calls)):
+        harness.sweep()
+        prepare()
+        began = harness.clock.monotonic()
+        away = FaultStore(harness.memory, dict.fromkeys(range(number, 999), Fault.REFUSED))
+        with suppress(StoreUnavailable):
+            sweep(away)
+        met.add(away.calls[-1][1])
+        assert harness.clock.monotonic() == began, away.calls
+    assert met >= {"sweeps.due", "events.audience", "schedules.due"}
+    assert "Traceback" not in caplog.text

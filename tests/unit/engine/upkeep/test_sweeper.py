@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from trigger_celery.config import Config
+from trigger_celery.engine.process.skew import clock_skew
 from trigger_celery.engine.upkeep import sweep as passes
 from trigger_celery.engine.upkeep import sweeper as sweepers
 from trigger_celery.engine.upkeep.sweeper import LEAST_PAUSE, SPARE, Sweeper
@@ -31,6 +32,12 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(sweepers, "sweep", sweep)
     return done
+
+
+@pytest.fixture(autouse=True)
+def _one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process the time of the harness."""
+    monkeypatch.setattr(sweepers, "clock_skew", lambda now: clock_skew(now, now))
 
 
 class Turns:
@@ -191,3 +198,18 @@ def test_what_makes_up_for_accidents_rests_ever_longer_and_timers_never(
     repaired = [done[:n].count("timers") - 1 for n, what in enumerate(done) if what == "repair"]
     assert done.count("timers") == 18
     assert repaired == [0, 1, 3, 4, 5, 7, 11, 16]
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(90, "90.0 s behind"), (-90, "90.0 s ahead of")])
+def test_a_sweeper_that_starts_names_a_clock_that_differs_from_the_stores(
+    harness: Harness,
+    swept: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    says: str,
+) -> None:
+    ours = harness.clock.now + timedelta(seconds=-seconds)
+    monkeypatch.setattr(sweepers, "clock_skew", lambda now: clock_skew(now, lambda: ours))
+    Sweeper(harness.engine, "worker").run(Turns(harness, 3))
+    assert caplog.text.count(f"the clock of this machine is {says} that of the database") == 1
