@@ -8,6 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
+from trigger_celery import limits
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.errors import DeclarationError, UnknownOption
 
@@ -74,7 +75,7 @@ class Config:
     step_limit: int = 10_000
     public_url: str = ""
     event_retention: timedelta = timedelta(days=30)
-    request_limit: int = 1_000_000
+    request_limit: int = limits.REQUEST
     webhooks: Mapping[str, object] = field(default_factory=dict)
     default_retry: RetryPolicy | None = None
     warn_of_changes: bool = False
