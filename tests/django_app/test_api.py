@@ -59,7 +59,7 @@ def test_a_run_is_started_read_and_canceled() -> None:
     assert call("POST", f"runs/{started['id']}/cancel/", {"reason": "no more"}).json()["canceled"]
     shown = call("GET", f"runs/{started['id']}/").json()
     assert (shown["state"], shown["error"]["message"]) == ("canceled", "no more")
-    assert not call("POST", f"runs/{started['id']}/cancel/").json()["canceled"]
+    assert not call("POST", f"runs/{started['id']}/cancel/", {}).json()["canceled"]
 
 
 def test_runs_are_listed_a_page_at_a_time() -> None:
@@ -178,6 +178,8 @@ def test_a_key_may_do_what_it_was_made_for_and_nothing_else(permission: str) -> 
         (f"tasks/{linear.name}/trigger/", {"args": [1], "options": {"queue": "nope"}}, 404),
         (f"tasks/{linear.name}/trigger/", [1, 2], 400),
         (f"runs/{MISSING}/cancel/", {}, 404),
+        (f"tokens/{MISSING}/complete/", {}, 400),
+        (f"tokens/{MISSING}/complete/", {"value": None}, 404),
         ("events/", {}, 400),
         ("events/", {"name": "x" * 201}, 400),
         ("events/", {"name": "a", "data": 1}, 400),
@@ -203,6 +205,7 @@ def test_malformed_oversized_and_other_bodies_are_refused(settings: Any) -> None
         return Client().post(path, body, content_type=content_type, headers=headers).status_code
 
     assert send(b"{") == 400
+    assert send(b"") == 400
     assert send(b'{"name": "a"}', "text/plain") == 415
     assert send(b'{"name": "a", "payload": "' + b"x" * 1_000 + b'"}') == 413
     assert send(b"[" * 200 + b"]" * 200) == 400

@@ -130,7 +130,9 @@ def send(request: HttpRequest) -> HttpResponse:
 def complete(request: HttpRequest, *, token_id: UUID) -> HttpResponse:
     """Complete a token: ``{"value": ...}``."""
     body = json_of(request)
-    value = body.pop("value", None)
+    if "value" not in body:
+        raise RequestRefused(400, "expected the body to have a value; it may be null")
+    value = body.pop("value")
     taken(body)
     tokens.complete_token(token_id, value)
     return JsonResponse({"id": str(token_id), "state": "completed"})

@@ -24,9 +24,12 @@ View = Callable[..., HttpResponse]
 def body_of(request: HttpRequest) -> bytes:
     """Return the raw body, of which no more than ``REQUEST_LIMIT`` bytes are ever read.
 
-    Raises :exc:`RequestRefused` (413, or 400 if the sender went away).
+    Raises :exc:`RequestRefused` (413, 400 if the sender went away, or 411 for a body in chunks:
+    under WSGI Django reads nothing of it, which must not pass for an empty one).
     """
     limit = config().request_limit
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        raise RequestRefused(411, "expected a Content-Length: a body in chunks is not read")
     try:
         size = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -43,13 +46,13 @@ def body_of(request: HttpRequest) -> bytes:
 
 
 def json_of(request: HttpRequest) -> dict[str, object]:
-    """Return the JSON object of the body; nothing at all is an empty one.
+    """Return the JSON object of the body.
 
-    Raises :exc:`RequestRefused` (400, 413, or 415 for another content type).
+    Raises :exc:`RequestRefused` (400, 411, 413, or 415 for another content type).
     """
     body = body_of(request)
     if not body:
-        return {}
+        raise RequestRefused(400, "expected the body to be a JSON object, got: nothing; send {}")
     if request.content_type != "application/json":
         raise RequestRefused(415, "expected the Content-Type application/json")
     try:

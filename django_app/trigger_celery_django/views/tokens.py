@@ -105,6 +105,8 @@ def _form(body: bytes) -> object:
         fields = QueryDict(body, encoding="utf-8")
     except SuspiciousOperation:
         raise RequestRefused(400, "the form has too many fields") from None
+    if not fields:
+        raise RequestRefused(400, "the form has no field: nothing was answered")
     if list(fields) == ["json"]:
         return parse(fields["json"].encode("utf-8", "surrogatepass"))
     return {
