@@ -93,7 +93,10 @@ def test_a_trace_has_segments_steps_attempts_and_waits(store: DjangoStore) -> No
         ("step", "pay", 2),
     ]
     assert first.spans[0].detail == "RunCanceled: the gateway is away"
-    assert [span.name for span in last.spans] == ["mail"]
+    assert [(span.kind.value, span.name) for span in last.spans] == [
+        ("recalled", "pay"),
+        ("step", "mail"),
+    ]
     assert first.ended_at is not None
     assert first.began_at <= first.ended_at <= last.began_at
 

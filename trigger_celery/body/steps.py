@@ -263,7 +263,12 @@ async def checkpoint(
 
 
 def source_line(frame: Any) -> str:
-    """Return ``file.py:line`` of a frame; the folder is left out on purpose."""
+    """Return ``file.py:line`` of a frame; the folder is left out on purpose.
+
+    An async body calls through a function of this module, which is not where the author wrote it.
+    """
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 

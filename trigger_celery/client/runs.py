@@ -17,6 +17,7 @@ from uuid import UUID
 from trigger_celery.client.access import installed_engine, permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.config import suggest
+from trigger_celery.declare.definition import declared_tasks
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import decode_input
@@ -30,6 +31,7 @@ from trigger_celery.vocabulary.records import (
     RunFilter,
     RunOutline,
     RunSpec,
+    TaskVersion,
     in_line_of,
 )
 from trigger_celery.vocabulary.states import RunState
@@ -104,6 +106,17 @@ def stored_run(run_id: UUID | str) -> Run:
 def is_declared(task: str) -> bool:
     """Return whether a module of the project declares a task of this name, or with this alias."""
     return installed_engine().task(task) is not None
+
+
+def declared_names() -> list[str]:
+    """Return the names of the tasks that this process has imported, in order."""
+    return sorted(task.name for task in declared_tasks)
+
+
+def declared_version(task: str) -> TaskVersion | None:
+    """Return the source of a task as it is declared now; None if no code here declares it."""
+    found = installed_engine().task(task)
+    return None if found is None else found.version
 
 
 def stored_fields(run: Run) -> dict[str, Any]:

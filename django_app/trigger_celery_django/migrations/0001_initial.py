@@ -152,6 +152,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [
+                    ("view_payload", "Can view what runs were given and returned"),
+                    ("cancel_run", "Can cancel runs"),
+                    ("retry_run", "Can retry runs that failed"),
+                    ("rerun_run", "Can start runs anew"),
+                    ("pause_run", "Can pause and resume runs"),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="DurableQueue",

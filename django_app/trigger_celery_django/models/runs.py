@@ -88,6 +88,14 @@ class Run(models.Model):
     objects = RunQuerySet.as_manager()
 
     class Meta:
+        # What a person may do in the admin, beside Django's own view_run.
+        permissions = [
+            ("view_payload", "Can view what runs were given and returned"),
+            ("cancel_run", "Can cancel runs"),
+            ("retry_run", "Can retry runs that failed"),
+            ("rerun_run", "Can start runs anew"),
+            ("pause_run", "Can pause and resume runs"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=[state.value for state in RunState]),

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from trigger_celery_django.trace.build import trace_of
-from trigger_celery_django.trace.spans import SpanKind, TraceSpan, as_data
+from trigger_celery_django.trace.build import span_of, trace_of
+from trigger_celery_django.trace.rows import Rows, read
+from trigger_celery_django.trace.spans import SpanKind, TraceSpan, Used, as_data
 from trigger_celery_django.trace.text import lines
 
-__all__ = ["SpanKind", "TraceSpan", "as_data", "lines", "trace_of"]
+__all__ = [
+    "Rows",
+    "SpanKind",
+    "TraceSpan",
+    "Used",
+    "as_data",
+    "lines",
+    "read",
+    "span_of",
+    "trace_of",
+]

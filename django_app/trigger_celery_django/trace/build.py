@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import router
@@ -15,10 +15,12 @@ from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Run, Wait
+from trigger_celery_django.models.base import Measured
 from trigger_celery_django.trace.rows import Rows, read
-from trigger_celery_django.trace.spans import SpanKind, TraceSpan
+from trigger_celery_django.trace.spans import SpanKind, TraceSpan, Used
 
 _LONGEST_DETAIL = 200
+_RECALLED_ONE_BY_ONE = 3
 
 
 def trace_of(run_id: UUID, *, using: str | None = None) -> TraceSpan | None:
@@ -27,7 +29,12 @@ def trace_of(run_id: UUID, *, using: str | None = None) -> TraceSpan | None:
     ``using`` is the alias of the database; by default it is the one that runs are written to.
     """
     rows = read(using or router.db_for_write(Run), run_id)
-    return None if rows is None else _Tracer(rows).run()
+    return None if rows is None else span_of(rows)
+
+
+def span_of(rows: Rows) -> TraceSpan:
+    """Return the trace of a run whose rows were read."""
+    return _Tracer(rows).run()
 
 
 class _Tracer:
@@ -44,6 +51,7 @@ class _Tracer:
     def run(self) -> TraceSpan:
         parts = [*self._stretches(), *self._waits(), *self._copied(), *self._children()]
         return TraceSpan(
+            id=f"run-{self._id.hex}",
             kind=SpanKind.RUN,
             name=self._row.task,
             began_at=self._born,
@@ -83,6 +91,7 @@ class _Tracer:
         self, kind: SpanKind, name: str, began: datetime, ended: datetime | None, entry: History
     ) -> TraceSpan:
         return TraceSpan(
+            id=f"{kind.value}-{entry.sequence}",
             kind=kind,
             name=name,
             began_at=began,
@@ -97,7 +106,10 @@ class _Tracer:
         ended_at = None if after is None else after.at
         if crashed and after is not None:
             ended_at = max((span.ended_at or claim.at for span in inner), default=claim.at)
+        if after is not None and not crashed or inner:
+            inner = [*self._recalled(claim), *inner]
         yield TraceSpan(
+            id=f"segment-{claim.sequence}",
             kind=SpanKind.SEGMENT,
             name=claim.worker,
             began_at=claim.at,
@@ -109,6 +121,7 @@ class _Tracer:
         )
         if crashed and after is not None and ended_at is not None:
             yield TraceSpan(
+                id=f"crash-{after.sequence}",
                 kind=SpanKind.CRASH,
                 name="worker lost",
                 began_at=ended_at,
@@ -117,6 +130,29 @@ class _Tracer:
                 detail=f"nothing was heard of {claim.worker}",
                 run_id=self._id,
             )
+
+    def _recalled(self, claim: History) -> list[TraceSpan]:
+        """Return the steps that a later segment got from their checkpoints; many as one span."""
+        steps = [
+            step
+            for step in self._rows.checkpoints
+            if 0 < step.fence < claim.fence and not step_keys.is_reserved(step.key)
+        ]
+        names = [step.key for step in steps]
+        if len(steps) > _RECALLED_ONE_BY_ONE:
+            names = [f"{len(steps):,} steps"]
+        return [
+            TraceSpan(
+                id=f"recalled-{claim.sequence}-{number}",
+                kind=SpanKind.RECALLED,
+                name=name,
+                began_at=claim.at,
+                ended_at=claim.at,
+                state="recalled",
+                run_id=self._id,
+            )
+            for number, name in enumerate(names)
+        ]
 
     def _spans_inside(self) -> Iterator[tuple[int, TraceSpan]]:
         """Yield what happened in segments, with the fence of the segment."""
@@ -129,6 +165,7 @@ class _Tracer:
 
     def _step(self, step: Checkpoint) -> TraceSpan:
         return TraceSpan(
+            id=f"step-{step.pk}",
             kind=SpanKind.STEP,
             name=step.key,
             began_at=step.started_at,
@@ -136,11 +173,13 @@ class _Tracer:
             state="completed",
             attempt=step.attempt,
             source=step.source,
+            used=_used(step),
             run_id=self._id,
         )
 
     def _failed(self, failure: FailedAttempt) -> TraceSpan:
         return TraceSpan(
+            id=f"failed-{failure.pk}",
             kind=SpanKind.FAILED,
             name=failure.key,
             began_at=failure.started_at,
@@ -149,6 +188,7 @@ class _Tracer:
             detail=_error(failure.error),
             attempt=failure.number,
             source=failure.source,
+            used=_used(failure),
             run_id=self._id,
         )
 
@@ -158,6 +198,7 @@ class _Tracer:
                 continue
             backoff = wait.kind == StepKind.RETRY
             yield TraceSpan(
+                id=f"wait-{wait.pk}",
                 kind=SpanKind.BACKOFF if backoff else SpanKind.WAIT,
                 name=_retried(wait) if backoff else step_keys.awaited_fan_out(wait.key),
                 began_at=wait.created_at,
@@ -165,6 +206,7 @@ class _Tracer:
                 state=_outcome(wait),
                 detail=_wanted(wait),
                 source=wait.source,
+                until=wait.due_at,
                 run_id=self._id,
                 spans=tuple(self._runs_of(wait.key)),
             )
@@ -176,6 +218,7 @@ class _Tracer:
         keys += [wait.key for wait in self._rows.waits if wait.created_at < self._born]
         if keys:
             yield TraceSpan(
+                id=f"copied-{self._id.hex}",
                 kind=SpanKind.COPIED,
                 name=f"{len(keys)} copied",
                 began_at=self._born,
@@ -192,6 +235,7 @@ class _Tracer:
                 yield _Tracer(rows).run()
         if self._rows.more > 0:
             yield TraceSpan(
+                id=f"more-{self._id.hex}",
                 kind=SpanKind.MORE,
                 name=f"{self._rows.more} more runs",
                 began_at=self._row.finished_at or self._born,
@@ -211,6 +255,15 @@ def _by_fence(spans: Iterable[tuple[int, TraceSpan]]) -> Mapping[int, list[Trace
     for fence, span in spans:
         found[fence].append(span)
     return found
+
+
+def _used(measured: Measured) -> Used:
+    return Used(
+        cpu=timedelta(microseconds=measured.cpu_us),
+        peak_memory=measured.peak_memory,
+        queries=measured.queries,
+        worker=measured.worker,
+    )
 
 
 def _is_crash(entry: History) -> bool:

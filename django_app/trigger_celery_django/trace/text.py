@@ -71,7 +71,9 @@ def _below(span: TraceSpan, margin: str, tree: tuple[str, str, str]) -> list[_Li
 
 
 def _is_noise(span: TraceSpan) -> bool:
-    """Whether the span only says that a worker took its message at once."""
+    """Whether the span only says that a worker took its message at once, or went on."""
+    if span.kind is SpanKind.RECALLED:
+        return True
     if span.kind is not SpanKind.QUEUED or span.ended_at is None:
         return False
     return span.ended_at - span.began_at < _SHORT

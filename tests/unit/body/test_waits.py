@@ -293,3 +293,13 @@ def test_an_event_of_one_id_wakes_once(harness: Harness) -> None:
 def test_a_wait_may_have_a_key_of_its_own(harness: Harness) -> None:
     run_id = suspended(harness, lambda: sleep(1, key="nap"))
     assert list(harness.waits(run_id)) == ["nap"]
+
+
+def test_a_wait_of_an_async_body_is_where_the_body_calls_it(harness: Harness) -> None:
+    async def body() -> None:
+        await wait_for_event("approved")
+
+    run_id = suspended(harness, body)
+    waits: Any = harness.memory.dump()["waits"]
+    [wait] = [row["wait"] for row in waits.values() if row["run_id"] == run_id]
+    assert wait["source"] == f"test_waits.py:{body.__code__.co_firstlineno + 1}"

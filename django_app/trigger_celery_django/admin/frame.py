@@ -1,0 +1,41 @@
+"""What all pages have in common: sections, icons, the person's permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import django
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+from trigger_celery_django.drawing.badges import glyphs
+
+
+def frame(
+    request: HttpRequest,
+    site: AdminSite,
+    title: str,
+    *,
+    crumbs: Sequence[tuple[str, str]] = (),
+    **context: Any,
+) -> dict[str, Any]:
+    """Return the context of a page, with the names and addresses of the pages above it.
+
+    The admin's sidebar is off: its width is the trace's.
+    """
+    return {
+        **site.each_context(request),
+        "is_nav_sidebar_enabled": False,
+        "is_popup": False,
+        "title": title,
+        "crumbs": crumbs,
+        "sections": [("Runs", reverse(f"{site.name}:trigger_celery_run_changelist"), True)],
+        "icons": static("trigger_celery/icons.svg"),
+        "glyphs": glyphs(),
+        # Django's own breadcrumbs are a list since 6.1, and styled as what they are.
+        "are_crumbs_listed": django.VERSION >= (6, 1),
+        **context,
+    }
