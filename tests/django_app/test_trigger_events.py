@@ -56,11 +56,13 @@ def test_send_starts_the_tasks_that_want_the_event(engine: Engine) -> None:
 def test_a_second_event_with_the_same_id_is_reported_and_does_nothing() -> None:
     first, second = (
         run_json("send", "paid", "--id", "e-1", "--source", "bank", "--payload", str(number))
-        for number in (1, 2)
+        for number in (1, 1)
     )
     same = {"schema": 1, "id": "e-1", "name": "paid", "source": "bank"}
     assert first == {**same, "stored": True}
     assert second == {**same, "stored": False}
+    with pytest.raises(CommandError, match="'e-1' of an event from source 'bank' stands for"):
+        run("send", "paid", "--id", "e-1", "--source", "bank", "--payload", "2")
     assert Event.objects.get().payload == "1"
 
 

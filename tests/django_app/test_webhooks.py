@@ -20,6 +20,7 @@ from trigger_celery_django.models import Event
 from trigger_celery_django.views import webhooks
 from trigger_celery_django.webhooks import Delivery, Incoming
 from trigger_celery_django.webhooks import sources as declared
+from trigger_celery_django.webhooks.sources import source_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,6 +97,21 @@ def test_a_repeated_delivery_is_answered_alike_and_stored_once() -> None:
         (202, b'{"event": "msg-1"}')
     }
     assert Event.objects.count() == 1
+
+
+def test_a_delivery_whose_body_changed_under_its_id_is_answered_as_the_first_which_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert standard(b'{"type": "invoice.paid", "pending": 2}').status_code == 202
+    again = standard(b'{"type": "invoice.paid", "pending": 1}')
+    assert (again.status_code, again.json()) == (202, {"event": "msg-1"})
+    assert json.loads(Event.objects.get().payload)["pending"] == 2
+    assert "webhook source billing: the id 'msg-1'" in caplog.text
+
+
+def test_no_webhook_source_is_called_as_those_of_api_keys_are() -> None:
+    with pytest.raises(DeclarationError, match="not to begin with 'api:'"):
+        source_of("api:shop", {"secrets": [SECRET]})
 
 
 def stripe(body: bytes, seconds: int) -> dict[str, str]:

@@ -95,6 +95,7 @@ def wait_for_event(
     name: str,
     filter: Mapping[str, object] | None = None,
     *,
+    source: str | None = None,
     timeout: timedelta | float | None = None,
     key: str | None = None,
 ) -> Event: ...
@@ -105,6 +106,7 @@ def wait_for_event(
     name: str,
     filter: Mapping[str, object] | None = None,
     *,
+    source: str | None = None,
     timeout: timedelta | float | None = None,
     default: None,
     key: str | None = None,
@@ -116,6 +118,7 @@ def wait_for_event(
     name: str,
     filter: Mapping[str, object] | None = None,
     *,
+    source: str | None = None,
     timeout: timedelta | float | None = None,
     default: D,
     key: str | None = None,
@@ -127,6 +130,7 @@ def wait_for_event(
     name: str,
     filter: Mapping[str, object] | None = None,
     *,
+    source: str | None = None,
     timeout: timedelta | float | None = None,
     default: Any = MISSING,
     key: str | None = None,
@@ -134,18 +138,17 @@ def wait_for_event(
     """Suspend the run until an event of this name arrives that matches ``filter``.
 
     ``filter`` maps key paths of the payload to conditions, all of which must hold: a scalar
-    (equal and of the same type), a list of scalars, operators as ``{"$gte": 10}``. Events
-    count from when the run was triggered, so one that came before the wait is not missed; each
-    event is taken by a run once, of several stored ones the one that was sent first.
-    Returns an :class:`Event`. After ``timeout`` (``timedelta`` or seconds; None waits for
-    ever) returns ``default`` if one is given, else raises :exc:`WaitTimeout`.
-
-    Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step, :exc:`InvalidName`,
-    :exc:`InvalidFilter`, :exc:`InvalidTime`.
+    (equal and of the same type), a list of scalars, operators as ``{"$gte": 10}``; ``source`` is
+    the only one whose events count: "" (this application), a webhook source, ``"api:NAME"`` (the
+    API keys of that name). Events count from when the run was triggered, so one before the wait
+    is not missed; a run takes each once, of several the one sent first. Returns an :class:`Event`.
+    After ``timeout`` (``timedelta`` or seconds; None waits for ever) returns ``default`` if one is
+    given, else raises :exc:`WaitTimeout`. Raises :exc:`NotInRun`, :exc:`NestedStep` inside a step,
+    :exc:`InvalidName`, :exc:`InvalidFilter`, :exc:`InvalidTime`.
     """
     session = session_for("wait_for_event()")
     valid_name(name, "an event's name")
-    wanted = Filter(name, filter, session.codec)
+    wanted = Filter(name, filter, session.codec, source=source)
     wait = NewWait(
         key="",
         kind=StepKind.EVENT,

@@ -99,11 +99,10 @@ def durable_task(
     silent before the run goes elsewhere, ``max_crashes`` (3) how many workers it may lose.
     ``checkpoint="explicit"`` leaves an ``async def``'s awaits alone. ``aliases`` are earlier names.
     ``schedule`` (``cron()``, ``every()``) starts runs, as each event ``on_event`` does that passes
-    ``filter``. A trigger's options, as ``ttl`` (``expires``), hold for every run. ``queue`` (a
-    ``Queue``), ``concurrency_limit``, ``rate_limit`` (a ``RateLimit``) and ``concurrency_key``
-    limit them. Celery's keep their meaning, but for acknowledgement; a text ``queue`` is Celery's.
-
-    Raises :exc:`DeclarationError` and its kinds at once, before anything can run.
+    ``filter``, of this ``source``. Options of a trigger, as ``ttl`` (``expires``), hold for every
+    run. ``queue`` (a ``Queue``), ``concurrency_limit``, ``rate_limit`` (a ``RateLimit``) and
+    ``concurrency_key`` limit them. Celery's keep their meaning, but for acknowledgement; a text
+    ``queue`` is Celery's. Raises :exc:`DeclarationError` and its kinds at once.
     """
     crashes: dict[str, Any] = {"heartbeat_timeout": heartbeat_timeout, "max_crashes": max_crashes}
 

@@ -96,6 +96,7 @@ class StartOptions(TypedDict, total=False):
     schedule: Timetable | crontab | Sequence[Timetable | crontab]
     on_event: str | None
     filter: Mapping[str, object] | None
+    source: str | None
 
 
 class RunOptions(TypedDict, total=False):

@@ -12,11 +12,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from trigger_celery.engine.core import Engine
-from trigger_celery.engine.runs.control import record_of
+from trigger_celery.engine.runs.control import get, no_run, record_of
 from trigger_celery.errors import BlocksEventLoop, InvalidOption, UsageError
 from trigger_celery.vocabulary.checks import valid_name
+from trigger_celery.vocabulary.records import Run
 
 
 class _Slot:
@@ -80,15 +82,21 @@ def allow(verb: str, subject: object, by: str) -> None:
 class Caller:
     """On whose behalf verbs are called; ``via`` names the way in (``"api"``), "" is plain code.
 
-    ``by`` goes into the record of verbs that are called without a ``by`` of their own.
+    ``by`` goes into the record of verbs that are called without a ``by`` of their own. ``source``
+    is where events come from that it sends, and has idempotency keys of its own; "" is this
+    application. ``tasks`` are those whose runs there are for it, None for all.
     """
 
     by: str = ""
     via: str = ""
+    source: str = ""
+    tasks: frozenset[str] | None = None
     authorize: Authorize = allow
 
 
 PLAIN_CODE = Caller()
+API_SOURCE = "api:"
+"""What the sources of API keys begin with; the name of the key follows."""
 
 _caller: ContextVar[Caller] = ContextVar("trigger_celery_caller", default=PLAIN_CODE)
 
@@ -110,6 +118,18 @@ class Permit:
     engine: Engine
     by: str
     reason: str
+    caller: Caller
+
+    def get_run(self, run_id: UUID) -> Run:
+        """Return a run. Raises ``RunNotFound``, also for one of a task that is not the caller's."""
+        run = get(self.engine, run_id)
+        if not self.sees(run.spec.task):
+            raise no_run(run_id)
+        return run
+
+    def sees(self, task: str) -> bool:
+        """Whether there are runs of this task for the caller."""
+        return self.caller.tasks is None or task in self.caller.tasks
 
     @property
     def record(self) -> dict[str, str]:
@@ -131,7 +151,7 @@ def permitted(verb: str, subject: object = None, *, by: str = "", reason: str = 
     caller = check_permission(verb, subject, by=by)
     engine = installed_engine()
     check_thread(engine, verb)
-    return Permit(engine=engine, by=by or caller.by, reason=reason)
+    return Permit(engine=engine, by=by or caller.by, reason=reason, caller=caller)
 
 
 def check_thread(engine: Engine, verb: str, twin: str = "") -> None:

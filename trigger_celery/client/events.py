@@ -19,7 +19,7 @@ from trigger_celery.engine.waking import preview
 from trigger_celery.engine.waking.events import Emitted, emit
 from trigger_celery.engine.waking.preview import Preview
 from trigger_celery.errors import InvalidOption
-from trigger_celery.vocabulary.checks import printable, valid_name
+from trigger_celery.vocabulary.checks import printable, valid_name, valid_source
 from trigger_celery.vocabulary.records import EventFilter, ListedEvent, StepKind
 
 
@@ -34,7 +34,8 @@ def send_event(
     application) is not stored and does nothing. In a task's body the call is a step with an
     id of its own, so a crash sends nothing twice.
 
-    Raises :exc:`InvalidName`, ``EncodeError``, ``PayloadTooLarge``.
+    Raises :exc:`InvalidName`, ``EncodeError``, ``PayloadTooLarge``, and ``EventConflict`` if the
+    id stands for an event of another name or payload.
     """
     session = current_session()
     if session is None or session.in_step:
@@ -44,7 +45,7 @@ def send_event(
     def send() -> str:
         run = session.describe()
         own = id or str(uuid5(run.id, run.idempotency_key))
-        return store_event(name, payload, id=own, source=source).id
+        return store_event(name, payload, id=own, source=source, repeatable=id is None).id
 
     return session.step(
         StepCall(
@@ -58,23 +59,33 @@ def send_event(
 
 
 def store_event(
-    name: str, payload: object = None, *, id: str | None = None, source: str = ""
+    name: str,
+    payload: object = None,
+    *,
+    id: str | None = None,
+    source: str = "",
+    repeatable: bool = False,
 ) -> Emitted:
-    """Do what :func:`send_event` does in plain code; return also whether the event is new."""
-    engine = permitted("send_event", name).engine
+    """Do what :func:`send_event` does in plain code; return also whether the event is new.
+
+    Without a ``source`` it comes from the caller's. ``repeatable`` says that no other event has
+    this id.
+    """
+    permit = permitted("send_event", name)
     _check_names(name, id, source)
-    return emit(engine, name, payload, id=id, source=source)
+    source = source or permit.caller.source
+    return emit(permit.engine, name, payload, id=id, source=source, repeatable=repeatable)
 
 
-def preview_event(name: str, payload: object = None) -> Preview:
+def preview_event(name: str, payload: object = None, *, source: str = "") -> Preview:
     """Return what an event would start and wake if it were sent now; nothing is written.
 
     A run that has several matching waits takes an event once, and is counted for each.
     Raises :exc:`InvalidName`.
     """
     engine = permitted("send_event", name).engine
-    valid_name(name, "an event's name")
-    return preview.preview_event(engine, name, payload)
+    _check_names(name, None, source)
+    return preview.preview_event(engine, name, payload, source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +180,7 @@ def _check_names(name: str, id: str | None, source: str) -> None:
     valid_name(name, "an event's name")
     if id is not None:
         valid_name(id, "an event's id")
-    if source != "":
-        valid_name(source, "an event's source")
+    valid_source(source, "an event's source")
 
 
 asend_event = twin(send_event)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
@@ -94,13 +94,13 @@ def get_run(run_id: UUID | str) -> RunInfo:
     Raises ``RunNotFound``, as every function of this module does; and ``DecodeError``.
     """
     permit = permitted("get_run", run_id := as_run_id(run_id))
-    return decoded(permit.engine, run_control.get(permit.engine, run_id))
+    return decoded(permit.engine, permit.get_run(run_id))
 
 
 def stored_run(run_id: UUID | str) -> Run:
     """Return a run as it is stored, for what shows its values as text."""
     permit = permitted("get_run", run_id := as_run_id(run_id))
-    return run_control.get(permit.engine, run_id)
+    return permit.get_run(run_id)
 
 
 def is_declared(task: str) -> bool:
@@ -182,9 +182,16 @@ def list_runs(
     (1 to 1,000) that cannot be, ``InvalidTime`` for a naive time, ``RunNotFound`` for a parent
     or root that is no id.
     """
-    runs = permitted("list_runs").engine.patient.runs
+    permit = permitted("list_runs")
     check_limit(limit)
-    found = runs.find(_wanted(filters), after=_position(cursor), limit=limit + 1)
+    wanted, after = _wanted(filters), _position(cursor)
+    if permit.caller.tasks is not None:
+        wanted = replace(
+            wanted, tasks=tuple(filter(permit.sees, wanted.tasks or permit.caller.tasks))
+        )
+        if not wanted.tasks:
+            return RunPage(runs=(), next=None)
+    found = permit.engine.patient.runs.find(wanted, after=after, limit=limit + 1)
     page = tuple(_summary(run) for run in found[:limit])
     return RunPage(runs=page, next=_cursor(page[-1]) if len(found) > limit else None)
 
@@ -265,6 +272,8 @@ def cancel_run(run_id: UUID | str, *, reason: str = "", by: str = "") -> bool:
     At once if it is queued or suspended; an executing body is left at its next boundary.
     """
     permit = permitted("cancel_run", run_id := as_run_id(run_id), by=by, reason=reason)
+    if permit.caller.tasks is not None:
+        permit.get_run(run_id)
     canceled = run_control.cancel(permit.engine, run_id, reason, by=permit.by)
     if not canceled:
         run_control.get(permit.engine, run_id)

@@ -28,6 +28,7 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.trigger import Request, Started, new_run, start
 from trigger_celery.errors import ChildRunFailed, UnknownTask, UsageError, WaitCycle
+from trigger_celery.vocabulary.checks import valid_source
 from trigger_celery.vocabulary.records import FromPerson, NewRun, StepKind
 
 P = ParamSpec("P")
@@ -278,14 +279,18 @@ def reset_idempotency_key(
     key: str | Sequence[str],
     *,
     scope: KeyScope | None = None,
+    source: str = "",
 ) -> bool:
     """Free an idempotency key in the caller's transaction; False if no run held it.
 
     The next trigger with it starts a run; the one that held it goes on. ``scope`` as for a
-    trigger. Raises :exc:`InvalidOption`.
+    trigger; ``source`` says whose key it is, as ``"api:NAME"``. Raises :exc:`InvalidOption`,
+    :exc:`InvalidName`.
     """
     name = task if isinstance(task, str) else task.durable.name
-    return idempotency.reset(permitted("reset_idempotency_key", name).engine, name, key, scope)
+    engine = permitted("reset_idempotency_key", name).engine
+    valid_source(source, "the source of an idempotency key")
+    return idempotency.reset(engine, name, key, scope, source)
 
 
 def start_one(engine: Engine, request: Request, *, frame: Any) -> Durable[RunHandle[Any]]:
@@ -345,7 +350,10 @@ def create_runs(
         caller = check_permission("trigger", task)
         if caller.via:
             origin = FromPerson(kind=caller.via, by=caller.by)
-            requests = [replace(each, origin=each.origin or origin) for each in requests]
+            requests = [
+                replace(each, origin=each.origin or origin, source=caller.source)
+                for each in requests
+            ]
     return start(engine, requests)
 
 

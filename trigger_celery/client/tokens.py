@@ -14,7 +14,7 @@ from trigger_celery.body.both_styles import Durable
 from trigger_celery.body.context import Session, StepCall, WaitCall, current_session
 from trigger_celery.body.steps import primitive, source_line
 from trigger_celery.body.waits import MISSING, session_for
-from trigger_celery.client.access import installed_engine, permitted
+from trigger_celery.client.access import Permit, installed_engine, permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.engine.waking import tokens
 from trigger_celery.errors import InvalidOption, WaitTimeout
@@ -144,6 +144,7 @@ def complete_token(
     token_id, session = id_of(token), current_session()
     if session is None or session.in_step:
         permit = permitted("complete_token", token_id, by=by)
+        _check_seen(permit, token_id)
         tokens.complete_token(permit.engine, token_id, value, by=permit.by)
         return cast(Durable[None], None)
 
@@ -202,6 +203,16 @@ def _step(
     return session.step(
         StepCall(name=name, kind=StepKind.VALUE, fn=fn, kwargs={}, key=key, source=source)
     )
+
+
+def _check_seen(permit: Permit, token_id: UUID) -> None:
+    """Raise ``TokenNotFound`` for a token that no run created which there is for the caller."""
+    if permit.caller.tasks is None:
+        return
+    run_id = tokens.get_token(permit.engine, token_id).run_id
+    run = None if run_id is None else permit.engine.patient.runs.get(run_id)
+    if run is None or not permit.sees(run.spec.task):
+        raise tokens.no_token(token_id)
 
 
 def _in_step(session: Session, by: str) -> str:

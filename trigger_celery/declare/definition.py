@@ -25,10 +25,11 @@ from trigger_celery.vocabulary.records import TaskVersion
 
 @dataclass(frozen=True, slots=True)
 class EventTrigger:
-    """Each event of this name that passes the filter starts one run."""
+    """Each event of this name that passes the filter starts one run; ``source`` None is any."""
 
     name: str
     filter: Mapping[str, object]
+    source: str | None = None
 
 
 def event_trigger(
@@ -36,24 +37,26 @@ def event_trigger(
     signature: inspect.Signature,
     on_event: str | None,
     filter: Mapping[str, object] | None,
+    source: str | None,
 ) -> EventTrigger | None:
-    """Check ``on_event=`` and ``filter=`` of a task; None if no event starts it.
+    """Check ``on_event=``, ``filter=`` and ``source=`` of a task; None if no event starts it.
 
     Raises :exc:`DeclarationError`, :exc:`InvalidName` and :exc:`InvalidFilter`.
     """
     if on_event is None:
-        if filter is not None:
-            raise DeclarationError(f"task {task!r} has a filter= but no on_event= to filter")
+        for option, value in (("filter", filter), ("source", source)):
+            if value is not None:
+                raise DeclarationError(f"task {task!r} has a {option}= but no on_event=")
         return None
     valid_name(on_event, f"on_event of task {task!r}")
-    Filter(on_event, filter, JsonCodec())
+    Filter(on_event, filter, JsonCodec(), source=source)
     try:
         signature.bind(None)
     except TypeError as error:
         raise DeclarationError(
             f"expected task {task!r} with on_event= to take the event as its only argument: {error}"
         ) from None
-    return EventTrigger(on_event, dict(filter or {}))
+    return EventTrigger(on_event, dict(filter or {}), source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,7 @@ def define(
     no_retry_for: tuple[type[BaseException], ...] | None = None,
     on_event: str | None = None,
     filter: Mapping[str, object] | None = None,
+    source: str | None = None,
     schedule: Timetable | Sequence[Timetable] = (),
     defaults: TriggerOptions = NO_OPTIONS,
     aliases: Sequence[str] = (),
@@ -119,9 +123,8 @@ def define(
     """Check a function and its options, those of ``durable_task``, and return its definition.
 
     ``bound`` says that the first parameter is the Celery task, ``defaults`` what holds unless
-    a trigger says otherwise. The ``others`` are hooks, and what :func:`queueing` reads.
-
-    Raises :exc:`DeclarationError` for what cannot be a durable task.
+    a trigger says otherwise. The ``others`` are hooks, and what :func:`queueing` reads. Raises
+    :exc:`DeclarationError` for what cannot be a durable task.
     """
     _check_function(fn, name)
     _check_policies(name, checkpoint, retry, max_crashes)
@@ -132,7 +135,7 @@ def define(
         max_crashes=max_crashes,
         retry_for=retry_for or (Exception,),
         no_retry_for=no_retry_for or (),
-        on_event=event_trigger(name, _signature(fn, bound), on_event, filter),
+        on_event=event_trigger(name, _signature(fn, bound), on_event, filter, source),
         schedules=_schedules(name, fn, bound, schedule),
         aliases=_aliases(name, aliases),
         **_others(name, _signature(fn, bound), defaults, others),

@@ -53,6 +53,7 @@
         ├── QueueNotFound (LookupError)
         ├── UnknownTask (LookupError)   a task name this process does not know
         ├── IdempotencyConflict         a key that was used before, with another input
+        ├── EventConflict               an event's id that stands for another event
         ├── TokenClosed                 it was completed before, or its time is over
         └── IllegalTransition           a change that its state does not allow
 
@@ -96,6 +97,7 @@ from trigger_celery.errors.mistakes import (
     WaitCycle,
 )
 from trigger_celery.errors.outside import (
+    EventConflict,
     IdempotencyConflict,
     IllegalTransition,
     NotMigrated,
@@ -141,6 +143,7 @@ __all__ = [
     "DuplicateStepKey",
     "DuplicateTask",
     "EncodeError",
+    "EventConflict",
     "ForeignThread",
     "IdempotencyConflict",
     "IllegalTransition",

@@ -60,6 +60,10 @@ class IdempotencyConflict(StoreError):
     """An idempotency key was used before, with another input."""
 
 
+class EventConflict(StoreError):
+    """An event's id was used before by the same source, with another name or payload."""
+
+
 class TokenClosed(StoreError):
     """The token was completed before, was canceled, or its time is over."""
 

@@ -101,6 +101,12 @@ class Events(Protocol):
     def add(self, event: NewEvent) -> StoredEvent | None:
         """Store it *in the caller's transaction*; None if its id is stored already."""
 
+    def get(self, id: str, *, source: str) -> StoredEvent | None:
+        """Return the event of this id and source that :meth:`add` found, or None if it is gone.
+
+        Also one that was committed after the caller's transaction began.
+        """
+
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         """Return what an event of this name may concern, at most ``limit`` of each.
 

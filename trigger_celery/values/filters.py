@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 
 from trigger_celery.errors import EncodeError, InvalidFilter
 from trigger_celery.ports import Codec
+from trigger_celery.vocabulary.checks import valid_source
 
 ARRAYS = (list, tuple, set, frozenset)
 COLLECTIONS = (*ARRAYS, dict, bytes)
@@ -195,6 +196,8 @@ OPERATORS: dict[str, Operator] = {
 _PATH = re.compile(r"[A-Za-z0-9_\-]{1,64}(\.[A-Za-z0-9_\-]{1,64}){0,8}")
 _DEEPEST = 9
 """So many conditions may lie within one another."""
+SOURCE = "@source"
+"""Where the text of a filter says which source it is for; no key path of a payload is called so."""
 _INSIDE = "/"
 """Between two paths of an index: the second one begins in a mapping or in a list's elements."""
 
@@ -205,10 +208,20 @@ Node: TypeAlias = Any
 class Filter:
     """A checked filter: ``paths`` and ``match_hash`` for the index, ``text`` for the evaluator.
 
-    Raises :exc:`InvalidFilter` naming the path of what is outside the grammar.
+    ``source`` is the only one whose events pass, None for any. Raises :exc:`InvalidFilter`
+    naming the path of what is outside the grammar.
     """
 
-    def __init__(self, name: str, spec: Mapping[str, object] | None, codec: Codec) -> None:
+    def __init__(
+        self,
+        name: str,
+        spec: Mapping[str, object] | None,
+        codec: Codec,
+        *,
+        source: str | None = None,
+    ) -> None:
+        if source is not None:
+            valid_source(source, "the source of events")
         if spec is not None and not isinstance(spec, Mapping):
             raise InvalidFilter(f"expected filter to be a mapping of paths, got: {spec!r}")
         wanted = _conditions(spec or {}, "", codec, 1)
@@ -218,13 +231,13 @@ class Filter:
         indexed = _indexed(wanted)
         self.paths = json.dumps(list(indexed))
         self.match_hash = hash_values(name, self.paths, list(indexed.values()))
-        self.text = json.dumps(wanted)
+        self.text = json.dumps(wanted if source is None else {SOURCE: source, **wanted})
 
 
-def matches(filter_text: str, payload: object, codec: Codec) -> bool:
-    """Whether a payload passes a stored filter."""
+def matches(filter_text: str, source: str, payload: object, codec: Codec) -> bool:
+    """Whether an event from ``source`` with this payload passes a stored filter."""
     wanted: dict[str, Node] = json.loads(filter_text)
-    return not wanted or _holds(wanted, payload, codec)
+    return wanted.pop(SOURCE, source) == source and (not wanted or _holds(wanted, payload, codec))
 
 
 def payload_hashes(name: str, paths: str, payload: object, codec: Codec) -> set[int]:

@@ -73,6 +73,14 @@ def valid_name(value: object, what: str) -> str:
     return value
 
 
+def valid_source(value: object, what: str) -> str:
+    """Return ``value`` if events may come from it: "" is this application, all others are names.
+
+    Raises :exc:`InvalidName` otherwise.
+    """
+    return "" if value == "" else valid_name(value, what)
+
+
 def printable(value: str, what: str) -> str:
     """Return what is looked for, if it is text that all databases can look for.
 

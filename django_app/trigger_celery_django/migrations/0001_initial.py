@@ -29,6 +29,8 @@ class Migration(migrations.Migration):
                     trigger_celery_django.models.fields.IdentityField(max_length=64, unique=True),
                 ),
                 ("permissions", trigger_celery_django.models.fields.PayloadField()),
+                ("tasks", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("events", trigger_celery_django.models.fields.PayloadField(blank=True)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("revoked_at", models.DateTimeField(null=True)),

@@ -52,13 +52,18 @@ class Token(models.Model):
 
 
 class ApiKey(models.Model):
-    """A secret that may call the HTTP API; kept as a digest, shown once when it is made."""
+    """A secret that may call the HTTP API; kept as a digest, shown once when it is made.
+
+    ``tasks`` and ``events`` are JSON lists of the names that it may use, "" for all names.
+    """
 
     id = models.BigAutoField(primary_key=True)
     name = IdentityField(max_length=NAME_LENGTH)
     prefix = IdentityField(max_length=16)
     digest = IdentityField(max_length=64, unique=True)
     permissions = PayloadField()
+    tasks = PayloadField(blank=True)
+    events = PayloadField(blank=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)

@@ -52,6 +52,15 @@ class DjangoEvents:
             source=event.source,
         )
 
+    def get(self, id: str, *, source: str) -> StoredEvent | None:
+        events = models.Event.objects.using(self._alias).filter(source=source, event_id=id)
+        row = self._guard.joining(lambda: events.first())
+        connection = self._guard.connection
+        if row is None and connection.vendor == "mysql" and connection.in_atomic_block:
+            # It may be younger than what a repeatable read sees; a locking one sees it.
+            row = self._guard.joining(lambda: events.select_for_update().first())
+        return None if row is None else event_record(row)
+
     def audience(self, name: str, hashes: Sequence[int], *, before: int, limit: int) -> Audience:
         return self._verbs.audience(name, hashes, before=before, limit=limit)
 

@@ -14,6 +14,7 @@ from trigger_celery.client.access import Caller, acting, check_permission
 from trigger_celery.client.starting import task_named
 from trigger_celery.errors import (
     CodecError,
+    EventConflict,
     IdempotencyConflict,
     QueueNotFound,
     RequestRefused,
@@ -74,7 +75,7 @@ def _refusing(view: View, request: HttpRequest, **kwargs: object) -> HttpRespons
         return view(request, **kwargs)
     except (RunNotFound, TokenNotFound, UnknownTask, QueueNotFound) as error:
         raise RequestRefused(404, str(error)) from error
-    except (IdempotencyConflict, TokenClosed) as error:
+    except (EventConflict, IdempotencyConflict, TokenClosed) as error:
         raise RequestRefused(409, str(error)) from error
     except (UsageError, CodecError) as error:
         raise RequestRefused(400, str(error)) from error

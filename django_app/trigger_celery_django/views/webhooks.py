@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST
 
 from trigger_celery import send_event
-from trigger_celery.errors import CodecError, InvalidName, RequestRefused
+from trigger_celery.errors import CodecError, EventConflict, InvalidName, RequestRefused
 from trigger_celery_django.views.reading import (
     answering,
     body_of,
@@ -46,6 +46,9 @@ def _store(source: Source, delivery: Delivery) -> str | None:
         stored: str = send_event(
             incoming.name, incoming.payload, id=delivery.id, source=source.name
         )
+    except EventConflict as error:  # signed, so it is the sender's: its first delivery stands
+        logger.warning("webhook source %s: %s", source.name, error)
+        return delivery.id
     except (CodecError, InvalidName) as error:
         raise RequestRefused(400, f"the event cannot be stored: {error}") from error
     return stored

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
+from trigger_celery.client.access import API_SOURCE
 from trigger_celery.config import suggest
 from trigger_celery.errors import DeclarationError, DecodeError, InvalidName, RequestRefused
 from trigger_celery.values.strict import parse
@@ -98,6 +99,10 @@ def source_of(name: object, given: object) -> Source:
     """Return the source that settings declare so. Raises :exc:`DeclarationError`."""
     where = _where(name)
     valid_name(name, f"the name of {where}")
+    if str(name).startswith(API_SOURCE):
+        raise DeclarationError(
+            f"expected the name of {where} not to begin with {API_SOURCE!r}: sources of API keys do"
+        )
     if not isinstance(name, str) or not isinstance(given, Mapping):
         raise DeclarationError(f"expected {where} to be a mapping, got: {type(given).__name__}")
     for key in given:

@@ -38,7 +38,7 @@ SCALARS: list[Any] = [
 def passes(spec: Any, payload: object) -> bool:
     """Decide by the evaluator; of equality on paths the index says the same."""
     wanted = Filter("e", spec, CODEC)
-    decided = matches(wanted.text, payload, CODEC)
+    decided = matches(wanted.text, "", payload, CODEC)
     selected = wanted.match_hash in payload_hashes("e", wanted.paths, payload, CODEC)
     assert decided == selected
     return decided

@@ -24,8 +24,13 @@ def get(engine: Engine, run_id: UUID) -> Run:
     """Return a run. Raises :exc:`RunNotFound`."""
     run = engine.patient.runs.get(run_id)
     if run is None:
-        raise RunNotFound(f"no run has the id {run_id}")
+        raise no_run(run_id)
     return run
+
+
+def no_run(run_id: UUID) -> RunNotFound:
+    """Return the error of a run that is not there."""
+    return RunNotFound(f"no run has the id {run_id}")
 
 
 def record_of(by: str, reason: str) -> dict[str, str]:

@@ -18,14 +18,17 @@ from trigger_celery.values.codec import canonical, identity_text
 from trigger_celery.vocabulary.records import KeyPurpose, NewKey, NewRun, PushBack
 
 
-def key_for(run: NewRun, options: TriggerOptions) -> NewKey | None:
-    """Return the key under which this run is to be found, or None."""
+def key_for(run: NewRun, options: TriggerOptions, source: str = "") -> NewKey | None:
+    """Return the key under which this run is to be found, or None.
+
+    It is one of those that ``source`` uses; "" is this application.
+    """
     if options.idempotency_key is not None:
         parts = key_parts(options.idempotency_key)
         return NewKey(
             purpose=KeyPurpose.IDEMPOTENCY,
             task=run.task,
-            digest=_scoped(parts, options.idempotency_scope),
+            digest=_scoped(parts, options.idempotency_scope, source),
             key=_text(parts),
             run_id=run.id,
             input_digest=_digest(canonical(run.input)),
@@ -35,7 +38,7 @@ def key_for(run: NewRun, options: TriggerOptions) -> NewKey | None:
         return NewKey(
             purpose=KeyPurpose.DEBOUNCE,
             task=run.task,
-            digest=_digest(options.debounce.key),
+            digest=_digest(_from(source, options.debounce.key)),
             key=options.debounce.key,
             run_id=run.id,
         )
@@ -99,9 +102,15 @@ def take(store: Store, key: NewKey | None) -> None:
     store.keys.take(key)
 
 
-def reset(engine: Engine, task: str, key: str | Sequence[str], scope: KeyScope | None) -> bool:
+def reset(
+    engine: Engine,
+    task: str,
+    key: str | Sequence[str],
+    scope: KeyScope | None,
+    source: str = "",
+) -> bool:
     """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
-    digest = _scoped(key_parts(key), scope)
+    digest = _scoped(key_parts(key), scope, source)
 
     was_held = False
 
@@ -126,12 +135,12 @@ def _conflict(key: NewKey, holder: UUID) -> IdempotencyConflict:
     )
 
 
-def _scoped(parts: Sequence[str], scope: KeyScope | None) -> str:
+def _scoped(parts: Sequence[str], scope: KeyScope | None, source: str) -> str:
     session = current_session()
     run: CurrentRun | None = None if session is None else session.describe()
     scope = scope or ("global" if run is None else "run")
     if scope == "global":
-        return _digest(identity_text(parts))
+        return _digest(_from(source, identity_text(parts)))
     if run is None:
         raise InvalidOption(
             f"the idempotency scope {scope!r} only has a meaning inside a durable run: this "
@@ -139,6 +148,11 @@ def _scoped(parts: Sequence[str], scope: KeyScope | None) -> str:
         )
     within = [str(run.id)] if scope == "run" else [str(run.id), str(run.attempt)]
     return _digest(identity_text([within, *parts]))
+
+
+def _from(source: str, key: str) -> str:
+    """Return what distinguishes the key of one source from that of all others."""
+    return identity_text([[source], key]) if source else key
 
 
 def _text(parts: Sequence[str]) -> str:

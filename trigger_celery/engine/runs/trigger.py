@@ -42,7 +42,8 @@ class Request:
 
     A run that exists under ``id`` already is left alone. ``canvas`` is what the dispatcher
     must know of the run; None leaves that to the engine. ``origin`` is what asks for it.
-    ``keyless`` says that the arguments give no concurrency key.
+    ``keyless`` says that the arguments give no concurrency key. ``source`` asks from outside of
+    this application, and has idempotency and debounce keys of its own.
     """
 
     definition: TaskDefinition
@@ -53,6 +54,7 @@ class Request:
     canvas: str | None = None
     origin: Origin | None = None
     keyless: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +264,7 @@ def _key(run: NewRun, request: Request) -> NewKey | None:
     options = _options(request)
     if options.idempotency_key is None and options.debounce is None:
         return None
-    return idempotency.key_for(run, options)
+    return idempotency.key_for(run, options, request.source)
 
 
 def _times(options: TriggerOptions) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def match_event(engine: Engine, event: StoredEvent) -> int:
     moved = start_runs(engine, event, payload, audience.subscriptions)
     crowded = audience.crowded
     for batch, last in _batches(engine, event.name, audience.candidates, hashes):
-        chosen = [each for each in batch if matches(each.filter, payload, engine.codec)]
+        chosen = [
+            each for each in batch if matches(each.filter, event.source, payload, engine.codec)
+        ]
         if chosen:
             moved += _wake(engine, event, chosen, crowded=crowded, last=last)
         elif last:
@@ -78,7 +80,11 @@ def _wake_by_earlier(engine: Engine, event: StoredEvent, waits: Sequence[Candida
             event.name, before=event.sequence, after=after, limit=BATCH
         )
         for earlier, payload in _readable(engine, events):
-            ids = [each.wait_id for each in waits if matches(each.filter, payload, engine.codec)]
+            ids = [
+                each.wait_id
+                for each in waits
+                if matches(each.filter, earlier.source, payload, engine.codec)
+            ]
             if ids:
                 moved += _nudged(engine, engine.patient.waits.resolve(earlier.sequence, ids))
         if len(events) < BATCH:
@@ -161,7 +167,7 @@ def first_match(engine: Engine, wait: Candidate) -> Sequence[Nudge]:
     while True:
         events = waits.unseen_events(wait.run_id, wait.name, after=after, limit=BATCH)
         for event, payload in _readable(engine, events):
-            if matches(wait.filter, payload, engine.codec):
+            if matches(wait.filter, event.source, payload, engine.codec):
                 nudges = waits.resolve(event.sequence, [wait.wait_id])
                 if nudges or not _is_open(waits, wait):
                     return nudges

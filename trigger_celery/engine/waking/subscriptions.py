@@ -53,7 +53,7 @@ def synchronize(engine: Engine) -> int:
 
 
 def _subscription(engine: Engine, task: str, starts: EventTrigger) -> Subscription:
-    wanted = Filter(starts.name, starts.filter, engine.codec)
+    wanted = Filter(starts.name, starts.filter, engine.codec, source=starts.source)
     return Subscription(task=task, name=starts.name, filter=wanted.text)
 
 
@@ -72,7 +72,9 @@ def start_runs(
     """
     new = 0
     while True:
-        passed = [each.task for each in batch if matches(each.filter, payload, engine.codec)]
+        passed = [
+            each.task for each in batch if matches(each.filter, event.source, payload, engine.codec)
+        ]
         if passed:
             new += _start(engine, event, passed)
         if len(batch) < BATCH:

@@ -33,8 +33,13 @@ def get_token(engine: Engine, token_id: UUID) -> StoredToken:
     """Return a token. Raises :exc:`TokenNotFound`."""
     token = engine.patient.tokens.get(token_id)
     if token is None:
-        raise TokenNotFound(f"no token has the id {token_id}")
+        raise no_token(token_id)
     return token
+
+
+def no_token(token_id: UUID) -> TokenNotFound:
+    """Return the error of a token that is not there."""
+    return TokenNotFound(f"no token has the id {token_id}")
 
 
 def complete_token(

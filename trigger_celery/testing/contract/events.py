@@ -52,6 +52,23 @@ class EventContract:
         assert store.events.add(NewEvent(id="E-1", name="approved", payload="3")) is not None
         assert store.events.add(NewEvent(id="e-1 ", name="approved", payload="4")) is not None
 
+    def test_the_event_of_an_id_is_found_in_the_transaction_that_stored_it_and_after(
+        self, store: Store, begin: Begin
+    ) -> None:
+        ours = NewEvent(id="e-1", name="approved", payload=AWKWARD)
+        with begin():
+            store.events.add(ours)
+            store.events.add(replace(ours, source="bank", payload="2"))
+            inside = [store.events.get("e-1", source=source) for source in ("", "bank", "Bank")]
+        after = [store.events.get("e-1", source=source) for source in ("", "bank", "Bank")]
+        assert after == inside
+        assert [each and (each.source, each.payload) for each in after] == [
+            ("", AWKWARD),
+            ("bank", "2"),
+            None,
+        ]
+        assert store.events.get("e-1 ", source="") is None
+
     def test_an_event_of_a_rolled_back_transaction_was_never_received(
         self, store: Store, begin: Begin
     ) -> None:

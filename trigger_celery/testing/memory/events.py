@@ -68,6 +68,15 @@ class MemoryEvents:
             self._core.transactions.write(write)
             return stored
 
+    def get(self, id: str, *, source: str) -> StoredEvent | None:
+        with self._core.lock:
+            pending = [
+                each for block in self._core.transactions.open for each in block.events.values()
+            ]
+            stored = [row.event for row in self._rows()]
+            found = [each for each in [*stored, *pending] if _identity(each) == (source, id)]
+            return found[0] if found else None
+
     def _rows(self) -> list[ListedEvent]:
         return [row for _, row in sorted(self._core.tables.events.items())]
 

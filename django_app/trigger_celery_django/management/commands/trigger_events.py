@@ -60,7 +60,7 @@ class Command(BaseCommand):
         text = sys.stdin.read() if options["payload"] == "-" else options["payload"]
         payload = parse(text.encode())
         if options["dry_run"]:
-            found = preview_event(name, payload)
+            found = preview_event(name, payload, source=source)
             plan = {"starts": list(found.starts), "wakes": found.wakes}
             starts = ", ".join(found.starts) or "nothing"
             shown = f"would start {starts}; would end {found.wakes} waits"

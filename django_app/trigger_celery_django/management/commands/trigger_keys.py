@@ -32,6 +32,22 @@ class Command(BaseCommand):
             dest="permissions",
             help="what it may do; give the option several times for more",
         )
+        create.add_argument(
+            "--task",
+            action="append",
+            default=[],
+            metavar="NAME",
+            dest="tasks",
+            help="a task that it may start and see runs of; again for more (default: all)",
+        )
+        create.add_argument(
+            "--event",
+            action="append",
+            default=[],
+            metavar="NAME",
+            dest="events",
+            help="an event that it may send, 'order.*' for all that begin so (default: all)",
+        )
         create.add_argument("--days", type=int, help="how long it is valid (default: for ever)")
         listing = verbs.add_parser("list", help="show all keys, without what they are")
         listing.add_argument("--json", action="store_true", help="as JSON")
@@ -48,7 +64,13 @@ class Command(BaseCommand):
             raise CommandError(f"expected --days to be from 1 to {LONGEST.days:,}, got: {days}")
         expires_in = None if days is None else timedelta(days=days)
         try:
-            _, key = create_key(options["name"], options["permissions"], expires_in=expires_in)
+            _, key = create_key(
+                options["name"],
+                options["permissions"],
+                tasks=options["tasks"],
+                events=options["events"],
+                expires_in=expires_in,
+            )
         except UsageError as error:
             raise CommandError(str(error)) from error
         self.stderr.write("Keep this key: it is shown only now.")
@@ -61,8 +83,8 @@ class Command(BaseCommand):
             return
         for key in keys:
             state = "revoked" if key["revoked_at"] else f"until {key['expires_at'] or 'revoked'}"
-            may = ", ".join(key["permissions"])
-            self.stdout.write(f"{key['prefix']}...  {cell(key['name'])}  {may}  {state}")
+            may = ", ".join([*key["permissions"], *(key["tasks"] or ()), *(key["events"] or ())])
+            self.stdout.write(f"{key['prefix']}...  {cell(key['name'])}  {cell(may)}  {state}")
 
     def _revoke(self, options: dict[str, Any]) -> None:
         if not revoke_key(options["prefix"]):
