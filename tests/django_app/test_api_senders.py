@@ -83,7 +83,7 @@ def test_a_key_has_idempotency_keys_of_its_own() -> None:
     assert theirs.json()["id"] != str(ours.id)
     assert started(key(), idempotency_key="o-1").json()["id"] == theirs.json()["id"]
     assert started(key("other"), idempotency_key="o-1").status_code == 201
-    assert not reset_idempotency_key(linear, "o-1", source="api:other")
+    assert not reset_idempotency_key(linear, "o-1", source="api:else")
     assert reset_idempotency_key(linear, "o-1", source="api:shop")
     assert started(key(), idempotency_key="o-1").status_code == 201
     assert not linear.options(idempotency_key="o-1").trigger(1).created
