@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.charging import LOG
 from support.families import Family
 
 
@@ -13,3 +14,8 @@ from support.families import Family
 def family() -> Iterator[Family]:
     with Family() as harness:
         yield harness
+
+
+@pytest.fixture(autouse=True)
+def _empty_log() -> None:
+    LOG.clear()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.charging import LOG, charge
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.context import current_run, heartbeat
 from trigger_celery.body.parallel import gather, wait_any
@@ -21,21 +22,9 @@ from trigger_celery.errors import LeaseLost, NestedStep, NotInRun, UsageError
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState, WaitState
 
-LOG: list[Any] = []
 NOW = timedelta(0)
 ONCE = RetryPolicy(max_attempts=1)
 TWICE = RetryPolicy(max_attempts=2, min_delay=1, jitter=False)
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
-
-
-@step
-def charge(number: int) -> int:
-    LOG.append(number)
-    return number
 
 
 @step

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.charging import LOG
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.parallel import gather
 from trigger_celery.body.steps import step
@@ -15,14 +16,8 @@ from trigger_celery.body.waits import sleep, wait_for_event
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState, WaitState
 
-LOG: list[Any] = []
 NOW = timedelta(0)
 TWICE = RetryPolicy(max_attempts=2, min_delay=1, jitter=False)
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
 
 
 @step

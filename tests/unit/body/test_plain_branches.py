@@ -9,19 +9,14 @@ from typing import Any
 
 import pytest
 
+from support.charging import LOG
 from trigger_celery.body.parallel import gather, wait_any
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
 
-LOG: list[Any] = []
 NOW = timedelta(0)
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
 
 
 async def pay(number: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from support.charging import LOG
 from support.waiting import eventually
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.steps import step
@@ -31,14 +32,8 @@ from trigger_celery.vocabulary.states import RunState
 SHORT = 0.02
 LONG = timedelta(minutes=1)
 TWICE = RetryPolicy(max_attempts=2, min_delay=0, jitter=False)
-LOG: list[Any] = []
 
 pytestmark = pytest.mark.usefixtures("uncollected")
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
 
 
 def busy() -> None:

@@ -7,19 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from support.charging import LOG
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep
 from trigger_celery.errors import DeclarationError, InvalidName
 from trigger_celery.testing import Fault, FaultStore, Harness
 from trigger_celery.vocabulary.states import RunState
-
-LOG: list[object] = []
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
 
 
 @step

@@ -11,25 +11,13 @@ from typing import Any
 
 import pytest
 
+from support.charging import LOG, charge
 from trigger_celery.body.parallel import gather
 from trigger_celery.body.steps import step
 from trigger_celery.body.values import now
 from trigger_celery.body.waits import sleep
 from trigger_celery.testing import Harness
 from trigger_celery.vocabulary.states import RunState
-
-LOG: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
-
-
-@step
-def charge(number: int) -> int:
-    LOG.append(number)
-    return number
 
 
 def carried(harness: Harness, body: Any, **options: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
+from support.charging import LOG, charge
 from trigger_celery.backoff import RetryPolicy
 from trigger_celery.body.children import ONE
 from trigger_celery.body.parallel import gather, wait_any
@@ -24,20 +25,8 @@ from trigger_celery.ports import Store
 from trigger_celery.testing import Fault, FaultStore, Harness
 from trigger_celery.vocabulary.states import RunState, WaitState
 
-LOG: list[Any] = []
 NOW = timedelta(0)
 ONCE = RetryPolicy(max_attempts=1)
-
-
-@pytest.fixture(autouse=True)
-def _empty_log() -> None:
-    LOG.clear()
-
-
-@step
-def charge(number: int) -> int:
-    LOG.append(number)
-    return number
 
 
 @step
