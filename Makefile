@@ -4,7 +4,8 @@ PORT ?= 8800
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo serve docs docs-check test coverage check bench chaos matrix clean
+.PHONY: help demo serve docs docs-check test coverage check lint types typed layers bench chaos \
+	matrix matrix-ready clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -35,11 +36,19 @@ coverage: $(STAMP) ## run every test and measure what they reach; less than 95 %
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
-check: $(STAMP) docs-check ## lint, format, types, import layers and documentation
+check: lint types docs-check typed layers ## lint, format, types, import layers and documentation
+
+lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	@$(BIN)/mypy
+
+typed: $(STAMP)
 	@$(BIN)/basedpyright --project tests/typed --pythonpath $(BIN)/python
+
+layers: $(STAMP)
 	@$(BIN)/lint-imports
 
 bench: $(STAMP) ## measure against a raw loop (PEERS=1: and against other libraries)
@@ -50,6 +59,9 @@ chaos: $(STAMP) ## the long form of the tests that kill processes and services
 
 matrix: $(STAMP) ## the tests on every supported Python, Django and Celery (FLOOR=1: the oldest, the fast tests)
 	@FLOOR="$(FLOOR)" bash .ci/matrix
+
+matrix-ready: $(STAMP)
+	@FLOOR="$(FLOOR)" bash .ci/matrix --notest
 
 clean: ## remove everything that was made here
 	@rm -rf .venv .tox build dist htmlcov .coverage .coverage.* *.egg-info \
