@@ -22,7 +22,7 @@ from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import History, Run, Wait
 from trigger_celery_django.store import DjangoStore
 
-ITERATIONS = 300
+ITERATIONS = 150
 SERVERS = [param for param in every_database(transaction=True) if "sqlite" not in str(param)]
 
 

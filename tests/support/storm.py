@@ -42,6 +42,8 @@ from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.store import DjangoStore
 
+CLAIMERS_OF = {"sqlite": 8}
+"""SQLite has one writer at a time: of fifty claimers all but a few would wait, and use CPU."""
 CLAIMERS = 50
 SEED = 20261122
 PATIENCE = 200
@@ -84,7 +86,9 @@ class SharedAlarm(ManualAlarm):
 
 
 class Storm:
-    """Fifty claimers of one database; each holds its slot for ``hold`` seconds at most.
+    """Fifty claimers of one database, eight of SQLite.
+
+    Each holds its slot for ``hold`` seconds at most.
 
     ``strays`` is how often a claimer asks for a run that it got no nudge of. With ``leaves``
     runs also go out by waiting, by being handed back and by the death of their worker.
@@ -118,12 +122,13 @@ class Storm:
     @contextmanager
     def raging(self) -> Iterator[None]:
         """Let the claimers loose; end once each run has ended. What went wrong is raised."""
-        with ThreadPoolExecutor(CLAIMERS + 1) as pool:
+        claimers = CLAIMERS_OF.get(connections[self.alias].vendor, CLAIMERS)
+        with ThreadPoolExecutor(claimers + 1) as pool:
             workers: list[Future[None]] = [
                 pool.submit(
                     self._in_thread, partial(self._claim, number, random.Random(SEED + number))
                 )
-                for number in range(CLAIMERS)
+                for number in range(claimers)
             ]
             workers.append(pool.submit(self._in_thread, self._sweep))
             try:
