@@ -125,7 +125,7 @@ def test_an_event_from_before_the_run_is_not_given_to_it_by_the_sweep(database: 
     )
     sweep(engine)
     assert loop.taken() == [None]
-    assert not engine.store.events.unmatched(older_than=timedelta(0), limit=9)
+    assert not engine.store.events.unmatched(older_than=timedelta(0), after=0, limit=9)
     assert match_event(engine, early) == 0
     send(engine, 1)
     assert loop.taken() == [1]

@@ -96,7 +96,7 @@ def _plans(store: DjangoStore) -> dict[str, str]:
         "many candidates": lambda: store.waits.candidates("approved", [3, 5], after=0, limit=9),
         "unseen": lambda: store.waits.unseen_events(fresh.pk, "approved", after=0, limit=100),
         "ahead": lambda: store.events.ahead("approved", before=latest, after=0, limit=100),
-        "unmatched": lambda: store.events.unmatched(older_than=timedelta(0), limit=100),
+        "unmatched": lambda: store.events.unmatched(older_than=timedelta(0), after=0, limit=100),
         "token waits": lambda: store.tokens.waits(new_id(), after=0, limit=100),
         "unsettled": lambda: store.tokens.unsettled(limit=100),
     }

@@ -41,6 +41,14 @@ class Purging:
 
 
 @dataclass(slots=True)
+class LeftOver:
+    """After which event the next look for left-over ones goes on, and which failed before."""
+
+    after: int = 0
+    failed: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class StoredQueues:
     """What this process stored of durable queues, and when it cleans up there.
 
@@ -147,6 +155,11 @@ class Engine:
     def purging(self) -> Purging:
         """How far this process has looked for events that no run needs any more."""
         return Purging()
+
+    @cached_property
+    def left_over(self) -> LeftOver:
+        """How far this process has looked for events that no sender matched."""
+        return LeftOver()
 
     @cached_property
     def shapes(self) -> dict[str, Sequence[str]]:

@@ -64,6 +64,12 @@ class Waits(Protocol):
     def shapes(self, name: str) -> Sequence[str]:
         """Return the distinct ``paths`` texts of all waits ever made on this event name."""
 
+    def awaited(self, name: str, hashes: Sequence[int]) -> Sequence[int]:
+        """Return those of the hashes that an open wait on this event name has, in their order.
+
+        One statement, whatever their number: of a long list in a payload few are waited for.
+        """
+
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:
@@ -128,8 +134,11 @@ class Events(Protocol):
     def matched(self, sequence: int) -> None:
         """Note that all waits open so far were compared with this event."""
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
-        """Return events that are not noted as matched though received so long ago."""
+    def unmatched(self, *, older_than: timedelta, after: int, limit: int) -> Sequence[StoredEvent]:
+        """Return events that are not noted as matched though received so long ago, by sequence.
+
+        Only those after this sequence number.
+        """
 
     def purge(self, *, older_than: timedelta, after: int, limit: int) -> int:
         """Look at so many events after a sequence number and delete what no run needs any more.

@@ -26,9 +26,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any, TypeAlias
 
 from trigger_celery.errors import EncodeError, InvalidFilter
+from trigger_celery.limits import FILTER_PATHS, FILTER_TEXT
 from trigger_celery.ports import Codec
 from trigger_celery.vocabulary.checks import valid_source
 
@@ -232,6 +235,15 @@ class Filter:
         self.paths = json.dumps(list(indexed))
         self.match_hash = hash_values(name, self.paths, list(indexed.values()))
         self.text = json.dumps(wanted if source is None else {SOURCE: source, **wanted})
+        if len(named) > FILTER_PATHS:
+            raise InvalidFilter(
+                f"expected a filter to have at most {FILTER_PATHS} paths, got: {len(named)}"
+            )
+        if len(self.text) > FILTER_TEXT:
+            raise InvalidFilter(
+                f"expected a filter to be at most {FILTER_TEXT:,} characters when stored, "
+                f"got: {len(self.text):,}"
+            )
 
 
 def matches(filter_text: str, source: str, payload: object, codec: Codec) -> bool:
@@ -242,18 +254,35 @@ def matches(filter_text: str, source: str, payload: object, codec: Codec) -> boo
 
 def payload_hashes(name: str, paths: str, payload: object, codec: Codec) -> set[int]:
     """Return all hashes of filters with these paths that the payload may pass."""
-    texts: list[str] = json.loads(paths)
-    values = [set(_texts_at(path.split(_INSIDE), payload, codec)) for path in texts]
     combined: list[list[str]] = [[]]
-    for found in values:  # of all but one path at most one: see _indexed()
+    for path in _parts(paths):
+        found = set(_texts_at(path, payload, codec))
+        if not found:
+            return set()
+        # Of all but one path at most one: see _indexed().
         combined = [[*some, text] for some in combined for text in found]
-    return {hash_values(name, paths, some) for some in combined}
+    begun = hashlib.sha256(json.dumps([name, paths])[:-1].encode())
+    return {_ended(begun, some) for some in combined}
+
+
+@lru_cache(maxsize=10_000)
+def _parts(paths: str) -> tuple[list[str], ...]:
+    texts: list[str] = json.loads(paths)
+    return tuple(path.split(_INSIDE) for path in texts)
 
 
 def hash_values(name: str, paths: str, values: Sequence[str]) -> int:
     """Return the signed 64-bit number that a wait's index and an event's probe share."""
-    text = json.dumps([name, paths, *values])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
+    return _ended(hashlib.sha256(json.dumps([name, paths])[:-1].encode()), values)
+
+
+def _ended(begun: Any, values: Sequence[str]) -> int:
+    """Return the number of a list of which the digest of the beginning is known: many share it."""
+    digest = begun.copy()
+    for each in values:
+        digest.update(f", {encode_basestring_ascii(each)}".encode())
+    digest.update(b"]")
+    return int.from_bytes(digest.digest()[:8], signed=True)
 
 
 def _conditions(

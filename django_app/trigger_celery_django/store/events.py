@@ -89,9 +89,9 @@ class DjangoEvents:
     def matched(self, sequence: int) -> None:
         self._verbs.matched(sequence)
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
+    def unmatched(self, *, older_than: timedelta, after: int, limit: int) -> Sequence[StoredEvent]:
         events = models.Event.objects.using(self._alias).filter(
-            matched_at=None, received_at__lte=DatabaseNow() - older_than
+            matched_at=None, received_at__lte=DatabaseNow() - older_than, sequence__gt=after
         )
         rows = self._guard.read(lambda: list(events.order_by("sequence")[:limit]))
         return [event_record(row) for row in rows]

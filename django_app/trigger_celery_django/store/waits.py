@@ -66,6 +66,9 @@ class DjangoWaits:
     def shapes(self, name: str) -> Sequence[str]:
         return audience.shapes(self._guard, name)
 
+    def awaited(self, name: str, hashes: Sequence[int]) -> Sequence[int]:
+        return audience.awaited(self._guard, name, hashes)
+
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:

@@ -184,3 +184,17 @@ def test_a_payload_passes_a_filter_made_of_itself(payload: object) -> None:
     if isinstance(payload, dict):
         spec = {key: value for key, value in payload.items() if not isinstance(value, (dict, list))}
         assert passes(spec, payload)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({f"key{number}": 1 for number in range(51)}, "at most 50 paths, got: 51"),
+        ({"a": {f"key{number}": 1 for number in range(51)}}, "at most 50 paths, got: 51"),
+        ({"a": list(range(5_000))}, "at most 20,000 characters"),
+    ],
+    ids=["paths", "nested", "text"],
+)
+def test_a_filter_over_a_limit_is_refused(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidFilter, match=message):
+        Filter("e", spec, JsonCodec())

@@ -16,12 +16,11 @@ from trigger_celery.engine.queues.admission import admit_waiting, clean_up_queue
 from trigger_celery.engine.runs.consequences import of_end
 from trigger_celery.engine.schedules.firing import fire_schedules
 from trigger_celery.engine.upkeep.declarations import sync_declared
+from trigger_celery.engine.upkeep.left_over import AWAY, match_left_over
 from trigger_celery.engine.upkeep.lost_nudges import repair_nudges
 from trigger_celery.engine.upkeep.retention import purge_events
 from trigger_celery.engine.waking.look_back import look_back
-from trigger_celery.engine.waking.matching import match_event
 from trigger_celery.engine.waking.tokens import settle_left_over
-from trigger_celery.errors import NotMigrated, StoreUnavailable
 from trigger_celery.vocabulary.records import Lease
 
 logger = logging.getLogger("trigger_celery.sweep")
@@ -31,9 +30,6 @@ Duty: TypeAlias = Callable[[Engine, float], int | None]
 
 PASS = timedelta(seconds=1)
 """About how long a pass takes at most: what comes due meanwhile is then late by little."""
-
-AWAY = (StoreUnavailable, NotMigrated)
-"""What ends a pass, and not only the part of it that meets it."""
 
 ROUNDS = 50
 """At most so many batches a pass: a backlog goes fast and a pass still ends."""
@@ -127,20 +123,6 @@ def _look_back(engine: Engine, lease: Lease) -> None:
         logger.exception("run %s: the look-back at stored events failed", lease.run_id)
 
 
-def _match_left_over(engine: Engine, until: float) -> int:
-    """Match events whose sender died between its commit and its look at the waits."""
-    config = engine.config
-    left = engine.store.events.unmatched(older_than=config.nudge_interval, limit=config.sweep_batch)
-    for event in left:
-        try:
-            match_event(engine, event)
-        except AWAY:
-            raise
-        except Exception:  # one bad event must not hold up the others
-            logger.exception("event %s (%s) could not be matched", event.id, event.name)
-    return len(left)
-
-
 def _once(duty: Callable[[Engine], int | None]) -> Duty:
     """Return the duty that does a bounded piece of work in each pass."""
 
@@ -160,10 +142,10 @@ DUTIES: tuple[Duty, ...] = (
     _once(admit_waiting),  # runs that just lost their lease or their time have left their slots
     _once(clean_up_queues),
     _once(purge_events),
-    _match_left_over,
+    match_left_over,
     repair_nudges,
 )
 """The parts of a sweep, in their order."""
 
-BACKSTOPS: tuple[Duty, ...] = (_match_left_over, repair_nudges)
+BACKSTOPS: tuple[Duty, ...] = (match_left_over, repair_nudges)
 """The parts that find something only after a process died or a message was lost."""

@@ -8,8 +8,10 @@ from functools import partial
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.waking.matching import match_event
-from trigger_celery.errors import EventConflict
+from trigger_celery.errors import EncodeError, EventConflict
+from trigger_celery.limits import EVENT_ELEMENTS
 from trigger_celery.values.codec import canonical
+from trigger_celery.values.strict import elements
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import NewEvent
 
@@ -50,6 +52,10 @@ def emit(
     sent before.
     """
     text = engine.codec.encode(payload, what=f"the payload of event {name!r}")
+    # No value is shorter than a character and what parts it from the next one.
+    if len(text) >= 2 * EVENT_ELEMENTS and elements(text) > EVENT_ELEMENTS:
+        hint = f"it has more than {EVENT_ELEMENTS:,} values: store them elsewhere, send their place"
+        raise EncodeError("$", f"the payload of event {name!r}", hint)
     new = NewEvent(id=id or str(new_id()), name=name, payload=text, source=source)
 
     def store(again: bool) -> Emitted:

@@ -23,7 +23,10 @@ logger = logging.getLogger("trigger_celery.run")
 
 BATCH = subscriptions.BATCH
 PROBES = 50
-"""So many hashes are looked up in one statement: a payload with a long list has many."""
+"""So many hashes are looked up at a time, each by a scan of its own. Of more than these one
+statement says first which are waited for: a payload with a long list has many."""
+MANY = 10_000
+"""So many hashes that statement is given at a time."""
 NAMES = 1_000
 """Of so many event names a process remembers the shapes of waits."""
 
@@ -108,14 +111,16 @@ def _audience(engine: Engine, event: StoredEvent, payload: object) -> tuple[Audi
     name = event.name
     known = engine.shapes.get(name, ())
     hashes = _hashes(engine, name, known, payload)
-    audience = engine.patient.events.audience(
-        name, hashes[:PROBES], before=event.sequence, limit=BATCH
-    )
+    few = hashes if len(hashes) <= PROBES else ()
+    audience = engine.patient.events.audience(name, few, before=event.sequence, limit=BATCH)
     if set(audience.shapes) != set(known):
         if len(engine.shapes) >= NAMES:
             engine.shapes.clear()
         engine.shapes[name] = tuple(audience.shapes)
         hashes = _hashes(engine, name, audience.shapes, payload)
+        few = ()
+    if hashes and not few:
+        hashes = _awaited(engine, name, hashes)
         candidates = _candidates(engine, name, hashes[:PROBES], after=0) if hashes else ()
         audience = replace(audience, candidates=candidates, crowded=True)
     return audience, hashes
@@ -143,6 +148,16 @@ def _candidates(
     return engine.patient.waits.candidates(name, hashes, after=after, limit=BATCH)
 
 
+def _awaited(engine: Engine, name: str, hashes: list[int]) -> list[int]:
+    """Return the hashes that waits have, or all if they are few enough to be looked up at once."""
+    if len(hashes) <= PROBES:
+        return hashes
+    found: list[int] = []
+    for first in range(0, len(hashes), MANY):
+        found += engine.patient.waits.awaited(name, hashes[first : first + MANY])
+    return found
+
+
 def _hashes(engine: Engine, name: str, shapes: Iterable[str], payload: object) -> list[int]:
     found = [payload_hashes(name, paths, payload, engine.codec) for paths in shapes]
     return sorted(set().union(*found))
@@ -151,7 +166,7 @@ def _hashes(engine: Engine, name: str, shapes: Iterable[str], payload: object) -
 def probes(engine: Engine, name: str, payload: object) -> Iterator[list[int]]:
     """Return the hashes of all waits that an event may end, so many at a time."""
     shapes = engine.patient.waits.shapes(name)
-    hashes = _hashes(engine, name, shapes, payload)
+    hashes = _awaited(engine, name, _hashes(engine, name, shapes, payload))
     for first in range(0, len(hashes), PROBES):
         yield hashes[first : first + PROBES]
 

@@ -89,14 +89,16 @@ class EventContract:
     def test_an_event_is_unmatched_until_it_is_noted(self, store: Store, advance: Advance) -> None:
         first, second = emitted(store), emitted(store)
         age = timedelta(minutes=1)
-        assert not store.events.unmatched(older_than=age, limit=9)
+        assert not store.events.unmatched(older_than=age, after=0, limit=9)
         advance(timedelta(minutes=1, seconds=1))
-        found = store.events.unmatched(older_than=age, limit=9)
+        found = store.events.unmatched(older_than=age, after=0, limit=9)
         assert [event.id for event in found] == [first.id, second.id]
-        assert len(store.events.unmatched(older_than=age, limit=1)) == 1
+        assert len(store.events.unmatched(older_than=age, after=0, limit=1)) == 1
+        behind = store.events.unmatched(older_than=age, after=first.sequence, limit=9)
+        assert [event.id for event in behind] == [second.id]
         store.events.matched(first.sequence)
         store.events.matched(first.sequence)
-        found = store.events.unmatched(older_than=age, limit=9)
+        found = store.events.unmatched(older_than=age, after=0, limit=9)
         assert [event.id for event in found] == [second.id]
 
 
@@ -216,6 +218,16 @@ class MatchContract:
         store.runs.cancel(runs[low], "")
         assert list(find("approved", [low, high], after=0, limit=9)) == [found[1]]
 
+    def test_of_many_hashes_those_are_known_that_open_waits_have(self, store: Store) -> None:
+        low, high = -(2**63), 2**63 - 1
+        runs = {value: suspended(store, event_wait(match_hash=value)) for value in (low, 0, high)}
+        suspended(store, event_wait(name="other", match_hash=5))
+        many = [high, *range(-500, 500), low]
+        assert list(store.waits.awaited("approved", many)) == [high, 0, low]
+        assert list(store.waits.awaited("approved", [])) == []
+        store.runs.cancel(runs[0], "")
+        assert list(store.waits.awaited("approved", many)) == [high, low]
+
     def test_the_audience_of_an_event_is_all_that_it_may_start_or_wake(self, store: Store) -> None:
         empty = store.events.audience("approved", [], before=9, limit=9)
         assert [list(empty.shapes), list(empty.subscriptions), list(empty.candidates)] == [[]] * 3
@@ -270,12 +282,12 @@ class MatchContract:
         suspended(store, event_wait())
         event = emitted(store)
         store.waits.resolve(event.sequence, [])
-        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == [event]
+        assert list(store.events.unmatched(older_than=timedelta(0), after=0, limit=9)) == [event]
         assert len(store.waits.resolve(event.sequence, wait_ids(store), matched=True)) == 1
-        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == []
+        assert list(store.events.unmatched(older_than=timedelta(0), after=0, limit=9)) == []
         late = emitted(store)
         assert list(store.waits.resolve(late.sequence, [], matched=True)) == []
-        assert list(store.events.unmatched(older_than=timedelta(0), limit=9)) == []
+        assert list(store.events.unmatched(older_than=timedelta(0), after=0, limit=9)) == []
 
     def test_the_open_event_waits_of_a_run_are_found_by_its_id(self, store: Store) -> None:
         run_id = suspended(store, event_wait("a"), sleeping(), event_wait("b", name="other"))

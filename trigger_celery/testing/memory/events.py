@@ -123,13 +123,15 @@ class MemoryEvents:
         with self._core.transactions.own():
             note_matched(self._core, sequence)
 
-    def unmatched(self, *, older_than: timedelta, limit: int) -> Sequence[StoredEvent]:
+    def unmatched(self, *, older_than: timedelta, after: int, limit: int) -> Sequence[StoredEvent]:
         with self._core.lock:
             latest = self._core.now() - older_than
             found = [
                 row.event
                 for row in self._rows()
-                if row.matched_at is None and row.event.received_at <= latest
+                if row.matched_at is None
+                and row.event.received_at <= latest
+                and row.event.sequence > after
             ]
             return tuple(found[:limit])
 

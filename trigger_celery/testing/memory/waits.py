@@ -120,6 +120,15 @@ class MemoryWaits:
         with self._core.lock:
             return tuple(sorted(self._core.tables.shapes.get(name, ())))
 
+    def awaited(self, name: str, hashes: Sequence[int]) -> Sequence[int]:
+        with self._core.lock:
+            open_waits = {
+                row.wait.match_hash
+                for row in self._core.tables.waits.values()
+                if row.state is WaitState.WAITING and row.wait.name == name
+            }
+            return [each for each in hashes if each in open_waits]
+
     def candidates(
         self, name: str, hashes: Sequence[int], *, after: int, limit: int
     ) -> Sequence[Candidate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from trigger_celery.vocabulary.records import Audience, Candidate, NewEvent, StepKind, Subscription
+from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import WaitQuerySet
 from trigger_celery_django.store.common.guard import Guard
@@ -55,6 +57,35 @@ def candidates(
         first, *others = slices
         return read(guard, first.union(*others, all=True).order_by("pk")[:limit])
     return read(guard, waits.filter(match_hash__in=hashes).order_by("pk")[:limit])
+
+
+_ASKED = {
+    "postgresql": "unnest(%s::bigint[]) AS asked(hash)",
+    "sqlite": "(SELECT value AS hash FROM json_each(%s)) AS asked",
+    "mysql": "JSON_TABLE(%s, '$[*]' COLUMNS(hash BIGINT PATH '$')) AS asked",
+}
+"""Many numbers in one parameter, as rows."""
+
+
+def awaited(guard: Guard, name: str, hashes: Sequence[int]) -> Sequence[int]:
+    """Return those of the hashes that an open wait on this event name has, in their order."""
+    vendor = guard.connection.vendor
+    # Of a subquery with a limit no database makes a join, for which it might read all waits.
+    statement = f"""
+    SELECT asked.hash FROM {_ASKED[vendor]} WHERE (
+        SELECT 1 FROM {models.Wait._meta.db_table}
+        WHERE match_hash = asked.hash AND name = %s AND state = %s LIMIT 1
+    ) IS NOT NULL
+    """
+    given = list(hashes) if vendor == "postgresql" else json.dumps(list(hashes))
+
+    def ask() -> set[int]:
+        with guard.connection.cursor() as cursor:
+            cursor.execute(statement, [given, name, WaitState.WAITING.value])
+            return {each for (each,) in cursor.fetchall()}
+
+    found = guard.read(ask)
+    return [each for each in hashes if each in found]
 
 
 def read(guard: Guard, waits: WaitQuerySet[models.Wait]) -> list[Candidate]:

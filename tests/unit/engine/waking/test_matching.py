@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,14 +14,17 @@ import pytest
 
 from trigger_celery.body.steps import step
 from trigger_celery.body.waits import sleep, wait_for_event
+from trigger_celery.client.events import send_event
 from trigger_celery.engine.execution import segment_end
 from trigger_celery.engine.waking import matching
 from trigger_celery.engine.waking.look_back import look_back
 from trigger_celery.engine.waking.matching import match_event
+from trigger_celery.errors import EncodeError
+from trigger_celery.limits import EVENT_ELEMENTS
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
 from trigger_celery.values import register
 from trigger_celery.values.registry import registry
-from trigger_celery.vocabulary.records import Lease, NewEvent, StoredEvent
+from trigger_celery.vocabulary.records import Candidate, EventFilter, Lease, NewEvent, StoredEvent
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 NOW = timedelta(0)
@@ -202,6 +206,53 @@ def test_one_bad_event_does_not_hold_up_the_others(
         harness.sweep()
     assert "event bad (e) could not be matched" in caplog.text
     assert harness.run(run_id).state is RunState.QUEUED
+
+
+def test_events_that_cannot_be_matched_hold_up_no_other_and_are_said_once(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    [run_id] = suspended(harness)
+    for number in range(harness.config.sweep_batch + 1):
+        harness.memory.events.add(NewEvent(id=f"bad {number}", name="e", payload="no JSON"))
+    stored(harness, {"kind": "a", "n": 1})
+    harness.advance(harness.config.nudge_interval)
+    with caplog.at_level(logging.ERROR):
+        harness.sweep()
+        assert harness.run(run_id).state is RunState.SUSPENDED
+        harness.sweep()
+        assert harness.run(run_id).state is RunState.QUEUED
+        for _ in range(3):
+            harness.sweep()
+    assert caplog.text.count("could not be matched") == harness.config.sweep_batch + 1
+
+
+def waiting_for_an_element() -> object:
+    return wait_for_event("e", {"items": {"id": 4_321}}).id
+
+
+def test_of_a_long_list_only_the_hashes_that_waits_have_are_looked_up(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = harness.trigger(harness.task(waiting_for_an_element))
+    harness.run_until_idle(NOW)
+    asked: list[int] = []
+    candidates = harness.memory.waits.candidates
+
+    def counted(name: str, hashes: Sequence[int], **options: Any) -> Sequence[Candidate]:
+        asked.append(len(hashes))
+        return candidates(name, hashes, **options)
+
+    monkeypatch.setattr(harness.memory.waits, "candidates", counted)
+    send_event("e", {"items": [{"id": number} for number in range(5_000)]})
+    assert harness.run(run_id).state is RunState.QUEUED
+    assert sum(asked) <= 2
+
+
+def test_an_event_with_too_many_values_is_refused_before_it_is_stored(harness: Harness) -> None:
+    send_event("e", [1] * (EVENT_ELEMENTS - 1))
+    with pytest.raises(EncodeError, match="more than 50,000 values"):
+        send_event("e", [1] * EVENT_ELEMENTS)
+    assert len(harness.memory.events.find(EventFilter(), limit=9)) == 1
 
 
 def test_one_bad_look_back_does_not_hold_up_the_sweep(
