@@ -1,9 +1,10 @@
 """Tasks and faults for workers under chaos; workers import it with ``celery -I``.
 
-``TC_FAULT`` names what goes wrong in a process: ``drop``, ``drop-most`` or ``repeat``
-(nudges), ``die-at-link``, ``die-at-result`` or ``cut-at-result`` (once, at that
-point of a run's end), or ``stop waits.resolve after 2``: at the second call of that verb of
-the store the process waits to be killed, as long as the barrier ``stop`` is there.
+``TC_FAULT`` names what goes wrong in a process: ``drop``, ``drop-most``, ``drop-first`` or
+``repeat`` (nudges), ``count`` (nothing: each nudge is a byte in the file ``nudges``),
+``die-at-link``, ``die-at-result`` or ``cut-at-result`` (once, at that point of a run's end), or
+``stop waits.resolve after 2``: at the second call of that verb of the store the process waits to
+be killed, as long as the barrier ``stop`` is there.
 """
 
 from __future__ import annotations
@@ -208,6 +209,39 @@ def hearer() -> int:
     return int(last(wait_for_event("everybody", timeout=3600).payload["n"]))
 
 
+@durable_task(name="brief", ignore_result=True)
+def brief(number: int) -> int:
+    """Do nothing worth a checkpoint."""
+    return number
+
+
+@durable_task(name="left-alone", ignore_result=True)
+def left_alone(key: str) -> None:
+    """Wait for what is not said."""
+    wait_for_event("never", {"key": key}, timeout=timedelta(hours=1))
+
+
+class CountingDispatcher:
+    """Notes each nudge that is published, in a file beside the effect log."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self._inner = inner
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        """Publish all."""
+        with Path(os.environ["TC_EFFECTS"]).with_name("nudges").open("ab") as file:
+            file.write(b"." * len(nudges))
+        self._inner.nudge(nudges)
+
+    def route(self, nudge: Nudge) -> str:
+        """Return the way of the nudge."""
+        return self._inner.route(nudge)
+
+    def backlog(self, nudge: Nudge) -> int | None:
+        """Return what waits on it."""
+        return self._inner.backlog(nudge)
+
+
 class LossyDispatcher:
     """Loses nudges; ``keep`` decides which arrive."""
 
@@ -251,7 +285,11 @@ class RepeatingDispatcher:
 
 
 def faulty(fault: str, inner: Dispatcher) -> Dispatcher:
-    """Return a dispatcher with this fault: ``drop``, ``drop-most``, ``repeat`` or none."""
+    """Return a dispatcher with this fault, the same if the fault is none of nudges."""
+    if fault == "count":
+        return CountingDispatcher(inner)
+    if fault == "drop-first":
+        return CountingDispatcher(LossyDispatcher(inner, _in_sweep))
     if fault == "drop":
         return LossyDispatcher(inner, _in_sweep)
     if fault == "drop-most":
@@ -261,7 +299,7 @@ def faulty(fault: str, inner: Dispatcher) -> Dispatcher:
 
 
 def _in_sweep() -> bool:
-    return Path(sys.argv[0]).stem == "sweep_process"
+    return Path(sys.argv[0]).stem in ("sweep_process", "chaos_command")
 
 
 def _once() -> bool:

@@ -236,6 +236,8 @@ def _publish(app: Celery, producer: Any, nudge: Nudge) -> None:
     run_id, amqp = str(nudge.run_id), app.amqp
     options = canvas.routing(saved)
     fields = {name: options.pop(name, None) for name in canvas.MESSAGE}
+    # The input itself stays out of brokers: these texts the caller chose to be seen.
+    fields |= {name: saved.get(name) for name in canvas.TEXTS}
     options = _routed(app, nudge, options)
     message = amqp.create_task_message(
         run_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID
@@ -16,8 +17,10 @@ from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
 from trigger_celery import DurableTask, RetryPolicy, cancel_run, durable_task, step
+from trigger_celery.celery.dispatcher import CeleryDispatcher
 from trigger_celery.celery.worker.request import DurableRequest
 from trigger_celery.testing import Harness
+from trigger_celery.vocabulary.records import Nudge
 
 
 class Noting(DurableTask[Any, Any]):
@@ -203,3 +206,36 @@ def test_what_a_caller_hides_is_shown_as_it_says(
     assert {"('****',)", "{'code': '***'}"} <= {each for each in shown if isinstance(each, str)}
     assert "4711" not in str(shown)
     assert "4711" not in caplog.text
+
+
+def test_the_texts_that_a_caller_chose_are_in_each_message_and_its_input_is_not(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @durable_task(name="texts", ignore_result=True)
+    def texts(card: str, *, code: str) -> None: ...
+
+    sent: list[Any] = []
+    amqp: Any = current_app.amqp
+    monkeypatch.setattr(amqp, "send_task_message", lambda *args, **_: sent.append(args[2]))
+    chosen: Any = {"argsrepr": "('****',)", "kwargsrepr": "{'code': '***'}"}
+    run_id = UUID(texts.apply_async(("4711",), {"code": "007"}, **chosen).id)
+    dispatcher = CeleryDispatcher(lambda: timedelta(seconds=1))
+    nudge = Nudge(run_id=run_id, task=texts.name, canvas=harness.stored(run_id).spec.canvas)
+    dispatcher.nudge([nudge, nudge])
+    dispatcher.close()
+    assert len(sent) == 2
+    for each in sent:
+        assert "4711" not in str(each)
+        message = Mock(headers=each.headers, payload=each.body, body="")
+        task: Any = texts
+        request = DurableRequest(message, app=current_app, task=task, headers=each.headers)
+        shown = request.info()
+        assert (shown["args"], shown["kwargs"]) == tuple(chosen.values())
+
+
+def test_a_message_without_texts_shows_no_input(harness: Harness, held: Any) -> None:
+    @durable_task(name="no-texts", ignore_result=True)
+    def untold(number: int) -> None: ...
+
+    request = held(untold, UUID(untold.delay(1).id))
+    assert (request.info()["args"], request.info()["kwargs"]) == ([], {})

@@ -24,6 +24,7 @@ logger = logging.getLogger("trigger_celery.worker")
 
 REVOKED_HEADER = "trigger_revoked"
 """Set on a request whose id was revoked: the pool cancels its run."""
+_NO_INPUT = (None, "", "()", "[]", "{}")
 _LOST = (WorkerLostError, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
 
 
@@ -47,6 +48,18 @@ class DurableRequest(Request):
             self.request_dict[REVOKED_HEADER] = True
             return False
         return bool(super().revoked())
+
+    def info(self, safe: bool = False) -> Any:
+        """Say what ``inspect active`` shows: of the input the texts of the message, if it has any.
+
+        A nudge has no arguments, and of prefork's pool no child says which run it has claimed.
+        """
+        mine: Any = self
+        shown: Any = super().info(safe)
+        for name, text in (("args", mine._argsrepr), ("kwargs", mine._kwargsrepr)):
+            if not shown[name] and text not in _NO_INPUT:
+                shown[name] = text
+        return shown
 
     def show_input(self, args: Sequence[Any], kwargs: Mapping[str, Any], claimed: Any) -> None:
         """Let ``inspect active`` show the run's input, or the texts that its caller chose for it.
