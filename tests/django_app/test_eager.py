@@ -13,6 +13,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from trigger_celery import durable_task, get_run, sleep, step
 from trigger_celery.celery import dispatcher
+from trigger_celery.client.access import installed_engine
+from trigger_celery.vocabulary.records import Limits
 from trigger_celery_django.models import Run
 from trigger_celery_django.testing import drain
 
@@ -111,14 +113,18 @@ def test_apply_calls_the_function_alone_without_the_setting() -> None:
     assert not Run.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_no_message_is_published_for_a_run_that_its_caller_executes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    published: list[str] = []
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the tasks of nudges instead of publishing them."""
+    found: list[str] = []
     monkeypatch.setattr(
-        dispatcher, "_publish", lambda app, producer, nudge: published.append(nudge.task)
+        dispatcher, "_publish", lambda app, producer, nudge: found.append(nudge.task)
     )
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_message_is_published_for_a_run_that_its_caller_executes(published: list[str]) -> None:
     assert chain(doubled.s(1), doubled.s()).delay().get() == 4
     assert published == []
     with transaction.atomic():
@@ -126,6 +132,23 @@ def test_no_message_is_published_for_a_run_that_its_caller_executes(
     assert published == []
     doubled.trigger(1)
     assert published == ["eager-doubled"]
+
+
+@durable_task(name="eager-limited", concurrency_limit=1)
+def limited(number: int) -> int:
+    return double(number)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_message_is_published_for_one_of_a_limited_queue_either(published: list[str]) -> None:
+    installed_engine().store.queues.declare({"task/eager-limited": Limits(concurrency=1)})
+    assert limited.delay(1).get() == 2
+    with transaction.atomic():
+        result = limited.delay(2)
+    assert get_run(result.id).output == 4
+    assert published == []
+    limited.trigger(3)
+    assert published == ["eager-limited"]
 
 
 @durable_task(name="eager-parent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from typing import TypeVar
@@ -57,6 +58,24 @@ def at_once(count: int, call: Callable[[int], T]) -> list[T]:
 
 def callers(database: str) -> int:
     return 8 if database == "sqlite" else 50
+
+
+@pytest.mark.parametrize("database", every_database())
+def test_a_renamed_task_finds_the_keys_of_its_earlier_name(database: str) -> None:
+    engine, task = engine_on(database)
+    renamed = define(add, name="plus", aliases=["sum", "add"])
+    first = trigger(engine, task, (1,), options=ONE_KEY)
+    batch = [
+        Request(definition=renamed, args=(1,), options=replace(ONE_KEY, idempotency_key=key))
+        for key in ("order-1", "order-2", "order-1", "order-2")
+    ]
+    one, two, *again = start(engine, batch)
+    assert (one.id, one.created, two.created) == (first, False, True)
+    assert [each.id for each in again] == [first, two.id]
+    assert trigger(engine, task, (1,), options=batch[1].options) == two.id
+    keys = RunKey.objects.using(alias_of(database))
+    held = [(first, "add"), *((two.id, name) for name in ("add", "plus", "sum"))]
+    assert [*keys.order_by("key", "task").values_list("run", "task")] == held
 
 
 @pytest.mark.parametrize("database", every_database(transaction=True))

@@ -63,7 +63,8 @@ def event_trigger(
 class TaskDefinition:
     """A declared task. ``body`` is what the engine calls, ``fn`` what the author wrote.
 
-    ``retry`` says how failures are tried again, None that the settings say it.
+    ``retry`` says how failures are tried again, None that the settings say it. ``aliases`` are
+    the other names of the task.
     """
 
     name: str
@@ -87,7 +88,8 @@ class TaskDefinition:
 
     def under(self, alias: str) -> TaskDefinition:
         """Return the definition of the runs that are stored under an earlier name of the task."""
-        return replace(self, name=alias, aliases=())
+        others = tuple(name for name in (self.name, *self.aliases) if name != alias)
+        return replace(self, name=alias, aliases=others)
 
     def retries(self, error: BaseException) -> bool:
         """Whether the declaration lets this failure be tried again."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from typing import cast
 from uuid import UUID
 
@@ -15,14 +16,23 @@ from trigger_celery.engine.core import Engine
 from trigger_celery.errors import IdempotencyConflict, InvalidOption
 from trigger_celery.ports import Store
 from trigger_celery.values.codec import canonical, identity_text
-from trigger_celery.vocabulary.records import KeyPurpose, NewKey, NewRun, PushBack
+from trigger_celery.vocabulary.records import HeldKey, KeyPurpose, NewKey, NewRun, PushBack
 
 
-def key_for(run: NewRun, options: TriggerOptions, source: str = "") -> NewKey | None:
-    """Return the key under which this run is to be found, or None.
+def keys_for(
+    run: NewRun, options: TriggerOptions, aliases: Sequence[str], source: str = ""
+) -> tuple[NewKey, ...]:
+    """Return the keys under which this run is to be found: none if the options name no key.
 
-    It is one of those that ``source`` uses; "" is this application.
+    They are of those that ``source`` uses; "" is this application. The first is that of the
+    task's name. Each other name of the task has one too: a process of a release before the task
+    was renamed looks for it there, and has left its own there.
     """
+    key = _key_for(run, options, source)
+    return () if key is None else (key, *(replace(key, task=alias) for alias in aliases))
+
+
+def _key_for(run: NewRun, options: TriggerOptions, source: str) -> NewKey | None:
     if options.idempotency_key is not None:
         parts = key_parts(options.idempotency_key)
         return NewKey(
@@ -53,26 +63,51 @@ class Holders:
     conflict: IdempotencyConflict | None
 
 
-def hold(store: Store, asked: Sequence[NewKey | None]) -> Holders:
-    """Ask for these keys; where one is free the run that asks first holds it.
+def hold(store: Store, asked: Sequence[Sequence[NewKey]]) -> Holders:
+    """Ask for the keys of each run; where they are free the run that asks first holds them.
 
     After a conflict none of them holds a key that it did not hold before.
     """
     first: dict[tuple[KeyPurpose, str, str], NewKey] = {}
-    for key in asked:
-        if key is not None:
-            first.setdefault(_key_id(key), key)
+    for key in chain.from_iterable(asked):
+        first.setdefault(_key_id(key), key)
     # In one order, so that two batches cannot wait for each other.
     ordered = dict(sorted(first.items()))
     held = dict(zip(ordered, store.keys.hold(list(ordered.values())), strict=True))
-    for key in asked:
-        if key is None or key.purpose is KeyPurpose.DEBOUNCE:
+    asking = {key.run_id for key in ordered.values()}
+    ids: list[UUID | None] = []
+    for keys in asked:
+        holder = _holder([held[_key_id(key)] for key in keys], asking)
+        ids.append(None if holder is None else holder.run_id)
+        if holder is None or keys[0].purpose is KeyPurpose.DEBOUNCE:
             continue
-        holder = held[_key_id(key)]
-        if holder.input_digest != key.input_digest:
-            store.keys.drop([each.run_id for each in ordered.values()])
-            return Holders((), _conflict(key, holder.run_id))
-    return Holders([None if key is None else held[_key_id(key)].run_id for key in asked], None)
+        if holder.input_digest != keys[0].input_digest:
+            store.keys.drop(asking)
+            return Holders((), _conflict(keys[0], holder.run_id))
+    _let_go(store, asked, ids, {each.run_id for each in held.values()})
+    return Holders(ids, None)
+
+
+def _holder(held: Sequence[HeldKey], asking: Collection[UUID]) -> HeldKey | None:
+    """Return the holder of a run's keys: one from before, if any of them has one."""
+    before = (each for each in held if each.run_id not in asking)
+    return next(before, held[0] if held else None)
+
+
+def _let_go(
+    store: Store,
+    asked: Sequence[Sequence[NewKey]],
+    ids: Sequence[UUID | None],
+    holding: Collection[UUID],
+) -> None:
+    """Free what runs were given that are not created: another name's key has a holder."""
+    unneeded = {
+        keys[0].run_id
+        for keys, holder in zip(asked, ids, strict=True)
+        if keys and keys[0].purpose is KeyPurpose.IDEMPOTENCY and keys[0].run_id != holder
+    }
+    if unneeded := unneeded & {*holding}:
+        store.keys.drop(unneeded)
 
 
 def push_back(store: Store, run_id: UUID, run: NewRun, options: TriggerOptions) -> bool:
@@ -96,10 +131,10 @@ def push_back(store: Store, run_id: UUID, run: NewRun, options: TriggerOptions) 
     )
 
 
-def take(store: Store, key: NewKey | None) -> None:
-    """Give the key to the caller, whichever run held it."""
-    assert key is not None, "only the holder of a key is pushed back"
-    store.keys.take(key)
+def take(store: Store, keys: Sequence[NewKey]) -> None:
+    """Give the keys to the caller, whichever run held them."""
+    for key in keys:
+        store.keys.take(key)
 
 
 def reset(
@@ -111,6 +146,8 @@ def reset(
 ) -> bool:
     """Free an idempotency key of a task, in the caller's transaction; False if it was free."""
     digest = _scoped(key_parts(key), scope, source)
+    definition = engine.task(task)
+    names = sorted({task, *(() if definition is None else definition.aliases)})
 
     was_held = False
 
@@ -118,7 +155,8 @@ def reset(
         nonlocal was_held
         with engine.store.joined():
             # A repeat finds free what an attempt before it freed, whose answer was lost.
-            was_held |= engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, task, digest)
+            for name in names:
+                was_held |= engine.store.keys.reset(KeyPurpose.IDEMPOTENCY, name, digest)
         return was_held
 
     return engine.persist(free)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import METADATA_LIMIT, NO_OPTIONS, TriggerOptions
 from trigger_celery.engine import notifications
 from trigger_celery.engine.core import Engine
+from trigger_celery.engine.process.patience import following
 from trigger_celery.engine.queues import admission
 from trigger_celery.engine.runs import idempotency
 from trigger_celery.engine.runs.consequences import close
@@ -99,7 +100,7 @@ def start(engine: Engine, requests: Sequence[Request]) -> list[Started]:
     Raises what :func:`trigger` raises.
     """
     runs = [new_run(engine, request) for request in requests]
-    asked = [_key(run, request) for run, request in zip(runs, requests, strict=True)]
+    asked = [_keys(run, request) for run, request in zip(runs, requests, strict=True)]
     if any(asked):
         return engine.resolve(partial(_start_with_keys, engine, runs, asked, requests))
     engine.resolve(partial(_start_without_keys, engine, runs))
@@ -115,7 +116,7 @@ def _start_without_keys(engine: Engine, runs: Sequence[NewRun], again: bool) -> 
 def _start_with_keys(
     engine: Engine,
     runs: Sequence[NewRun],
-    asked: Sequence[NewKey | None],
+    asked: Sequence[Sequence[NewKey]],
     requests: Sequence[Request],
     again: bool,
 ) -> list[Started]:
@@ -138,7 +139,7 @@ def _start_with_keys(
 def _push_back(
     engine: Engine,
     runs: Sequence[NewRun],
-    asked: Sequence[NewKey | None],
+    asked: Sequence[Sequence[NewKey]],
     requests: Sequence[Request],
     started: list[Started],
 ) -> None:
@@ -194,12 +195,16 @@ def begin(engine: Engine, runs: Sequence[NewRun], created: Created) -> None:
         and not run.delay
         and run.available_at is None
     ]
-    if nudges:
-        # In the caller's context, which says that an eager call publishes nothing.
-        nudge = partial(copy_context().run, engine.dispatcher.nudge, nudges)
-        engine.after_commit(nudge)
+    publishing: list[Callable[[], object]] = (
+        [partial(engine.dispatcher.nudge, nudges)] if nudges else []
+    )
     for line in sorted(set(created.lines.values())):
-        engine.after_commit(partial(admission.admit, engine, line))
+        # "following" is said again, as the context below is of before the commit.
+        publishing.append(partial(following, partial(admission.admit, engine, line)))
+    if publishing:
+        context = copy_context()  # the caller's, which says that an eager call publishes nothing
+        for each in publishing:
+            engine.after_commit(partial(context.run, each))
 
 
 def _close_late(engine: Engine, parent_id: UUID) -> None:
@@ -260,11 +265,11 @@ def _options(request: Request) -> TriggerOptions:
     return defaults if request.options is NO_OPTIONS else request.options.over(defaults)
 
 
-def _key(run: NewRun, request: Request) -> NewKey | None:
+def _keys(run: NewRun, request: Request) -> Sequence[NewKey]:
     options = _options(request)
     if options.idempotency_key is None and options.debounce is None:
-        return None
-    return idempotency.key_for(run, options, request.source)
+        return ()
+    return idempotency.keys_for(run, options, request.definition.aliases, request.source)
 
 
 def _times(options: TriggerOptions) -> dict[str, Any]:

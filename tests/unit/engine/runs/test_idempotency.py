@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from typing import Any
@@ -257,3 +258,73 @@ def test_calls_of_a_batch_that_come_too_late_share_one_new_run(harness: Harness)
     assert second != first
     harness.run_until_idle()
     assert [harness.result(run_id) for run_id in (first, second)] == [1, 4]
+
+
+def renamed(harness: Harness, *aliases: str) -> TaskDefinition:
+    """Return the task ``add`` as a later release declares it: under a new name."""
+    harness.engine.tasks.remove("add")
+    return harness.task(add, name="plus", aliases=aliases)
+
+
+def test_a_key_used_under_an_earlier_name_of_the_task_stands_for_its_run(harness: Harness) -> None:
+    old = harness.task(add)
+    first = started(harness, old, 1, idempotency_key="k")
+    new = renamed(harness, "sum", "add")
+    assert started(harness, new, 1, idempotency_key="k") == Started(id=first.id, created=False)
+    with pytest.raises(IdempotencyConflict, match=f"of task 'plus' stands for run {first.id}"):
+        started(harness, new, 2, idempotency_key="k")
+    assert started(harness, new, 2, idempotency_key="other").created
+
+
+def test_a_release_before_the_renaming_finds_the_keys_of_the_new_one(harness: Harness) -> None:
+    old = harness.task(add)
+    new = renamed(harness, "sum", "add")
+    first = started(harness, new, 1, idempotency_key="k")
+    assert started(harness, old, 1, idempotency_key="k") == Started(id=first.id, created=False)
+    for alias in ("add", "sum"):  # a message that was sent under an earlier name
+        definition = harness.engine.task(alias)
+        assert definition is not None
+        assert started(harness, definition, 1, idempotency_key="k").id == first.id
+
+
+def test_a_key_of_an_earlier_name_is_held_no_longer_than_it_was(harness: Harness) -> None:
+    old = harness.task(add)
+    first = started(harness, old, 1, idempotency_key="k", idempotency_ttl=2 * DAY)
+    new = renamed(harness, "add")
+    harness.run_until_idle()
+    harness.advance(DAY)
+    asked = UUID(int=7)
+    request = Request(definition=new, args=(1,), options=KEY, id=asked)
+    for key in ("k", "j"):  # the id is given to another run in the end
+        options = TriggerOptions(idempotency_key=key)
+        its = start(harness.engine, [replace(request, options=options)])[0]
+        assert its.created is (key == "j")
+    assert started(harness, new, 1, idempotency_key="k").id == first.id
+    harness.advance(DAY)
+    later = started(harness, new, 1, idempotency_key="k")
+    assert later.id not in (first.id, asked)
+
+
+def test_a_key_is_reset_under_all_names_of_its_task(harness: Harness) -> None:
+    old = harness.task(add)
+    new = renamed(harness, "add")
+    ids = set()
+    for name in ("plus", "add"):
+        ids.add(started(harness, old, 1, idempotency_key="k").id)
+        assert reset_idempotency_key(name, "k")
+        assert not reset_idempotency_key(name, "k")
+        ids.add(started(harness, new, 1, idempotency_key="k").id)
+        assert reset_idempotency_key(name, "k")
+    assert len(ids) == 4
+
+
+def test_a_debounce_key_of_an_earlier_name_pushes_its_run_back(harness: Harness) -> None:
+    first = trigger(harness.engine, harness.task(add), (1,), options=debounced("trailing"))
+    new = renamed(harness, "add")
+    assert trigger(harness.engine, new, (2,), options=debounced("trailing")) == first
+    assert harness.stored(first).spec.input == "[[2],{}]"
+    harness.advance(timedelta(seconds=41))
+    late = debounced("trailing", max_delay=100)
+    second = trigger(harness.engine, new, (3,), options=late)
+    assert second != first
+    assert trigger(harness.engine, new, (4,), options=debounced("trailing")) == second
