@@ -57,6 +57,8 @@ class Config:
     ``default_retry``      how failed runs are tried again whose tasks do not say it, None for not
     ``warn_of_changes``    whether workers warn of arguments that a step changes in place
     ``concurrency_limit``  how many runs may execute at a time in the deployment, None for any
+    ``adopt_messages``     whether a message of Celery without our header starts a run
+    ``cancel_by_message``  whether Celery's ``revoke``, which is a message, cancels a run
     ``queues``             limits of durable queues, by name; they win over those in code
     =====================  ======================================================================
     """
@@ -80,6 +82,8 @@ class Config:
     default_retry: RetryPolicy | None = None
     warn_of_changes: bool = False
     concurrency_limit: int | None = None
+    adopt_messages: bool = True
+    cancel_by_message: bool = True
     queues: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod

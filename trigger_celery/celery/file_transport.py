@@ -2,7 +2,8 @@
 
 kombu's ``filesystem://`` transport opens a message's file under its final name and fills it
 afterwards. A worker that looks in between reads nothing, fails to decode it, and stops. Here
-messages and exchanges appear whole. Select it beside the usual settings::
+messages and exchanges appear whole. A file that is no message is put aside into the folder
+``unreadable`` among them, where it stops no worker. Select it beside the usual settings::
 
     CELERY_BROKER_URL = "filesystem://"
     CELERY_BROKER_TRANSPORT = "trigger_celery.celery.file_transport:Transport"
@@ -10,6 +11,7 @@ messages and exchanges appear whole. Select it beside the usual settings::
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
@@ -20,6 +22,11 @@ from uuid import uuid4
 
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
+
+logger = logging.getLogger("trigger_celery.worker")
+
+UNREADABLE = "unreadable"
+"""The folder, among the messages, of files that are none."""
 
 
 class Channel(filesystem.Channel):
@@ -43,10 +50,26 @@ class Channel(filesystem.Channel):
                 (folder / name).rename(taken)
             except FileNotFoundError:  # another consumer was faster
                 continue
-            text = taken.read_text(encoding="utf-8")
+            message = self._read(taken)
+            if message is None:
+                _put_aside(taken, name)
+                continue
             taken.unlink()
-            return loads(text)
+            return message
         raise Empty
+
+    def _read(self, path: Path) -> Any:
+        """Return the message in a file; None, after a word in the log, if a worker could not."""
+        try:
+            message = loads(path.read_text(encoding="utf-8"))
+            parts = message["headers"], message["properties"]["delivery_info"]
+            if not all(isinstance(part, dict) for part in parts):
+                raise TypeError("its headers and delivery_info are no objects")
+            self.Message(message, channel=self)  # as the consumer does, which would end at it
+        except Exception as error:  # of any kind: the file may hold anything
+            logger.error("a file of the broker is no message (%r) and is put aside", error)
+            return None
+        return message
 
     def _queue_bind(self, exchange: str, routing_key: Any, pattern: Any, queue: Any) -> None:
         """Bind a queue: to an exchange's file that exists and is never empty."""
@@ -69,6 +92,15 @@ class Transport(filesystem.Transport):
 def _stamp() -> str:
     """Return the beginning of a name: names sort by time of creation."""
     return f"{time.time_ns():020}_{uuid4()}"
+
+
+def _put_aside(path: Path, name: str) -> None:
+    """Move a file to where no consumer looks, and log how many are there."""
+    folder = path.parent / UNREADABLE
+    folder.mkdir(exist_ok=True)
+    path.rename(folder / name)
+    count = sum(1 for _ in folder.iterdir())
+    logger.error("%s has %d files that are no messages; the latest: %s", folder, count, name)
 
 
 def _written(target: Path, text: str) -> Path:

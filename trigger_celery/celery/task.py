@@ -30,6 +30,7 @@ from trigger_celery.celery.retrying import (
     refuse_options,
     retry_of,
 )
+from trigger_celery.celery.worker.own_tasks import cancel_by_message
 from trigger_celery.celery.worker.request import REVOKED_HEADER
 from trigger_celery.celery.worker.tracer import durable_tracer
 from trigger_celery.client.access import installed_engine
@@ -40,7 +41,6 @@ from trigger_celery.declare.options import NO_OPTIONS, TriggerOptions
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.execution.runner import execute, published
 from trigger_celery.engine.process.patience import worker_patience
-from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.trigger import Request, decode_input, trigger
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.errors import UsageError
@@ -202,11 +202,11 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
     @worker_patience()
     def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
         engine, request = installed_engine(), self.request
-        if getattr(request, NUDGE_HEADER, None) is None:
+        if getattr(request, NUDGE_HEADER, None) is None and self._may_adopt(engine, run_id):
             self._adopt(engine, run_id, args, kwargs)
         try:
             if getattr(request, REVOKED_HEADER, None) is not None:
-                run_control.cancel(engine, run_id, "revoked")
+                cancel_by_message(engine, run_id, "revoked")
             executed = execute(
                 engine,
                 run_id,
@@ -310,6 +310,15 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
         if session is None or session.in_step:
             return new_id()
         return session.child_id(self.name)
+
+    def _may_adopt(self, engine: Engine, run_id: UUID) -> bool:
+        if not engine.config.adopt_messages:
+            logger.warning(
+                "message %s of task %r is no nudge and starts no run: ADOPT_MESSAGES is off",
+                run_id,
+                self.name,
+            )
+        return engine.config.adopt_messages
 
     def _adopt(self, engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Create the run of a message that was published without one, by name."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, shared_task
 
 from trigger_celery.client.access import installed_engine
+from trigger_celery.engine.core import Engine
 from trigger_celery.engine.process.patience import worker_patience
 from trigger_celery.engine.runs import control as run_control
 
 SWEEP = "trigger_celery.sweep"
 RECOVER = "trigger_celery.recover"
 CANCEL = "trigger_celery.cancel"
+BROKER = "broker"
+"""Which author the history names of what a message asked for."""
+
+logger = logging.getLogger("trigger_celery.worker")
 
 
 def consumed_queue(app: Celery) -> Any:
@@ -37,10 +43,18 @@ def recover_run(run_id: str, worker: str) -> None:
 @shared_task(name=CANCEL, ignore_result=True, acks_late=False)
 @worker_patience()
 def cancel_runs(ids: list[str], reason: str) -> None:
-    """Cancel the runs among ids that a worker's Celery has revoked."""
+    """Cancel the runs among ids that a worker's Celery has revoked, if messages may."""
     for text in ids:
         try:
             run_id = UUID(text)
         except ValueError:
             continue  # not a durable task: its id is no UUID
-        run_control.cancel(installed_engine(), run_id, reason)
+        cancel_by_message(installed_engine(), run_id, reason)
+
+
+def cancel_by_message(engine: Engine, run_id: UUID, reason: str) -> bool:
+    """Cancel a run for a message of the broker, which its history names; False if none may."""
+    if not engine.config.cancel_by_message:
+        logger.warning("run %s is not canceled: CANCEL_BY_MESSAGE is off (%s)", run_id, reason)
+        return False
+    return run_control.cancel(engine, run_id, reason, by=BROKER)

@@ -39,6 +39,11 @@ def _as_json(value: object, text: str) -> object:
 class DurableRequest(Request):
     """A request for a durable task: a lost worker is no failure of the run."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Only this process may set it: a message that brings it along cancels nothing.
+        self.request_dict.pop(REVOKED_HEADER, None)
+
     def revoked(self) -> bool:
         """Let a revoked run through to the pool, which cancels it and publishes its end.
 
