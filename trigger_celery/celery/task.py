@@ -202,8 +202,8 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
     @worker_patience()
     def _execute(self, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> Executed:
         engine, request = installed_engine(), self.request
-        if getattr(request, NUDGE_HEADER, None) is None and self._may_adopt(engine, run_id):
-            self._adopt(engine, run_id, args, kwargs)
+        if getattr(request, NUDGE_HEADER, None) is None:
+            _adopt(self, engine, run_id, args, kwargs)
         try:
             if getattr(request, REVOKED_HEADER, None) is not None:
                 cancel_by_message(engine, run_id, "revoked")
@@ -311,22 +311,6 @@ class DurableTask(canvas.Refusing, Triggering[P, R], GenericTask[P, R]):
             return new_id()
         return session.child_id(self.name)
 
-    def _may_adopt(self, engine: Engine, run_id: UUID) -> bool:
-        if not engine.config.adopt_messages:
-            logger.warning(
-                "message %s of task %r is no nudge and starts no run: ADOPT_MESSAGES is off",
-                run_id,
-                self.name,
-            )
-        return engine.config.adopt_messages
-
-    def _adopt(self, engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]) -> None:
-        """Create the run of a message that was published without one, by name."""
-        saved, expires = canvas.from_request(self.request), self.request.expires
-        options = NO_OPTIONS if expires is None else TriggerOptions(ttl=expiry(expires))
-        values = tuple(args), kwargs
-        trigger(engine, self.durable, *values, id=run_id, options=options, canvas=saved)
-
 
 if TYPE_CHECKING:
 
@@ -347,6 +331,20 @@ def _result_of(
     if (parent := task.app.current_worker_task) and options.get("add_to_parent", True):
         parent.add_trail(result)
     return result
+
+
+def _adopt(
+    task: DurableTask[..., Any], engine: Engine, run_id: UUID, args: Any, kwargs: Mapping[str, Any]
+) -> None:
+    """Create the run of a message that was published without one, by name, if messages may."""
+    if not engine.config.adopt_messages:
+        text = "message %s of task %r is no nudge and starts no run: ADOPT_MESSAGES is off"
+        logger.warning(text, run_id, task.name)
+        return
+    saved, expires = canvas.from_request(task.request), task.request.expires
+    options = NO_OPTIONS if expires is None else TriggerOptions(ttl=expiry(expires))
+    values = tuple(args), kwargs
+    trigger(engine, task.durable, *values, id=run_id, options=options, canvas=saved)
 
 
 def body_of(task: Task[Any, Any], definition: TaskDefinition) -> Callable[..., Any]:
