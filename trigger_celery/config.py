@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
@@ -78,7 +79,7 @@ class Config:
     public_url: str = ""
     event_retention: timedelta = timedelta(days=30)
     request_limit: int = limits.REQUEST
-    webhooks: Mapping[str, object] = field(default_factory=dict)
+    webhooks: Mapping[str, object] = field(default_factory=dict, repr=False)  # it has secrets
     default_retry: RetryPolicy | None = None
     warn_of_changes: bool = False
     concurrency_limit: int | None = None
@@ -107,10 +108,26 @@ def suggest(name: str, known: Mapping[str, object]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or what is known."""
     # Names of tasks have the path of their module before them, which is easily left out.
     last = [each for each in known if each.rpartition(".")[2] == name]
-    close = sorted(last)[:1] or get_close_matches(name, known, n=1, cutoff=0.6)
+    close = sorted(last)[:1] or get_close_matches(name[:_COMPARED], known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; it may be one of: {', '.join(sorted(known))}"
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return ``; did you mean 'x', 'y'?`` for at most three names that are close, or "".
+
+    For names of a deployment, of which an outsider must not be shown all.
+    """
+    among = sorted(set(names))
+    last = [each for each in among if each.rpartition(".")[2] == name]
+    close = [*last, *get_close_matches(name[:_COMPARED], among, n=3, cutoff=0.6)]
+    shown = list(dict.fromkeys(close))[:3]
+    return f"; did you mean {', '.join(map(repr, shown))}?" if shown else ""
+
+
+_COMPARED = 255
+"""No name is longer, and to compare takes the square of it."""
 
 
 def _coerce(key: str, value: object, default: object) -> object:
@@ -168,9 +185,24 @@ def _policy(key: str, value: object) -> RetryPolicy | None:
 
 
 def _is_address(value: str) -> bool:
-    parts = urlsplit(value)
-    return not value or (parts.scheme in ("http", "https") and bool(parts.netloc))
+    """Whether paths can be put behind it: no user, query or fragment, nothing unprintable."""
+    if not value:
+        return True
+    if not value.isprintable() or any(sign in value for sign in " ?#@\\"):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
+
+
+_SECRET = frozenset({"WEBHOOKS", "PUBLIC_URL"})
+"""Settings whose values no message may quote: the one has secrets, the other perhaps a password."""
 
 
 def _wrong(key: str, what: str, value: object) -> DeclarationError:
-    return DeclarationError(f"expected TRIGGER_CELERY[{key!r}] to be {what}, got: {value!r}")
+    got = type(value).__name__ if key in _SECRET else reprlib.repr(value)
+    if key == "PUBLIC_URL" and isinstance(value, str):
+        got = repr(value.rpartition("@")[2])
+    return DeclarationError(f"expected TRIGGER_CELERY[{key!r}] to be {what}, got: {got}")

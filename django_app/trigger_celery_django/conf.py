@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.config import Config
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    given: Mapping[str, object]
+    given: Mapping[str, object] = field(repr=False)  # it has the secrets of webhooks
     config: Config
 
 
 _last = _Reading({}, Config())
 
 
+@sensitive_variables()
 def config() -> Config:
     """Return the configuration in force; it is parsed again only when the dict has changed.
 

@@ -133,6 +133,57 @@ def test_without_a_valid_key_nothing_is_shown(given: str) -> None:
     assert (answer.status_code, list(answer.json())) == (401, ["error"])
 
 
+def test_every_error_is_json_of_one_shape() -> None:
+    answers = {
+        401: call("GET", "runs/", by="tc_wrong"),
+        403: call("GET", "runs/", by=key("trigger")),
+        404: call("GET", "nowhere/"),
+        405: call("PUT", "runs/"),
+        413: call("POST", "events/", "x" * 1_000_001),
+    }
+    assert {status: each.status_code for status, each in answers.items()} == {
+        status: status for status in answers
+    }
+    assert [list(each.json()) for each in answers.values()] == [["error"]] * len(answers)
+    assert answers[401]["WWW-Authenticate"] == 'Bearer realm="trigger-celery"'
+    assert answers[405]["Allow"] == "GET"
+    assert call("GET", "runs").json()["error"].endswith("end with a slash")
+
+
+def test_an_error_that_is_not_foreseen_is_logged_and_no_page(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(run_id: UUID) -> Any:
+        raise RuntimeError("a thing of ours")
+
+    monkeypatch.setattr("trigger_celery.client.runs.stored_run", fails)
+    client = Client(raise_request_exception=False)
+    headers = {"Authorization": f"Bearer {key()}"}
+    answer = client.get(f"/durable/api/runs/{MISSING}/", headers=headers)
+    assert (answer.status_code, "a thing" in answer.json()["error"]) == (500, False)
+    assert "a thing of ours" in caplog.text
+
+
+def test_what_a_request_says_is_cut_in_answers_and_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "trigger_celery.http")
+    name = "x\n" * 50_000
+    answer = call("POST", "events/", {"name": name})
+    assert (answer.status_code, len(answer.json()["error"]) < 2_000) == (400, True)
+    said = [each.getMessage() for each in caplog.records if each.name == "trigger_celery.http"]
+    assert [len(each) < 2_000 and each.isprintable() for each in said] == [True]
+
+
+def test_a_key_that_may_not_read_learns_nothing_of_the_first_completion() -> None:
+    token = create_token(timeout=timedelta(minutes=5)).id
+    call("POST", f"tokens/{token}/complete/", {"value": 1})
+    blind = call("POST", f"tokens/{token}/complete/", {"value": 1}, by=key("complete_token"))
+    assert blind.json() == {
+        "error": "The token was completed before, was canceled, or its time is over."
+    }
+    sees = call("POST", f"tokens/{token}/complete/", {"value": 1})
+    assert str(token) in sees.json()["error"]
+
+
 def test_a_session_gives_no_right(admin_client: Client) -> None:
     assert admin_client.get(f"/durable/api/runs/{MISSING}/").status_code == 401
 
@@ -258,7 +309,9 @@ def test_a_key_ends_in_a_day_or_in_a_hundred_years(days: str) -> None:
 
 
 def test_no_view_is_in_a_transaction_of_its_request_whichever_database_has_them() -> None:
-    ours = [each for each in urls.urlpatterns if each.name != "token"]  # that one may be in one
+    # Those of tokens may be in one.
+    others = ("token", "token-without-slash", "api-unknown")
+    ours = [each for each in urls.urlpatterns if each.name not in others]
     assert len(ours) == 7
     for pattern in ours:
         exempt: set[str] = pattern.callback.__dict__["_non_atomic_requests"]

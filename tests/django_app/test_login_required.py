@@ -16,6 +16,7 @@ pytestmark = pytest.mark.django_db
 LOGIN = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 ARGUMENTS = {
     "token": f"tokens/{uuid4()}/secret/",
+    "token-without-slash": f"tokens/{uuid4()}/secret",
     "webhook": "webhooks/billing/",
     "api-trigger": "api/tasks/pay/trigger/",
     "api-runs": "api/runs/",
@@ -23,6 +24,7 @@ ARGUMENTS = {
     "api-cancel": f"api/runs/{uuid4()}/cancel/",
     "api-events": "api/events/",
     "api-complete": f"api/tokens/{uuid4()}/complete/",
+    "api-unknown": "api/nowhere/",
 }
 
 

@@ -276,6 +276,6 @@ def test_a_standard_secret_that_is_not_base64_is_refused_and_not_quoted(
 ) -> None:
     source = {"secrets": [SECRET, secret]}
     settings.TRIGGER_CELERY = {**settings.TRIGGER_CELERY, "WEBHOOKS": {"billing": source}}
-    (found,) = (each for each in run_checks() if each.id == "trigger_celery.E009")
+    (found,) = (each for each in run_checks(databases=[]) if each.id == "trigger_celery.E009")
     assert "['billing']: secret number 2 proves nothing" in found.msg
     assert secret not in found.msg

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trigger_celery.config import Config
+from trigger_celery.config import Config, closest
 from trigger_celery.errors import DeclarationError, UnknownOption
 
 
@@ -75,3 +75,10 @@ def test_a_limit_of_the_deployment_may_be_absent_or_zero(limit: int | None) -> N
 def test_every_setting_is_explained() -> None:
     explained = re.findall(r"^``(\w+)``", inspect.getdoc(Config) or "", re.MULTILINE)
     assert explained == [item.name for item in fields(Config)]
+
+
+def test_at_most_three_close_names_of_a_deployment_are_shown() -> None:
+    names = [f"orders.pay_{number}" for number in range(9)]
+    assert closest("orders.pay", names).count("orders.pay_") == 3
+    assert closest("pay_7", names).startswith("; did you mean 'orders.pay_7'")
+    assert closest("zzz", names) == ""

@@ -21,7 +21,7 @@ from trigger_celery.body.waits import MISSING
 from trigger_celery.client.access import check_permission, check_thread, installed_engine, permitted
 from trigger_celery.client.async_calls import in_thread, twin
 from trigger_celery.client.handles import RunHandle
-from trigger_celery.config import suggest
+from trigger_celery.config import closest
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import NO_OPTIONS, KeyScope, OptionValues, TriggerOptions
 from trigger_celery.engine.core import Engine
@@ -318,7 +318,7 @@ def find_task(engine: Engine, name: str) -> TaskDefinition:
     definition = engine.task(name)
     if definition is None:
         known = {task.name: None for task in engine.tasks}
-        hint = suggest(name, known) if known else "; none is declared"
+        hint = closest(name, known) if known else "; none is declared"
         raise UnknownTask(
             f"no durable task of this process is called {name!r}{hint} (a task is known once "
             "its module was imported: import it, or let autodiscover_tasks() of your Celery app "

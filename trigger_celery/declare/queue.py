@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, TypeAlias
@@ -12,6 +13,8 @@ from trigger_celery.declare.limits import ARGUMENTS, RateLimit, checked, whole
 from trigger_celery.errors import DeclarationError, DuplicateQueue, InvalidOption
 from trigger_celery.vocabulary.checks import valid_name, valid_queue_name
 from trigger_celery.vocabulary.records import NO_LIMITS, Limits
+
+logger = logging.getLogger("trigger_celery.queues")
 
 PRIORITY_LIMIT = 2**31 - 1
 KeyRule: TypeAlias = "str | Callable[..., str | int | UUID | None]"
@@ -167,6 +170,10 @@ def queueing(task: str, signature: inspect.Signature, options: Mapping[str, obje
     )
 
 
+_OF_ARGUMENTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a function raises that is given values which it did not expect."""
+
+
 def key_for(
     rule: KeyRule, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str | None:
@@ -174,11 +181,20 @@ def key_for(
 
     Raises :exc:`InvalidOption` for a key that is no text, whole number, UUID or None, and for
     a parameter that the task does not have; :exc:`InvalidName` for one that is empty, over 200
-    characters or not printable; and what the rule raises, if it is a function.
+    characters or not printable. What a rule that is a function raises of its arguments becomes
+    :exc:`InvalidOption`; a failure of another kind, as of a database, is raised as it is.
     """
     if callable(rule):
-        value: object = rule(*args, **kwargs)
-        what = f"the concurrency key that {getattr(rule, '__name__', rule)} returned"
+        name = getattr(rule, "__name__", rule)
+        try:
+            value: object = rule(*args, **kwargs)
+        except _OF_ARGUMENTS as error:
+            logger.warning("the concurrency key: %s failed", name, exc_info=True)
+            raise InvalidOption(
+                f"the function {name} finds no concurrency key in these arguments: "
+                f"{type(error).__name__}"
+            ) from error
+        what = f"the concurrency key that {name} returned"
     else:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()

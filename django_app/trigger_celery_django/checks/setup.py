@@ -60,14 +60,20 @@ def _eager() -> Found:
 
 
 def _pickle() -> Found:
-    accepted = {str(item).lower() for item in current_app.conf.accept_content or ()}
-    if accepted & {"pickle", "application/x-python-serialize"}:
-        yield checks.Warning(  # what our runs store and send is never pickled
-            "Celery accepts pickled messages (accept_content): anybody with access to the broker "
-            "could run code in your workers.",
-            hint="Take 'pickle' out of accept_content; 'trigger-json' stores what JSON cannot.",
-            id="trigger_celery.W009",
-        )
+    for name, what in _CONTENT.items():
+        accepted = {str(item).lower() for item in getattr(current_app.conf, name) or ()}
+        if accepted & {"pickle", "application/x-python-serialize"}:
+            yield checks.Warning(  # what our runs store and send is never pickled
+                f"Celery accepts pickled {what} could run code in what reads them.",
+                hint=f"Take 'pickle' out of {name}; 'trigger-json' stores what JSON cannot.",
+                id="trigger_celery.W009",
+            )
+
+
+_CONTENT = {
+    "accept_content": "messages (accept_content): anybody with access to the broker",
+    "result_accept_content": "results (result_accept_content): anybody with access to the backend",
+}
 
 
 def _sweep() -> Found:

@@ -55,6 +55,7 @@ class ApiKey(models.Model):
     """A secret that may call the HTTP API; kept as a digest, shown once when it is made.
 
     ``tasks`` and ``events`` are JSON lists of the names that it may use, "" for all names.
+    ``last_used_at`` may be a minute behind.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -67,6 +68,7 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.client import events, runs, tokens
 from trigger_celery.client.access import Caller, acting, check_permission
@@ -40,6 +41,8 @@ from trigger_celery_django.views.reading import (
     outside_transactions,
 )
 
+_answering = partial(answering, proof='Bearer realm="trigger-celery"')
+
 
 def endpoint(method: str, verb: str) -> Callable[[View], View]:
     """Make a view of the API: one method, a valid key, JSON both ways.
@@ -55,12 +58,12 @@ def endpoint(method: str, verb: str) -> Callable[[View], View]:
                 check_permission(verb, None)
                 return _refusing(view, request, **kwargs)
 
-        wrapped = require_http_methods([method])(answering(answer))
-        return for_outsiders(outside_transactions(wrapped))
+        return for_outsiders(outside_transactions(_answering(method)(answer)))
 
     return declare
 
 
+@sensitive_variables()
 def _caller(request: HttpRequest) -> Caller:
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
     caller = caller_of(given.strip()) if kind.lower() == "bearer" else None
@@ -76,9 +79,25 @@ def _refusing(view: View, request: HttpRequest, **kwargs: object) -> HttpRespons
     except (RunNotFound, TokenNotFound, UnknownTask, QueueNotFound) as error:
         raise RequestRefused(404, str(error)) from error
     except (EventConflict, IdempotencyConflict, TokenClosed) as error:
-        raise RequestRefused(409, str(error)) from error
+        raise RequestRefused(409, _conflict(error)) from error
     except (UsageError, CodecError) as error:
         raise RequestRefused(400, str(error)) from error
+
+
+def _conflict(error: Exception) -> str:
+    """Return what a key learns of a conflict: only one that may read, which run or person it is."""
+    try:
+        check_permission("get_run", None)
+    except RequestRefused:
+        return str(type(error).__doc__).partition("\n")[0]
+    return str(error)
+
+
+@for_outsiders
+@_answering("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+def no_such_path(request: HttpRequest, rest: str) -> HttpResponse:
+    """Answer for all paths below that of the API which lead nowhere."""
+    raise RequestRefused(404, "the API has no such path; its paths end with a slash")
 
 
 @endpoint("POST", "trigger")

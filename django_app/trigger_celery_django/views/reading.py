@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
+from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
@@ -15,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from trigger_celery.errors import DecodeError, RequestRefused, StoreUnavailable
 from trigger_celery.values.strict import parse
 from trigger_celery_django.conf import config
+from trigger_celery_django.printable import visible
 
 logger = logging.getLogger("trigger_celery.http")
 
@@ -74,6 +77,26 @@ def for_outsiders(view: View) -> View:
     return open_view
 
 
+def hide_in_path(request: HttpRequest, secret: str) -> None:
+    """Take a secret out of what a request says of its path, once the view has read it.
+
+    Django logs the path of each answer of 400 and more, and so do error pages and mails.
+    """
+    hidden = "********"
+    request.path = request.path.replace(secret, hidden)
+    request.path_info = request.path_info.replace(secret, hidden)
+    for name, value in request.META.items():
+        if isinstance(value, str) and secret in value:
+            request.META[name] = value.replace(secret, hidden)
+    if request.resolver_match is not None:
+        kwargs = request.resolver_match.kwargs
+        kwargs |= {name: hidden for name, value in kwargs.items() if value == secret}
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        path = scope["path"].replace(secret, hidden)
+        request.scope = {**scope, "path": path, "raw_path": path.encode()}  # type: ignore[attr-defined]
+
+
 def outside_transactions(view: View) -> View:
     """Keep a view out of the transactions of ``ATOMIC_REQUESTS``, of whichever database.
 
@@ -84,21 +107,58 @@ def outside_transactions(view: View) -> View:
     return view
 
 
-def answering(view: View) -> View:
-    """Turn what a view refuses into an answer: ``{"error": ...}`` and the status."""
+def answering(*methods: str, proof: str) -> Callable[[View], View]:
+    """Let a view answer these methods, and turn whatever goes wrong into ``{"error": ...}``.
 
-    @functools.wraps(view)
-    def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-        try:
-            response = view(request, *args, **kwargs)
-        except RequestRefused as refused:
-            logger.info("%s %s: %d, %s", request.method, view.__name__, refused.status, refused)
-            response = JsonResponse({"error": str(refused)}, status=refused.status)
-        except (StoreUnavailable, OperationalError, InterfaceError):
-            logger.exception("%s %s: the database is away", request.method, view.__name__)
-            response = JsonResponse({"error": "try again later"}, status=503)
-            response["Retry-After"] = "5"
-        response["Cache-Control"] = "no-store"
+    ``proof`` is the challenge of a 401: how a request has to prove its sender.
+    """
+
+    def declare(view: View) -> View:
+        @functools.wraps(view)
+        def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+            try:
+                if request.method not in methods:
+                    raise RequestRefused(405, f"expected the method {' or '.join(methods)}")
+                response = view(request, *args, **kwargs)
+            except Exception as error:
+                response = _refusal(request, view.__name__, error)
+            if response.status_code == HTTPStatus.UNAUTHORIZED:
+                response["WWW-Authenticate"] = proof
+            if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                response["Allow"] = ", ".join(methods)
+            response["Cache-Control"] = "no-store"
+            return response
+
+        return answer
+
+    return declare
+
+
+def _refusal(request: HttpRequest, view: str, error: Exception) -> HttpResponse:
+    if isinstance(error, RequestRefused):
+        said = shortened(str(error))
+        logger.info("%s %s: %d, %s", request.method, view, error.status, said)
+        return JsonResponse({"error": said}, status=error.status)
+    if isinstance(error, (StoreUnavailable, OperationalError, InterfaceError)):
+        logger.exception("%s %s: the database is away", request.method, view)
+        response = JsonResponse({"error": "try again later"}, status=503)
+        response["Retry-After"] = "5"
         return response
+    # As Django does it: tools that collect errors listen to the signal.
+    got_request_exception.send(sender=None, request=request)
+    logger.exception("%s %s failed", request.method, view)
+    return JsonResponse({"error": "the server failed; its log says why"}, status=500)
 
-    return answer
+
+_SHOWN = 1_000
+
+
+def shortened(text: str) -> str:
+    """Return what is said of a request, printable and without the middle of what is long.
+
+    It quotes what strangers sent; what to do about it stands at the end.
+    """
+    if len(text) > _SHOWN:
+        half = _SHOWN // 2
+        text = f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
+    return visible(text)

@@ -7,9 +7,15 @@ from http import HTTPStatus
 from uuid import UUID
 
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    JsonResponse,
+    QueryDict,
+)
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.client import tokens
 from trigger_celery.errors import (
@@ -26,12 +32,13 @@ from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import StoredToken
 from trigger_celery.vocabulary.states import TokenState
 from trigger_celery_django.links import is_secret
-from trigger_celery_django.views.reading import body_of, for_outsiders
+from trigger_celery_django.views.reading import body_of, for_outsiders, hide_in_path
 
 logger = logging.getLogger("trigger_celery.http")
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+METHODS = ("GET", "HEAD", "POST")
 PAGE = "trigger_celery/token.html"
 HEADERS = {
     # The URL is the secret: no page that is opened from here may learn it, no cache keep it.
@@ -47,11 +54,15 @@ HEADERS = {
 
 
 @for_outsiders
-@require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_variables()
 def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
     """Show what a token asks for, or complete it with the body of a POST."""
+    genuine = is_secret(token_id, secret)
+    hide_in_path(request, secret)
+    if request.method not in METHODS:
+        return HttpResponseNotAllowed(METHODS)
     try:
-        if not is_secret(token_id, secret):
+        if not genuine:
             raise TokenNotFound("no token has this URL")
         response = _answer(request, token_id)
     except TokenNotFound:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_POST
 
 from trigger_celery import send_event
 from trigger_celery.errors import CodecError, EventConflict, InvalidName, RequestRefused
@@ -22,8 +21,7 @@ logger = logging.getLogger("trigger_celery.http")
 
 @for_outsiders
 @outside_transactions
-@require_POST
-@answering
+@answering("POST", proof="Signature")
 def webhook(request: HttpRequest, source: str) -> HttpResponse:
     """Store the event that a delivery of this source becomes; a repeated one is answered alike.
 

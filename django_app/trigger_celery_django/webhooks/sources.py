@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.client.access import API_SOURCE
 from trigger_celery.config import suggest
@@ -37,6 +38,7 @@ class Source:
     secrets: tuple[str, ...] = field(repr=False)
     event: Callable[[Delivery], Incoming | None]
 
+    @sensitive_variables()
     def check(self) -> None:
         """Raise :exc:`DeclarationError` if nothing could ever be proved to come from here."""
         try:
@@ -44,6 +46,7 @@ class Source:
         except DeclarationError as error:
             raise DeclarationError(f"{_where(self.name)}: {error}") from None
 
+    @sensitive_variables()
     def receive(self, headers: Headers, body: bytes) -> Delivery:
         """Prove a request and read it.
 
@@ -85,16 +88,17 @@ def _id(given: str) -> str:
 
 def sources() -> Iterator[Source]:
     """Yield all declared sources. Raises :exc:`DeclarationError` for what makes no sense."""
-    for name, given in config().webhooks.items():
-        yield source_of(name, given)
+    for name in config().webhooks:
+        yield source_of(name, config().webhooks[name])
 
 
 def source_named(name: str) -> Source | None:
     """Return the source, or None. Raises :exc:`DeclarationError` if it makes no sense."""
-    given = config().webhooks.get(name)
-    return None if given is None else source_of(name, given)
+    known = config().webhooks.get(name) is not None
+    return source_of(name, config().webhooks[name]) if known else None
 
 
+@sensitive_variables()
 def source_of(name: object, given: object) -> Source:
     """Return the source that settings declare so. Raises :exc:`DeclarationError`."""
     where = _where(name)

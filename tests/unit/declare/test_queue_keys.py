@@ -121,7 +121,7 @@ def test_defaults_and_functions_give_keys_too(harness: Harness) -> None:
 
 def test_a_function_that_fails_or_returns_no_key_starts_nothing(harness: Harness) -> None:
     task = harness.task(mail, concurrency_key=lambda tenant: tenant["id"])
-    with pytest.raises(KeyError):
+    with pytest.raises(InvalidOption, match="<lambda> finds no concurrency key.*: KeyError"):
         trigger(harness.engine, task, ({},))
     with pytest.raises(InvalidOption, match="that <lambda> returned to be text"):
         trigger(harness.engine, task, ({"id": 0.5},))

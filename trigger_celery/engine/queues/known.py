@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trigger_celery.config import suggest
+from trigger_celery.config import closest
 from trigger_celery.declare.declared_queues import declared_queues
 from trigger_celery.engine.core import Engine
 from trigger_celery.errors import QueueNotFound
@@ -24,7 +24,7 @@ def known(engine: Engine, name: str) -> StoredQueue:
     if found is None:
         declared = declared_queues(engine.config, engine.tasks)
         names = dict.fromkeys([*declared, *(queue.name for queue in engine.patient.queues.all())])
-        hint = suggest(name, names) if names else "; none is declared"
+        hint = closest(name, names) if names else "; none is declared"
         raise QueueNotFound(f"no durable queue is called {name!r}{hint}")
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trigger_celery.config import suggest
+from trigger_celery.config import closest
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.options import TriggerOptions
 from trigger_celery.declare.queue import Queue, key_for, queues
@@ -74,7 +74,7 @@ def _queue(engine: Engine, definition: TaskDefinition, name: str) -> Queue | Non
         found = queues.get(name)
     if found is None and not _is_known(engine, name):
         known = {**dict.fromkeys(each.name for each in queues), **engine.config.queues}
-        hint = suggest(name, known) if known else "; none is declared"
+        hint = closest(name, known) if known else "; none is declared"
         end = "" if hint.endswith("?") else "."
         raise QueueNotFound(
             f"no durable queue is called {name!r}{hint}{end} Declare it with Queue({name!r}) in a "

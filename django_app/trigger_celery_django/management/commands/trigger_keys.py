@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.checks import LONGEST
@@ -58,6 +59,7 @@ class Command(BaseCommand):
         """Run the verb."""
         getattr(self, f"_{options['verb']}")(options)
 
+    @sensitive_variables()
     def _create(self, options: dict[str, Any]) -> None:
         days = options["days"]
         if days is not None and not 1 <= days <= LONGEST.days:
@@ -84,7 +86,9 @@ class Command(BaseCommand):
         for key in keys:
             state = "revoked" if key["revoked_at"] else f"until {key['expires_at'] or 'revoked'}"
             may = ", ".join([*key["permissions"], *(key["tasks"] or ()), *(key["events"] or ())])
-            self.stdout.write(f"{key['prefix']}...  {cell(key['name'])}  {cell(may)}  {state}")
+            used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
+            name = cell(key["name"])
+            self.stdout.write(f"{key['prefix']}...  {name}  {cell(may)}  {state}  {used}")
 
     def _revoke(self, options: dict[str, Any]) -> None:
         if not revoke_key(options["prefix"]):
