@@ -15,6 +15,7 @@ from trigger_celery.errors import UsageError
 from trigger_celery.testing import YEAR
 from trigger_celery.testing import drain as drain_engine
 from trigger_celery_django.models import (
+    BulkOperation,
     DurableQueue,
     Event,
     History,
@@ -28,6 +29,8 @@ from trigger_celery_django.models import (
     Wait,
 )
 from trigger_celery_django.store import DjangoStore
+
+_OF_BULK_OPERATIONS = ("until", "cursor_at", "created_at", "ended_at")
 
 
 def drain(max_virtual_time: timedelta = YEAR) -> list[Executed]:
@@ -69,6 +72,9 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
             deadline_at=_earlier("deadline_at", delta),
         )
         History.objects.using(store.alias).update(at=_earlier("at", delta))
+        BulkOperation.objects.using(store.alias).update(
+            **{time: _earlier(time, delta) for time in _OF_BULK_OPERATIONS}
+        )
         RunKey.objects.using(store.alias).update(expires_at=_earlier("expires_at", delta))
         waits.update(due_at=_earlier("due_at", delta))
         times = ("next_at", "last_at", "buffered_at", "due_at")

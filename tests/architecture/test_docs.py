@@ -99,7 +99,7 @@ def test_every_command_is_listed_and_nothing_else() -> None:
 
 
 COMMAND = re.compile(
-    r"\btrigger_(?:sweep|task|runs|events|waits|schedules|queues|keys)\b(?:(?!\$\()[^`|\n])*"
+    r"\btrigger_(?:sweep|task|runs|events|waits|schedules|queues|keys|bulk)\b(?:(?!\$\()[^`|\n])*"
 )
 ENTERED = re.compile(r"`([^`\n]+)`|^ *(?:\$ )?(.*manage\.py.*)$", re.M)
 

@@ -133,6 +133,21 @@ def test_a_run_that_kills_its_workers_ends_as_a_dead_letter_and_harms_no_other(
         assert stage.balance(run) == (2, 0)
 
 
+def test_two_poison_runs_on_a_pool_of_two_take_no_process_from_200_others(
+    stage: Stage,
+) -> None:
+    stage.start("one", concurrency=2)
+    bad = [stage.trigger(poison) for _ in range(2)]
+    good = [stage.trigger(linear, number) for number in range(200)]
+
+    stage.finish()
+    for run in map(stage.run, bad):
+        assert (run.state, run.crashes) == (RunState.FAILED, 3)
+        assert "RunCrashed" in str(run.error)
+    found = [stage.run(run) for run in good]  # each by one claim: none was taken from a dead worker
+    assert {(run.state, run.crashes, run.fence) for run in found} == {(RunState.COMPLETED, 0, 1)}
+
+
 def test_a_chord_is_called_once_though_a_member_lost_its_worker(stage: Stage) -> None:
     stage.start("one")
     stage.hold("a-1")

@@ -13,7 +13,9 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
+from support.bulk import carried_out
 from support.store_rows import said
+from trigger_celery import list_bulk
 from trigger_celery.declare.definition import declared_tasks, define
 from trigger_celery.errors import RunCanceled
 from trigger_celery.testing.contract.tools import (
@@ -33,7 +35,6 @@ from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import OF_TASK
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.management import bulk
 from trigger_celery_django.models import DeadLetter, Run
 from trigger_celery_django.store import DjangoStore
 
@@ -157,6 +158,7 @@ def test_list_filters_by_queue_schedule_tree_and_failure(store: DjangoStore) -> 
     assert listed("--error", "f1") == {dead}
     assert "expected the id of a run" in str(refused("list", "--root", "x"))
     run("retry", "--error", "f1", "--yes")
+    carried_out(store)
     assert listed("--error", "f1") == set()
 
 
@@ -311,7 +313,11 @@ def test_retry_queues_dead_letters_again_without_a_question_if_they_are_few(
     store: DjangoStore,
 ) -> None:
     dead, other = failed(store), queued(store)
-    assert run("retry", "--dead-letters") == f"{dead}  queued again\n"
+    shown = run_json("retry", "--dead-letters", "--reason", "back", "--by", "ann")["operation"]
+    assert (shown["kind"], shown["planned"], shown["state"]) == ("retry", 1, "running")
+    assert got(store, dead).state is RunState.FAILED
+    after = carried_out(store)
+    assert (str(after.id), after.done, after.reason, after.by) == (shown["id"], 1, "back", "ann")
     assert DeadLetter.objects.get(run=dead).state == "retried"
     assert got(store, dead).state is RunState.QUEUED
     assert list(store.runs.history(other))[-1].verb == "trigger"
@@ -327,8 +333,16 @@ def test_a_dry_run_prints_what_would_be_done_and_does_nothing(store: DjangoStore
 
 def test_filters_mean_only_runs_that_the_verb_can_be_done_to(store: DjangoStore) -> None:
     dead, live = failed(store), queued(store)
-    assert run_json("cancel", "--task", TASK, "--yes")["done"] == {str(live): "canceled"}
-    assert run_json("retry", "--task", TASK)["done"] == {str(dead): "queued again"}
+    run("cancel", "--task", TASK, "--yes")
+    assert carried_out(store).done == 1
+    assert got(store, live).state is RunState.CANCELED
+    run("retry", "--task", TASK)
+    assert carried_out(store).done == 1
+    assert got(store, dead).state is RunState.QUEUED
+    errors = io.StringIO()
+    assert run("retry", "--state", "queued", stderr=errors) == ""
+    assert errors.getvalue() == "runs to retry: 0\n"
+    assert len(list_bulk()) == 2
 
 
 def test_many_runs_are_not_canceled_without_a_confirmation(
@@ -342,19 +356,8 @@ def test_many_runs_are_not_canceled_without_a_confirmation(
     assert str(refused("cancel", "--all")) == "not confirmed; nothing was done"
     assert {got(store, each).state for each in runs} == {RunState.QUEUED}
     at_a_terminal("2\n")
-    assert len(run_json("cancel", "--all")["done"]) == 2
-
-
-def test_many_runs_are_not_retried_without_a_confirmation(
-    store: DjangoStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trigger_celery_django.management.commands.trigger_runs.UNASKED", 1)
-    assert bulk.UNASKED == 20
-    dead = [failed(store), failed(store)]
-    assert "2 runs" in str(refused("retry", "--state", "failed"))
-    assert len(run_json("retry", "--state", "failed", "--limit", 1)["done"]) == 1
-    assert len(run_json("retry", "--state", "failed", "--yes")["done"]) == 1
-    assert {got(store, each).state for each in dead} == {RunState.QUEUED}
+    run("cancel", "--all")
+    assert carried_out(store).done == 2
 
 
 def test_some_failures_exit_with_three_and_only_failures_with_one(store: DjangoStore) -> None:

@@ -11,6 +11,7 @@ from celery import Celery, signals
 from celery.app import app_or_default
 from celery.fixups.django import DjangoFixup
 
+from trigger_celery.celery.bulk_task import carry_out_bulk_operation
 from trigger_celery.celery.results import connect_recording
 from trigger_celery.celery.serializer import register_serializer
 from trigger_celery.celery.worker import bootsteps, own_tasks
@@ -43,7 +44,12 @@ def filter_logs() -> None:
             logger.addFilter(RunLogFilter())
 
 
-TASKS = (own_tasks.sweep_once, own_tasks.recover_run, own_tasks.cancel_runs)
+TASKS = (
+    own_tasks.sweep_once,
+    own_tasks.recover_run,
+    own_tasks.cancel_runs,
+    carry_out_bulk_operation,
+)
 """Our own tasks; every Celery app of the process has them."""
 
 

@@ -12,10 +12,10 @@ from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs import control as run_control
+from trigger_celery.engine.runs.copies import copy_of
 from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import decode_input, encode_input, of_creation
 from trigger_celery.errors import StepNotFound, UnknownTask
-from trigger_celery.vocabulary.identity import new_id
 from trigger_celery.vocabulary.records import Created, FromPerson, NewRun, RecordedCall, Run
 
 
@@ -94,30 +94,14 @@ def _like(
     kwargs: Mapping[str, Any] | None,
     origin: FromPerson,
 ) -> NewRun:
-    return NewRun(
-        id=new_id(),
-        task=source.task,
-        input=_input(engine, source, args, kwargs),
-        canvas=engine.canvas_of_copy(source.spec.canvas),
-        max_crashes=source.spec.max_crashes,
-        max_duration=source.spec.max_duration,
-        max_attempts=source.spec.max_attempts,
-        priority=source.spec.priority,
-        queue=source.spec.queue,
-        concurrency_key=source.spec.concurrency_key,
-        tags=source.spec.tags,
-        metadata=source.spec.metadata,
-        origin=encode_origin(engine.codec, origin),
-        copied_from_id=source.id,
-    )
+    text = None if args is None and kwargs is None else _edited(engine, source, args, kwargs)
+    return copy_of(engine, source, origin=encode_origin(engine.codec, origin), text=text)
 
 
-def _input(
+def _edited(
     engine: Engine, source: Run, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
 ) -> str:
-    """Return the text of the input; unchanged it needs neither the task's code nor the codec."""
-    if args is None and kwargs is None:
-        return source.spec.input
+    """Return the text of another input, which the task has to take."""
     definition = engine.task(source.task)
     if definition is None:
         raise UnknownTask(

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from trigger_celery.client.access import installed_engine, permitted
+from trigger_celery.client.access import Permit, installed_engine, permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.config import suggest
 from trigger_celery.declare.definition import declared_tasks
@@ -155,9 +155,11 @@ class RunFilters(TypedDict, total=False):
     a run whose whole tree is meant, itself included. ``error`` is the ``fingerprint`` of a
     :class:`Failure`: runs that ended with a failure which a person would call the same.
     ``since`` and ``until`` are aware times: a run was created in between, ``until`` excluded.
-    ``dead_letters`` asks for runs that failed for good and wait for a person.
+    ``dead_letters`` asks for runs that failed for good and wait for a person, ``ids`` for these
+    runs alone.
     """
 
+    ids: Collection[UUID | str]
     task: str | Collection[str]
     state: str | Collection[str]
     queue: str
@@ -184,26 +186,34 @@ def list_runs(
     """
     permit = permitted("list_runs")
     check_limit(limit)
-    wanted, after = _wanted(filters), _position(cursor)
-    if permit.caller.tasks is not None:
-        wanted = replace(
-            wanted, tasks=tuple(filter(permit.sees, wanted.tasks or permit.caller.tasks))
-        )
-        if not wanted.tasks:
-            return RunPage(runs=(), next=None)
+    wanted, after = visible(permit, filter_of(filters, "list_runs")), _position(cursor)
+    if wanted is None:
+        return RunPage(runs=(), next=None)
     found = permit.engine.patient.runs.find(wanted, after=after, limit=limit + 1)
     page = tuple(_summary(run) for run in found[:limit])
     return RunPage(runs=page, next=_cursor(page[-1]) if len(found) > limit else None)
 
 
-def _wanted(given: RunFilters) -> RunFilter:
+def visible(permit: Permit, wanted: RunFilter) -> RunFilter | None:
+    """Return the filter of what the caller may see of these runs; None if that is nothing."""
+    if permit.caller.tasks is None:
+        return wanted
+    tasks = tuple(filter(permit.sees, wanted.tasks or permit.caller.tasks))
+    return replace(wanted, tasks=tasks) if tasks else None
+
+
+def filter_of(given: RunFilters, verb: str) -> RunFilter:
+    """Return the checked filter of a call of ``verb``. Raises what :func:`list_runs` raises."""
     for name in given:
         if name not in RunFilters.__annotations__:
             hint = suggest(name, RunFilters.__annotations__)
-            raise UnknownOption(f"list_runs() has no filter {name!r}{hint}")
+            raise UnknownOption(f"{verb}() has no filter {name!r}{hint}")
+    if "ids" in given and not given["ids"]:
+        raise InvalidOption(f"expected the ids given to {verb}() to name at least one run")
     parent, root = given.get("parent"), given.get("root")
     since, until = given.get("since"), given.get("until")
     return RunFilter(
+        ids=tuple(dict.fromkeys(map(as_run_id, given.get("ids", ())))),
         tasks=_texts(given.get("task", ()), "task"),
         states=tuple(as_state(text) for text in _texts(given.get("state", ()), "state")),
         queue=printable(given.get("queue", ""), "queue"),

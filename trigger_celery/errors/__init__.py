@@ -50,6 +50,7 @@
         ├── StepNotFound (LookupError)
         ├── WaitNotFound (LookupError)
         ├── ScheduleNotFound (LookupError)
+        ├── BulkOperationNotFound (LookupError)
         ├── QueueNotFound (LookupError)
         ├── UnknownTask (LookupError)   a task name this process does not know
         ├── IdempotencyConflict         a key that was used before, with another input
@@ -97,6 +98,7 @@ from trigger_celery.errors.mistakes import (
     WaitCycle,
 )
 from trigger_celery.errors.outside import (
+    BulkOperationNotFound,
     EventConflict,
     IdempotencyConflict,
     IllegalTransition,
@@ -135,6 +137,7 @@ from trigger_celery.errors.runs import (
 
 __all__ = [
     "BlocksEventLoop",
+    "BulkOperationNotFound",
     "ChildRunFailed",
     "CodecError",
     "DeclarationError",

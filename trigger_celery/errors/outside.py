@@ -44,6 +44,10 @@ class WaitNotFound(StoreError, LookupError):
     """No open wait has this id."""
 
 
+class BulkOperationNotFound(StoreError, LookupError):
+    """No bulk operation has this id."""
+
+
 class ScheduleNotFound(StoreError, LookupError):
     """No schedule has this key."""
 

@@ -17,6 +17,7 @@ Laws every :class:`Store` keeps, checked by ``trigger_celery.testing.StoreContra
 
 from __future__ import annotations
 
+from trigger_celery.ports.bulk_operations import BulkOperations
 from trigger_celery.ports.children import Children
 from trigger_celery.ports.keys import Keys
 from trigger_celery.ports.managing import Managing
@@ -30,6 +31,7 @@ from trigger_celery.ports.tokens import OpenWaits, Tokens
 from trigger_celery.ports.waits import Events, Sweeps, Waits
 
 __all__ = [
+    "BulkOperations",
     "Checkpoints",
     "Children",
     "Clock",

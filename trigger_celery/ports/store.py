@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from trigger_celery.ports.bulk_operations import BulkOperations
 from trigger_celery.ports.children import Children
 from trigger_celery.ports.keys import Keys
 from trigger_celery.ports.managing import Managing
@@ -48,6 +49,8 @@ class Store(Protocol):
     def schedules(self) -> Schedules: ...
     @property
     def queues(self) -> Queues: ...
+    @property
+    def bulk_operations(self) -> BulkOperations: ...
 
     def remember_version(self, version: TaskVersion) -> None:
         """Keep the source of a task under its digest; nothing happens if it is there."""

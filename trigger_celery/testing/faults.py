@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar, cast
 from trigger_celery.engine.process.interrupts import ProcessEnd
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.ports import (
+    BulkOperations,
     Checkpoints,
     Children,
     Events,
@@ -121,6 +122,13 @@ class FaultStore:
     def schedules(self) -> Schedules:
         """When tasks are to be started."""
         return cast(Schedules, _Noun("schedules", self._inner.schedules, self._pass))
+
+    @property
+    def bulk_operations(self) -> BulkOperations:
+        """One act of a person on many runs."""
+        return cast(
+            BulkOperations, _Noun("bulk_operations", self._inner.bulk_operations, self._pass)
+        )
 
     @property
     def queues(self) -> Queues:

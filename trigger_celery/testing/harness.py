@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
+from trigger_celery.celery.bulk_task import carry_out_bulk_operation
 from trigger_celery.client.access import install_engine
 from trigger_celery.client.runs import RunInfo, decoded
 from trigger_celery.client.starting import ConfiguredTask, Triggering
@@ -243,7 +244,8 @@ class _Tasks(TaskRegistry):
     """The tasks of one harness; any other that this process has declared is found too."""
 
     def get(self, name: str) -> TaskDefinition | None:
-        return super().get(name) or declared_tasks.get(name)
+        own = carry_out_bulk_operation.durable
+        return own if name == own.name else super().get(name) or declared_tasks.get(name)
 
 
 class _Leases(LeaseKeeper):

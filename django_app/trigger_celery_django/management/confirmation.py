@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -14,6 +15,12 @@ def user() -> str:
         return f"manage.py ({getpass.getuser()})"
     except (KeyError, OSError):  # a container's user without a name
         return "manage.py (unknown user)"
+
+
+def add_person(parser: ArgumentParser) -> None:
+    """Declare which person asks, and why."""
+    parser.add_argument("--reason", default="", help="kept in the run's history")
+    parser.add_argument("--by", default="", help="name of the person; kept in the run's history")
 
 
 def confirm(command: BaseCommand, answer: str, *, to: str, meant: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.core.management.base import CommandError
@@ -13,6 +13,7 @@ from django.core.management.base import CommandError
 from trigger_celery.client.access import database_time
 from trigger_celery.client.runs import (
     PAGE,
+    RunFilters,
     RunPage,
     RunSummary,
     as_run_id,
@@ -69,21 +70,25 @@ def has_filter(options: Mapping[str, Any]) -> bool:
 
 def page_of(options: Mapping[str, Any], *, cursor: str | None = None, limit: int) -> RunPage:
     """Return some of the runs that the options choose, the newest first."""
+    return list_runs(**filters_of(options), cursor=cursor, limit=limit)
+
+
+def filters_of(options: Mapping[str, Any]) -> RunFilters:
+    """Return the filters of verbs that the options choose, without what is not asked."""
     since = options["since"]
-    return list_runs(
-        task=options["task"] or (),
-        state=options["state"] or (),
-        tag=options["tag"] or (),
-        queue=options["queue"] or "",
-        schedule=options["schedule"] or "",
-        parent=options["parent"] and run_id(options["parent"]),
-        root=options["root"] and run_id(options["root"]),
-        error=options["error"] or "",
-        since=None if since is None else database_time() - since,
-        dead_letters=options["dead_letters"],
-        cursor=cursor,
-        limit=limit,
-    )
+    given: dict[str, Any] = {
+        "task": options["task"],
+        "state": options["state"],
+        "tag": options["tag"],
+        "queue": options["queue"],
+        "schedule": options["schedule"],
+        "parent": options["parent"] and run_id(options["parent"]),
+        "root": options["root"] and run_id(options["root"]),
+        "error": options["error"],
+        "since": None if since is None else database_time() - since,
+        "dead_letters": options["dead_letters"],
+    }
+    return cast(RunFilters, {name: value for name, value in given.items() if value})
 
 
 def newest(options: Mapping[str, Any], *, limit: int | None) -> list[RunSummary]:

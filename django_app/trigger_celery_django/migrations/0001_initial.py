@@ -999,4 +999,93 @@ class Migration(migrations.Migration):
                 name="trigger_wait_state",
             ),
         ),
+        migrations.CreateModel(
+            name="BulkOperation",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=trigger_celery.vocabulary.identity.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "kind",
+                    trigger_celery_django.models.fields.IdentityField(
+                        choices=[
+                            ("retry", "retry"),
+                            ("rerun", "rerun"),
+                            ("cancel", "cancel"),
+                            ("pause", "pause"),
+                            ("resume", "resume"),
+                            ("prioritize", "prioritize"),
+                            ("move", "move"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "state",
+                    trigger_celery_django.models.fields.IdentityField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("completed", "completed"),
+                            ("aborted", "aborted"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("wanted", trigger_celery_django.models.fields.PayloadField()),
+                ("until", models.DateTimeField()),
+                ("planned", models.PositiveBigIntegerField()),
+                ("at_most", models.PositiveBigIntegerField(null=True)),
+                ("priority", models.IntegerField(null=True)),
+                (
+                    "to_queue",
+                    trigger_celery_django.models.fields.IdentityField(max_length=255, null=True),
+                ),
+                ("interval", models.DurationField(null=True)),
+                ("batch_size", models.PositiveIntegerField()),
+                ("cursor_at", models.DateTimeField(null=True)),
+                ("cursor_id", models.UUIDField(null=True)),
+                ("done", models.PositiveBigIntegerField(default=0)),
+                ("skipped", trigger_celery_django.models.fields.PayloadField(default="{}")),
+                ("failed", trigger_celery_django.models.fields.PayloadField(default="{}")),
+                (
+                    "by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="carries",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(fields=["created_at"], name="trigger_bulk_created"),
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(fields=["state", "created_at"], name="trigger_bulk_state_time"),
+        ),
+        migrations.AddConstraint(
+            model_name="bulkoperation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["running", "paused", "completed", "aborted"])),
+                name="trigger_bulk_state",
+            ),
+        ),
     ]

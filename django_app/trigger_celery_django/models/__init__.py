@@ -8,6 +8,7 @@ database: its check would lock and read the run's row again for each recorded st
 from __future__ import annotations
 
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH
+from trigger_celery_django.models.bulk import BulkOperation
 from trigger_celery_django.models.outside import ApiKey, Token
 from trigger_celery_django.models.queues import DurableQueue, KeyRate, Slot
 from trigger_celery_django.models.runs import (
@@ -26,6 +27,7 @@ __all__ = [
     "KEY_LENGTH",
     "NAME_LENGTH",
     "ApiKey",
+    "BulkOperation",
     "Checkpoint",
     "DeadLetter",
     "DurableQueue",

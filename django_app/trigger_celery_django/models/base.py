@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from trigger_celery.vocabulary.records import Holds, Overlap, StepKind
+from trigger_celery.vocabulary.records import BulkKind, BulkState, Holds, Overlap, StepKind
 from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django.models.fields import IdentityField, PayloadField
 
@@ -13,7 +13,9 @@ KEY_LENGTH = 500
 
 
 def choices(
-    values: type[RunState | WaitState | StepKind | Holds | TokenState | Overlap],
+    values: type[
+        RunState | WaitState | StepKind | Holds | TokenState | Overlap | BulkKind | BulkState
+    ],
 ) -> list[tuple[str, str]]:
     """Return the values of an enumeration as Django wants them."""
     return [(item.value, item.value.replace("_", " ")) for item in values]

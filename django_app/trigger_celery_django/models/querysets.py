@@ -38,6 +38,7 @@ class RunQuerySet(QuerySet[T]):
     def wanted(self, by: RunFilter) -> RunQuerySet[T]:
         """The runs that a list asks for."""
         exact: dict[str, object] = {
+            "pk__in": by.ids,
             "task__in": by.tasks,
             "state__in": by.states,
             "queue": by.queue,

@@ -11,6 +11,7 @@ from django.db import connections, router, transaction
 
 from trigger_celery.vocabulary.records import TaskVersion
 from trigger_celery_django import models
+from trigger_celery_django.store.bulk.operations import DjangoBulkOperations
 from trigger_celery_django.store.children import DjangoChildren
 from trigger_celery_django.store.common import guard, transactions
 from trigger_celery_django.store.common.guard import (
@@ -57,6 +58,7 @@ class DjangoStore:
         self.open_waits = DjangoOpenWaits(self._guard)
         self.schedules = DjangoSchedules(self._guard, self.runs)
         self.queues = DjangoQueues(self._guard)
+        self.bulk_operations = DjangoBulkOperations(self._guard, self.runs)
         guard.count_statements()
 
     def remember_version(self, version: TaskVersion) -> None:

@@ -161,7 +161,7 @@ class DjangoRuns:
         def change(run: models.Run, now: datetime) -> Nudge | None:
             if RunState(run.state).terminal:
                 return None
-            changes.cancel_waits(self._alias, run.pk)
+            changes.cancel_waits(self._alias, [run.pk])
             after = lifecycle.cancel(run_record(run), now, error=error)
             return self._save(run, after, "cancel", details)
 
@@ -175,7 +175,7 @@ class DjangoRuns:
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
-            changes.close_dead_letter(self._alias, run_id)
+            changes.close_dead_letters(self._alias, [run_id])
             return self._save(run, after, "retry", {**(details or {}), **forgotten})
 
         queued = self._change(run_id, change)

@@ -22,6 +22,7 @@ LONGEST_PAUSE = 5.0
 
 NOUNS = frozenset(
     {
+        "bulk_operations",
         "runs",
         "managing",
         "checkpoints",

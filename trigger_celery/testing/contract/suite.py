@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from trigger_celery.testing.contract.bulk.operations import BulkContract, BulkKindContract
 from trigger_celery.testing.contract.ends import (
     CancelContract,
     EndContract,
@@ -123,6 +124,8 @@ class StoreContract(
     TurnContract,
     RateContract,
     LoadContract,
+    BulkContract,
+    BulkKindContract,
     LifecycleContract,
 ):
     """All laws of :class:`trigger_celery.ports.Store`, one test each."""

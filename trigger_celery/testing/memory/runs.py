@@ -217,11 +217,10 @@ class MemoryRuns(MemoryHistory):
             found = [
                 row.run
                 for row in self._core.tables.runs.values()
-                if _is_wanted(row.run, wanted)
-                and _is_wanted_of(dead_letters.get(row.run.id), row.run, wanted)
-                and (after is None or _position(row.run) < (after.created_at, after.id))
+                if is_wanted(row.run, wanted, dead_letters.get(row.run.id))
+                and (after is None or position(row.run) < (after.created_at, after.id))
             ]
-        found.sort(key=_position, reverse=True)
+        found.sort(key=position, reverse=True)
         return [ListedRun(**stored_fields(run), error=run.error) for run in found[:limit]]
 
     def get(self, run_id: UUID) -> Run | None:
@@ -341,8 +340,7 @@ class MemoryRuns(MemoryHistory):
                 raise RunNotFound(f"no run has the id {run_id}")
             now, patience = self._core.now(), self._core.nudge_interval
             run = lifecycle.retry(row.run, now, nudge_interval=patience)
-            details = {**(details or {}), **self._forgotten(row.run)}
-            self._forget_the_end(run_id)
+            details = {**(details or {}), **self.forget_the_end(row.run)}
             return nudge(self._core.move(run, "retry", **details))
 
     def _forgotten(self, run: Run) -> dict[str, str]:
@@ -359,7 +357,12 @@ class MemoryRuns(MemoryHistory):
         keys = [each.key for each in sorted(last, key=lambda each: each.position)]
         return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
-    def _forget_the_end(self, run_id: UUID) -> None:
+    def forget_the_end(self, run: Run) -> dict[str, str]:
+        """Make room for another life of a run; return what its history says of that.
+
+        The caller holds the lock.
+        """
+        forgotten, run_id = self._forgotten(run), run.id
         tables = self._core.tables
         for wait in list(self._core.waits_of(run_id)):
             if wait.state is WaitState.CANCELED:
@@ -370,11 +373,15 @@ class MemoryRuns(MemoryHistory):
         tables.dead_letters[run_id] = replace(
             tables.dead_letters[run_id], state=DeadLetterState.RETRIED
         )
+        return forgotten
 
 
-def _is_wanted(run: Run, wanted: RunFilter) -> bool:
+def is_wanted(run: Run, wanted: RunFilter, dead_letter: DeadLetter | None) -> bool:
+    """Whether a list asks for a run, which may have left a dead letter."""
     return (
-        (not wanted.tasks or run.task in wanted.tasks)
+        _is_wanted_of(dead_letter, run, wanted)
+        and (not wanted.ids or run.id in wanted.ids)
+        and (not wanted.tasks or run.task in wanted.tasks)
         and (not wanted.states or run.state in wanted.states)
         and wanted.queue in ("", run.spec.queue)
         and wanted.schedule in ("", run.spec.schedule)
@@ -394,7 +401,8 @@ def _is_wanted_of(dead_letter: DeadLetter | None, run: Run, wanted: RunFilter) -
     return (same or not wanted.error) and (is_open or not wanted.dead_letters)
 
 
-def _position(run: Run) -> tuple[datetime, UUID]:
+def position(run: Run) -> tuple[datetime, UUID]:
+    """Return the place of a run in lists."""
     return run.created_at, run.id
 
 

@@ -25,6 +25,10 @@ class Slots:
         """Whether limits hold for a run that is created now."""
         return bool(self.gates([_standing(new, starts=True)]))
 
+    def are_limited(self, run: Run) -> bool:
+        """Whether limits hold for a run that goes on."""
+        return bool(self.gates([standing(run)]))
+
     def put_in_line(self, run: Run) -> None:
         """Write down that a run waits for a slot; the sweep has nothing to look at."""
         tables, now = self._core.tables, self._core.now()

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from trigger_celery.testing.clock import ManualClock
+from trigger_celery.testing.memory.bulk.operations import MemoryBulkOperations
 from trigger_celery.testing.memory.events import MemoryEvents, MemorySubscriptions
 from trigger_celery.testing.memory.keys import MemoryKeys
 from trigger_celery.testing.memory.managing import MemoryManaging
@@ -49,6 +50,7 @@ class MemoryStore:
         self.open_waits = MemoryOpenWaits(self._core, self.tokens)
         self.schedules = MemorySchedules(self._core, self.runs)
         self.queues = MemoryQueues(self._core)
+        self.bulk_operations = MemoryBulkOperations(self._core, self.runs)
 
     def remember_version(self, version: TaskVersion) -> None:
         with self._core.lock:

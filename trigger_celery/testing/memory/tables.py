@@ -19,6 +19,7 @@ from trigger_celery.testing.memory.transactions import Transactions
 from trigger_celery.values.failures import crashed
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
+    BulkOperation,
     Checkpoint,
     Claimed,
     FailedAttempt,
@@ -245,6 +246,7 @@ class Tables:
     last_keys: dict[str, str] = field(default_factory=dict)
     rates: dict[tuple[str, str], datetime] = field(default_factory=dict)
     slots: dict[UUID, SlotRow] = field(default_factory=dict)
+    bulk_operations: dict[UUID, BulkOperation] = field(default_factory=dict)
     last_sequence: int = 0
     turn: tuple[str, datetime] | None = None
 

@@ -7,6 +7,15 @@ the codec wrote it: a store keeps them and never looks inside.
 from __future__ import annotations
 
 from trigger_celery.vocabulary.records.audience import Audience
+from trigger_celery.vocabulary.records.bulk import (
+    BULK_STATES,
+    BulkBatch,
+    BulkKind,
+    BulkOperation,
+    BulkState,
+    NewBulkOperation,
+    PlannedRuns,
+)
 from trigger_celery.vocabulary.records.children import ChildEnd
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.records.managing import RecordedCall
@@ -75,6 +84,7 @@ from trigger_celery.vocabulary.records.waits import (
 
 __all__ = [
     "AHEAD",
+    "BULK_STATES",
     "EVERYTHING",
     "FREES",
     "LOOKED_FOR",
@@ -82,6 +92,10 @@ __all__ = [
     "OF_TASK",
     "Admitted",
     "Audience",
+    "BulkBatch",
+    "BulkKind",
+    "BulkOperation",
+    "BulkState",
     "Candidate",
     "Checkpoint",
     "ChildEnd",
@@ -106,6 +120,7 @@ __all__ = [
     "ListPosition",
     "ListedEvent",
     "ListedRun",
+    "NewBulkOperation",
     "NewEvent",
     "NewKey",
     "NewRun",
@@ -117,6 +132,7 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Overlap",
+    "PlannedRuns",
     "PushBack",
     "QueueLoad",
     "Rate",

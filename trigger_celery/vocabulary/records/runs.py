@@ -249,9 +249,10 @@ class RunFilter:
     ``states`` and ``tasks`` name what is allowed, of ``tags`` a run has all. ``root_id`` asks for
     that run and all below it, ``error`` for runs that ended with a failure of this fingerprint.
     Runs were created at ``since`` or later and before ``until``. ``dead_letters`` asks for those
-    that failed for good and wait for a person.
+    that failed for good and wait for a person. ``ids`` name the runs themselves.
     """
 
+    ids: tuple[UUID, ...] = ()
     tasks: tuple[str, ...] = ()
     states: tuple[RunState, ...] = ()
     queue: str = ""

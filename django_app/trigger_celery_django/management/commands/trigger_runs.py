@@ -15,11 +15,11 @@ from django.core.management.color import no_style
 from trigger_celery.client import copies, runs
 from trigger_celery.client.access import database_time
 from trigger_celery.errors import TriggerError
-from trigger_celery.vocabulary.states import TERMINAL, UNSUCCESSFUL, RunState
+from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
+from trigger_celery_django.management.confirmation import add_person
 from trigger_celery_django.management.filters import (
-    FILTERS,
     add_filters,
     newest,
     run_id,
@@ -39,7 +39,6 @@ from trigger_celery_django.management.output import (
 )
 from trigger_celery_django.trace import SpanKind, TraceSpan, as_data, lines, trace_of
 
-LIVE = [state for state in RunState if state not in TERMINAL]
 DONE = {
     "cancel": ("canceled", "had ended already"),
     "pause": ("paused", "was paused already"),
@@ -66,10 +65,8 @@ class Command(BaseCommand):
             "wait", "wait until a run has ended: exit 0 completed, 3 not, 4 too late", "id"
         )
         waiting.add_argument("--timeout", type=length, metavar="LONG", help="such as 30s or 2h")
-        for verb in ("cancel", "retry"):
+        for verb in ("cancel", "retry", "pause", "resume"):
             add_bulk(_asked(add(verb, f"{verb} runs, by their ids or by filters")))
-        for verb in ("pause", "resume"):
-            _asked(add(verb, f"{verb} runs")).add_argument("ids", nargs="+", metavar="ID")
         _edited(_asked(add("rerun", "start a run like another one", "id")))
         forking = _asked(add("fork", "start a run that goes on at a step of another one", "id"))
         forking.add_argument("step", metavar="STEP", help="key of the first step to run again")
@@ -151,14 +148,14 @@ class Command(BaseCommand):
     def _cancel(self, options: dict[str, Any]) -> None:
         verb = partial(runs.cancel_run, **self._by)
         act = partial(_done, verb, DONE["cancel"])
-        Bulk(self, "cancel", options).run(act, states=LIVE)
+        Bulk(self, "cancel", options).run(act)
 
     def _retry(self, options: dict[str, Any]) -> None:
         def act(run_id: UUID) -> str:
             runs.retry_run(run_id, **self._by)
             return "queued again"
 
-        Bulk(self, "retry", options).run(act, states=list(UNSUCCESSFUL), unasked=UNASKED)
+        Bulk(self, "retry", options).run(act, unasked=UNASKED)
 
     def _pause(self, options: dict[str, Any]) -> None:
         self._each(partial(runs.pause_run, **self._by), options)
@@ -167,9 +164,8 @@ class Command(BaseCommand):
         self._each(partial(runs.resume_run, **self._by), options)
 
     def _each(self, verb: Any, options: dict[str, Any]) -> None:
-        named = {**options, **dict.fromkeys(_NO_FILTERS)}
         act = partial(_done, verb, DONE[options["verb"]])
-        Bulk(self, options["verb"], named).run(act, states=LIVE)
+        Bulk(self, options["verb"], options).run(act)
 
     def _rerun(self, options: dict[str, Any]) -> None:
         old = run_id(options["id"])
@@ -190,9 +186,6 @@ class Command(BaseCommand):
         self.stdout.write(as_json(answer) if self._json else f"{moved}  starts {start.isoformat()}")
 
 
-_NO_FILTERS = (*FILTERS, "all", "limit", "dry_run", "yes")
-
-
 def _verb(verbs: Any, name: str, text: str, *positional: str) -> ArgumentParser:
     parser: ArgumentParser = verbs.add_parser(name, help=text, description=text)
     for each in positional:
@@ -202,8 +195,7 @@ def _verb(verbs: Any, name: str, text: str, *positional: str) -> ArgumentParser:
 
 
 def _asked(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("--reason", default="", help="kept in the run's history")
-    parser.add_argument("--by", default="", help="name of the person; kept in the run's history")
+    add_person(parser)
     return parser
 
 

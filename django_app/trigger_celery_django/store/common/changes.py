@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -79,14 +79,14 @@ def crash(alias: str, row: models.Run, now: datetime) -> models.History:
 
 def after_forced_end(alias: str, run_id: UUID, ended: lifecycle.ForcedEnd) -> None:
     """Write what follows from an end that no worker decided."""
-    cancel_waits(alias, run_id)
+    cancel_waits(alias, [run_id])
     if ended.state in UNSUCCESSFUL:
         open_dead_letter(alias, run_id, ended.fingerprint)
 
 
-def cancel_waits(alias: str, run_id: UUID) -> None:
-    """End the open waits of a run that has ended."""
-    models.Wait.objects.using(alias).filter(run=run_id).open().update(
+def cancel_waits(alias: str, run_ids: Collection[UUID]) -> None:
+    """End the open waits of runs that have ended."""
+    models.Wait.objects.using(alias).filter(run__in=run_ids).open().update(
         state=WaitState.CANCELED, resolved_at=DatabaseNow()
     )
 
@@ -104,8 +104,8 @@ def open_dead_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
         dead_letters.create(run_id=run_id, **values)
 
 
-def close_dead_letter(alias: str, run_id: UUID) -> None:
-    """Mark the open dead letter of a run that is tried again."""
-    DeadLetter.objects.using(alias).filter(run=run_id).open().update(
+def close_dead_letters(alias: str, run_ids: Collection[UUID]) -> None:
+    """Mark the open dead letters of runs that are tried again."""
+    DeadLetter.objects.using(alias).filter(run__in=run_ids).open().update(
         state=DeadLetter.State.RETRIED, resolved_at=DatabaseNow()
     )

@@ -29,7 +29,8 @@ GIVEN = (Q(fence__isnull=False) | Q(promised_at__isnull=False)) & (
 )
 """Of a slot: it is not a place in line. SQLite knows its partial index by the first half, and
 MariaDB reads what the second says of its whole one."""
-_TAKEN = ("queue", "key", "task", "line_at", "fence", "promised_at")
+PLACE = ("queue", "key", "task", "line_at", "fence", "promised_at")
+"""The columns that a slot, or a place in line, is replaced by."""
 
 
 def standing_of(run: models.Run) -> Standing:
@@ -191,7 +192,7 @@ def totals(rows: Iterable[tuple[str, str, str, int]]) -> Mapping[KeyOf, int]:
 
 
 def _put(alias: str, slot: models.Slot) -> None:
-    upsert(alias, [slot], unique=("run",), over=_TAKEN)
+    upsert(alias, [slot], unique=("run",), over=PLACE)
 
 
 def meets(gates: Collection[str]) -> Q:
@@ -206,4 +207,4 @@ def take_slots(alias: str, runs: Sequence[models.Run]) -> None:
     """Give slots to locked runs that execute; one statement."""
     if runs:
         taken = [slot_of(run, fence=run.fence) for run in runs]
-        upsert(alias, taken, unique=("run_id",), over=_TAKEN)
+        upsert(alias, taken, unique=("run_id",), over=PLACE)

@@ -1,0 +1,1 @@
+"""Bulk operations: one act on many runs, carried out by workers."""

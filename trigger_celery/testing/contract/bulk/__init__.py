@@ -1,0 +1,1 @@
+"""The part of the contract that bulk operations keep."""
