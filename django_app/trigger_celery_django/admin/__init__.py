@@ -1,7 +1,13 @@
-"""The admin: what runs did. It never saves a row by itself."""
+"""The admin: what runs did and do. It never saves a row by itself."""
 
 from __future__ import annotations
 
 from trigger_celery_django.admin.runs import RunAdmin
+from trigger_celery_django.admin.sections import (
+    EventAdmin,
+    QueueAdmin,
+    ScheduleAdmin,
+    WaitAdmin,
+)
 
-__all__ = ["RunAdmin"]
+__all__ = ["EventAdmin", "QueueAdmin", "RunAdmin", "ScheduleAdmin", "WaitAdmin"]

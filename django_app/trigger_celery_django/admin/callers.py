@@ -21,6 +21,18 @@ NEEDED = {
     "rerun": f"{_APP}.rerun_run",
     "pause_run": f"{_APP}.pause_run",
     "resume_run": f"{_APP}.pause_run",
+    "open_waits": f"{_APP}.view_wait",
+    "complete_wait": f"{_APP}.complete_wait",
+    "skip_wait": f"{_APP}.complete_wait",
+    "extend_wait": f"{_APP}.complete_wait",
+    "list_queues": f"{_APP}.view_durablequeue",
+    "pause_queue": f"{_APP}.manage_queue",
+    "resume_queue": f"{_APP}.manage_queue",
+    "list_schedules": f"{_APP}.view_schedule",
+    "pause_schedule": f"{_APP}.manage_schedule",
+    "resume_schedule": f"{_APP}.manage_schedule",
+    "run_schedule": f"{_APP}.manage_schedule",
+    "list_events": f"{_APP}.view_event",
 }
 """The permission that each verb asks for; a verb that is not listed is refused."""
 

@@ -11,7 +11,17 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+from trigger_celery_django.admin.callers import may
 from trigger_celery_django.drawing.badges import glyphs
+
+SECTIONS = (
+    ("run", "Runs", "list_runs"),
+    ("wait", "Waits", "open_waits"),
+    ("event", "Events", "list_events"),
+    ("durablequeue", "Queues", "list_queues"),
+    ("schedule", "Schedules", "list_schedules"),
+)
+"""The pages that each page leads to: model, word, and the verb that a person must be allowed."""
 
 
 def frame(
@@ -19,6 +29,7 @@ def frame(
     site: AdminSite,
     title: str,
     *,
+    section: str = "run",
     crumbs: Sequence[tuple[str, str]] = (),
     **context: Any,
 ) -> dict[str, Any]:
@@ -32,7 +43,11 @@ def frame(
         "is_popup": False,
         "title": title,
         "crumbs": crumbs,
-        "sections": [("Runs", reverse(f"{site.name}:trigger_celery_run_changelist"), True)],
+        "sections": [
+            (word, reverse(f"{site.name}:trigger_celery_{model}_changelist"), model == section)
+            for model, word, verb in SECTIONS
+            if may(request, verb)
+        ],
         "icons": static("trigger_celery/icons.svg"),
         "glyphs": glyphs(),
         # Django's own breadcrumbs are a list since 6.1, and styled as what they are.

@@ -19,8 +19,11 @@ _OPEN_LEVELS = 2
 _DEEPEST = 30
 
 
-def json_tree(stored: str, name: str) -> SafeString:
-    """Return a value that is stored as JSON; what cannot be read is shown as it is, and as that."""
+def json_tree(stored: str, name: str, *, is_open: bool = True) -> SafeString:
+    """Return a value that is stored as JSON; what cannot be read is shown as it is, and as that.
+
+    ``is_open`` shows its first two levels at once.
+    """
     if len(stored) > LENGTH_LIMIT:
         return format_html(
             '<p class="q">{} characters, of which the first {} are shown</p>'
@@ -37,7 +40,7 @@ def json_tree(stored: str, name: str) -> SafeString:
             str(error),
             visible(stored[:TEXT_LIMIT]),
         )
-    return _Tree().node(value, name, 0)
+    return _Tree().node(value, name, 0 if is_open else _OPEN_LEVELS)
 
 
 class _Tree:

@@ -189,6 +189,9 @@ class Migration(migrations.Migration):
                 ),
                 ("pause_reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
             ],
+            options={
+                "permissions": [("manage_queue", "Can pause and resume durable queues")],
+            },
         ),
         migrations.CreateModel(
             name="Subscription",
@@ -568,6 +571,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [("manage_schedule", "Can pause, resume and run schedules")],
+            },
         ),
         migrations.CreateModel(
             name="Token",
@@ -695,6 +701,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [("complete_wait", "Can complete, skip and extend waits")],
+            },
         ),
         migrations.CreateModel(
             name="DeadLetter",

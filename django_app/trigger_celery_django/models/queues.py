@@ -27,6 +27,9 @@ class DurableQueue(models.Model):
     paused_by = IdentityField(max_length=NAME_LENGTH, blank=True)
     pause_reason = PayloadField(blank=True)
 
+    class Meta:
+        permissions = [("manage_queue", "Can pause and resume durable queues")]
+
     def __str__(self) -> str:
         return str(self.name)
 

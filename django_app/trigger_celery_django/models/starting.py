@@ -106,6 +106,7 @@ class Schedule(models.Model):
     updated_at = models.DateTimeField(default=now)
 
     class Meta:
+        permissions = [("manage_schedule", "Can pause, resume and run schedules")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(overlap__in=[each.value for each in Overlap]),

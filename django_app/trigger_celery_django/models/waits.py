@@ -83,6 +83,7 @@ class Wait(models.Model):
     objects = WaitQuerySet.as_manager()
 
     class Meta:
+        permissions = [("complete_wait", "Can complete, skip and extend waits")]
         constraints = [
             models.UniqueConstraint(fields=["run", "key"], name="trigger_wait_key"),
             models.UniqueConstraint(fields=["run", "event"], name="trigger_wait_event"),
