@@ -227,6 +227,11 @@ class CountingDispatcher:
     def __init__(self, inner: Dispatcher) -> None:
         self._inner = inner
 
+    @property
+    def refusals(self) -> int:
+        """How many times in a row it could publish nothing."""
+        return self._inner.refusals
+
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish all."""
         with Path(os.environ["TC_EFFECTS"]).with_name("nudges").open("ab") as file:
@@ -249,6 +254,11 @@ class LossyDispatcher:
         self._inner = inner
         self._keep = keep
 
+    @property
+    def refusals(self) -> int:
+        """How many times in a row it could publish nothing."""
+        return self._inner.refusals
+
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish those that are kept."""
         self._inner.nudge([nudge for nudge in nudges if self._keep()])
@@ -268,6 +278,11 @@ class RepeatingDispatcher:
     def __init__(self, inner: Dispatcher) -> None:
         self._inner = inner
         self._random = random.Random(SEED)
+
+    @property
+    def refusals(self) -> int:
+        """How many times in a row it could publish nothing."""
+        return self._inner.refusals
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish all, ten times."""

@@ -67,6 +67,7 @@ class CeleryDispatcher:
     def __init__(self, timeout: Callable[[], timedelta]) -> None:
         self._timeout = timeout
         self._owned: _Owned | None = None
+        self.refusals = 0
 
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish a hint for each run; what fails is logged.
@@ -95,6 +96,7 @@ class CeleryDispatcher:
                     sent += len(batch) - len(failed)
         except Exception as error:
             failure = error
+        self.refusals = 0 if sent else self.refusals + 1
         if failure is not None:
             logger.warning(
                 "%d of %d nudges could not be published, the sweep will: %s: %s",

@@ -73,6 +73,8 @@ class StoredQueues:
 class NullDispatcher:
     """Publishes nothing: runs start when a worker or a sweep looks for them."""
 
+    refusals = 0
+
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Do nothing; the sweep finds the run."""
 

@@ -11,6 +11,10 @@ from trigger_celery.vocabulary.records import Nudge
 class Dispatcher(Protocol):
     """How workers hear that a run may be claimed."""
 
+    @property
+    def refusals(self) -> int:
+        """How many times in a row nothing of what was to be published could be."""
+
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         """Publish a hint for each; a failure is logged and otherwise ignored."""
 

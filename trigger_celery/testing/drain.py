@@ -92,6 +92,10 @@ class _Nudged:
         finally:
             engine.dispatcher = dispatcher
 
+    @property
+    def refusals(self) -> int:
+        return self._dispatcher.refusals
+
     def nudge(self, nudges: Sequence[Nudge]) -> None:
         self._run_ids += [nudge.run_id for nudge in nudges]
         self._dispatcher.nudge(nudges)

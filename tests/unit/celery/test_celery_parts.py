@@ -185,9 +185,11 @@ def test_a_nudge_that_cannot_be_sent_holds_up_no_other(
     monkeypatch.setattr(app.amqp.queues, "create_missing", False)
     lost = Nudge(run_id=uuid4(), task=FIRST, canvas=canvas.save({"queue": "not-declared"}))
     sender = CeleryDispatcher(lambda: timedelta(seconds=1))
+    sender.nudge([lost])
     sender.nudge([lost, Nudge(run_id=uuid4(), task=SECOND)])
     sender.close()
     assert [each["name"] for each in sent] == [SECOND]
+    assert sender.refusals == 0
     assert "1 of 2 nudges could not be published, the sweep will: QueueNotFound" in caplog.text
 
 
@@ -206,9 +208,12 @@ def test_a_broker_that_is_away_is_asked_once_for_all_nudges(
     monkeypatch.setattr(app.amqp, "send_task_message", refuse)
     sender = CeleryDispatcher(lambda: timedelta(seconds=1))
     sender.nudge([Nudge(run_id=uuid4(), task=FIRST), Nudge(run_id=uuid4(), task=SECOND)])
-    sender.close()
-    assert asked == [FIRST]
+    assert (asked, sender.refusals) == ([FIRST], 1)
     assert "2 of 2 nudges could not be published" in caplog.text
+    sender.nudge([Nudge(run_id=uuid4(), task=FIRST)])
+    sender.nudge([])
+    sender.close()
+    assert sender.refusals == 2
 
 
 def test_a_fork_opens_connections_of_its_own(

@@ -20,8 +20,14 @@ LEAST_PAUSE = 0.05
 """Seconds between two passes at least, whatever ``sweep_interval`` says."""
 SPARE = 3.0
 """How many seconds a turn lasts beyond two intervals: for a pass, and for a slow database."""
+IN_VAIN = 5
+"""After so many passes that could publish nothing a sweeper lets another one try."""
 SILENCE = 60.0
 """For how many seconds the same failure is not logged again."""
+
+
+class NothingPublished(Exception):
+    """The broker takes no message of this process: one on another machine may reach it."""
 
 
 class Stop(Protocol):
@@ -36,7 +42,8 @@ class Sweeper:
 
     A turn lasts a few seconds of the store's time and is prolonged by the one that has it, so
     another takes over soon after that one has died, hangs, or has lost the database. One whose
-    pass fails ends its turn, and gives the others time to take it.
+    pass fails, or that can publish nothing in several, ends its turn, and gives the others time to
+    take it.
     """
 
     def __init__(self, engine: Engine, place: str) -> None:
@@ -47,6 +54,7 @@ class Sweeper:
         self._prolong_at = engine.clock.monotonic()
         self.whose = ""
         """The name of the sweeper whose turn it is, as far as this one knows."""
+        self._refusals = self._in_vain = 0
         self._failure: type[Exception] | None = None
         self._silent_until = 0.0
 
@@ -90,9 +98,11 @@ class Sweeper:
             others = self._others_turn(began, interval)
             if others is None:
                 sweep(self._engine, self._rests)
+                self._look_at_publishing()
             else:
                 sync_declared(self._engine)  # which the other may not know, as an older release
-            self._goes_on()
+            if not self._in_vain:
+                self._goes_on()
         except Exception as error:
             self._failed(error)
             if self.whose == self.name and self._resign():  # the database is there for another
@@ -101,6 +111,18 @@ class Sweeper:
             if others is not None:
                 return max(LEAST_PAUSE, min(others, _look_again(interval)))
         return max(LEAST_PAUSE, began + interval - self._engine.clock.monotonic())
+
+    def _look_at_publishing(self) -> None:
+        """Count the passes that publish in vain; one that has nothing to publish says nothing."""
+        refusals, before = self._engine.dispatcher.refusals, self._refusals
+        self._refusals = refusals
+        if refusals < before:
+            self._in_vain = 0
+        elif refusals > before:
+            self._in_vain += 1
+        if self._in_vain == IN_VAIN:
+            self._in_vain = 0
+            raise NothingPublished
 
     def once(self) -> int | None:
         """Make one pass and leave; return how many runs and events it looked at.
@@ -156,6 +178,13 @@ class Sweeper:
         self._failure, self._silent_until = type(error), now + SILENCE
         if isinstance(error, StoreUnavailable):
             logger.warning("the database is away, the sweep goes on when it is back: %s", error)
+        elif isinstance(error, NothingPublished):
+            logger.warning(
+                "sweeper %s could publish nothing in %d passes and ends its turn: another may "
+                "reach the broker",
+                self.name,
+                IN_VAIN,
+            )
         elif isinstance(error, NotMigrated):
             logger.error("nothing can be swept: %s", error)
         else:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from trigger_celery.config import Config
+from trigger_celery.engine.core import NullDispatcher
 from trigger_celery.engine.process.skew import clock_skew
 from trigger_celery.engine.upkeep import sweep as passes
 from trigger_celery.engine.upkeep import sweeper as sweepers
-from trigger_celery.engine.upkeep.sweeper import LEAST_PAUSE, SPARE, Sweeper
+from trigger_celery.engine.upkeep.sweeper import IN_VAIN, LEAST_PAUSE, SPARE, Sweeper
 from trigger_celery.errors import StoreUnavailable
 from trigger_celery.testing import Harness
+from trigger_celery.vocabulary.records import Nudge
 
 SECOND = timedelta(seconds=1)
 TURN = timedelta(seconds=5)
@@ -158,6 +161,45 @@ def test_a_sweeper_whose_passes_fail_is_followed_by_one_whose_passes_do_not(
     harness.advance(timedelta(seconds=pause))
     assert first.turn() <= SPARE
     assert (first.whose, len(passes_of)) == (second.name, 2)
+
+
+class Refused(NullDispatcher):
+    """One whose broker takes nothing."""
+
+    def nudge(self, nudges: Sequence[Nudge]) -> None:
+        self.refusals += bool(nudges)
+
+
+def test_a_sweeper_that_can_publish_nothing_is_followed_by_one_that_can(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Sweeper(harness.engine, "beat"), Sweeper(harness.engine, "worker")
+    dispatcher = harness.engine.dispatcher = Refused()
+    nudge = Nudge(run_id=UUID(int=1), task="t", canvas="")
+    nudges: list[Nudge] = []
+    monkeypatch.setattr(sweepers, "sweep", lambda *args: dispatcher.nudge(nudges))
+
+    def turns(count: int) -> set[str]:
+        whose = set()
+        for _ in range(count):
+            harness.advance(timedelta(seconds=first.turn()))
+            whose.add(first.whose)
+        return whose
+
+    nudges.append(nudge)
+    assert turns(IN_VAIN - 1) == {first.name}
+    dispatcher.refusals = 0  # one was published
+    assert turns(IN_VAIN) == {first.name}
+    nudges.clear()
+    assert turns(3 * IN_VAIN) == {first.name}  # nothing is due
+    nudges.append(nudge)
+    pause = first.turn()
+    assert "could publish nothing" in caplog.text
+    assert second.turn() == 1.0
+    assert second.whose == second.name
+    harness.advance(timedelta(seconds=pause))
+    first.turn()
+    assert first.whose == second.name
 
 
 def test_settings_that_make_no_sense_do_not_end_the_loop(
