@@ -42,6 +42,7 @@ def nondeterministic_calls(
 ) -> list[tuple[int, str]]:
     """Return the line and the dotted name of each call in the body that no replay repeats.
 
+    Several calls of one function on one line are one finding.
     Nested functions and lambdas are not looked into, and only names that modules, closures
     and imports in the body provide are resolved. ``also`` adds functions of a framework by
     their full names. A body whose source cannot be read has no findings.
@@ -55,11 +56,12 @@ def nondeterministic_calls(
         return []
     inner = list(own_nodes(node))
     names = _Names(function, inner)
-    return [
+    found = (
         (call.lineno, name)
         for call in inner
         if isinstance(call, ast.Call) and (name := names.forbidden(call.func, also)) is not None
-    ]
+    )
+    return [*dict.fromkeys(found)]
 
 
 def unrecorded_awaits(fn: Callable[..., object]) -> list[tuple[int, str]]:
@@ -77,11 +79,12 @@ def unrecorded_awaits(fn: Callable[..., object]) -> list[tuple[int, str]]:
         return []
     names = _Names(function, inner)
     calls = [each.value for each in inner if isinstance(each, ast.Await)]
-    return [
+    found = (
         (call.lineno, ast.unparse(call.func))
         for call in calls
         if isinstance(call, ast.Call) and is_plain_helper(names.value(call.func))
-    ]
+    )
+    return [*dict.fromkeys(found)]
 
 
 class _Names:

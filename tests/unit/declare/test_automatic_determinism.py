@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from trigger_celery.declare.determinism import nondeterministic_calls
+from trigger_celery.declare.determinism import nondeterministic_calls, unrecorded_awaits
 
 
 def names(fn: Callable[..., object]) -> list[str]:
@@ -75,6 +75,25 @@ def test_each_finding_has_its_line() -> None:
 
     start = body.__code__.co_firstlineno
     assert nondeterministic_calls(body) == [(start + 2, "uuid.uuid4"), (start + 4, "time.time")]
+
+
+def test_calls_of_one_function_on_one_line_are_one_finding() -> None:
+    def body() -> float:
+        return time.time() - time.time() + len(str(uuid.uuid4()))
+
+    line = body.__code__.co_firstlineno + 1
+    assert nondeterministic_calls(body) == [(line, "time.time"), (line, "uuid.uuid4")]
+
+
+async def helper() -> int:
+    return 1
+
+
+def test_awaits_of_one_helper_on_one_line_are_one_finding() -> None:
+    async def body() -> int:
+        return await helper() + await helper()
+
+    assert unrecorded_awaits(body) == [(body.__code__.co_firstlineno + 1, "helper")]
 
 
 def test_calls_that_every_replay_repeats_are_not_reported() -> None:
@@ -139,8 +158,8 @@ def test_names_of_closures_are_resolved_and_properties_are_not_run() -> None:
     holder, lazy = Holder(), Lazy()
 
     def body() -> object:
-        found = later(), holder.now(), later, partial(later), str(uuid4())
-        return found, lazy(), lazy.now()  # type: ignore[operator, attr-defined]
+        found = later(), holder.now(), later, partial(later)
+        return found, str(uuid4()), lazy(), lazy.now()  # type: ignore[operator, attr-defined]
 
     assert names(body) == ["uuid.uuid4", "uuid.uuid4"]
 
