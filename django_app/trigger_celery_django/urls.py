@@ -21,5 +21,6 @@ urlpatterns = [
     path("api/runs/<uuid:run_id>/cancel/", api.cancel_run, name="api-cancel"),
     path("api/events/", api.send, name="api-events"),
     path("api/tokens/<uuid:token_id>/complete/", api.complete, name="api-complete"),
+    path("api/openapi.json", api.description, name="api-description"),
     path("api/<path:rest>", api.no_such_path, name="api-unknown"),
 ]

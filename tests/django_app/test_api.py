@@ -312,7 +312,7 @@ def test_no_view_is_in_a_transaction_of_its_request_whichever_database_has_them(
     # Those of tokens may be in one.
     others = ("token", "token-without-slash", "api-unknown")
     ours = [each for each in urls.urlpatterns if each.name not in others]
-    assert len(ours) == 7
+    assert len(ours) == 8
     for pattern in ours:
         exempt: set[str] = pattern.callback.__dict__["_non_atomic_requests"]
         # Tests of chaos, in the same process, add a database while they last.

@@ -26,6 +26,7 @@ from trigger_celery.errors import (
     UsageError,
 )
 from trigger_celery_django.apikeys import caller_of
+from trigger_celery_django.views.description import document
 from trigger_celery_django.views.fields import (
     asked_of,
     listed_fields,
@@ -98,6 +99,14 @@ def _conflict(error: Exception) -> str:
 def no_such_path(request: HttpRequest, rest: str) -> HttpResponse:
     """Answer for all paths below that of the API which lead nowhere."""
     raise RequestRefused(404, "the API has no such path; its paths end with a slash")
+
+
+@for_outsiders
+@outside_transactions
+@_answering("GET")
+def description(request: HttpRequest) -> HttpResponse:
+    """Answer with the OpenAPI description; it is the same for all and needs no key."""
+    return JsonResponse(document(request.path.removesuffix("api/openapi.json")))
 
 
 @endpoint("POST", "trigger")
