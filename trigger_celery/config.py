@@ -41,6 +41,7 @@ class Config:
     =====================  ======================================================================
     ``heartbeat_timeout``  how long a worker may be silent before its runs go elsewhere
     ``max_crashes``        how many workers a run may lose before it becomes a dead letter
+    ``quarantine_after``   how often a dead letter may come back until retries of many pass it over
     ``sweep_interval``     how often what is due, lost or late is looked for
     ``sweep_batch``        how many runs one pass of the sweep moves at most
     ``sweeper``            which processes may sweep: a key of :data:`SWEEPERS`
@@ -66,6 +67,7 @@ class Config:
 
     heartbeat_timeout: timedelta = timedelta(seconds=60)
     max_crashes: int = 3
+    quarantine_after: int = 3
     sweep_interval: timedelta = timedelta(seconds=1)
     sweep_batch: int = 200
     sweeper: str = "auto"

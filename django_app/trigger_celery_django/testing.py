@@ -16,6 +16,8 @@ from trigger_celery.testing import YEAR
 from trigger_celery.testing import drain as drain_engine
 from trigger_celery_django.models import (
     BulkOperation,
+    DeadLetter,
+    DeadLetterGroup,
     DurableQueue,
     Event,
     History,
@@ -90,9 +92,18 @@ def advance(store: DjangoStore, delta: timedelta) -> None:
         Slot.objects.using(store.alias).update(
             line_at=_earlier("line_at", delta), promised_at=_earlier("promised_at", delta)
         )
+        _advance_dead_letters(store.alias, delta)
         Event.objects.using(store.alias).update(
             received_at=_earlier("received_at", delta), matched_at=_earlier("matched_at", delta)
         )
+
+
+def _advance_dead_letters(alias: str, delta: timedelta) -> None:
+    seen = {name: _earlier(name, delta) for name in ("first_seen_at", "last_seen_at")}
+    DeadLetter.objects.using(alias).update(**seen)
+    DeadLetterGroup.objects.using(alias).update(
+        **seen, ignore_until=_earlier("ignore_until", delta)
+    )
 
 
 def _earlier(column: str, delta: timedelta) -> Combinable:

@@ -131,7 +131,8 @@ def test_a_dead_letter_is_called_so_in_full() -> None:
 
 ONE_MEANING_EACH = {
     "a record and the table that keeps it": """
-        BulkOperation Checkpoint DeadLetter Event FailedAttempt Run Schedule Subscription
+        BulkOperation Checkpoint DeadLetter DeadLetterGroup Event FailedAttempt Run Schedule
+        Subscription
         TaskVersion Token
     """,
     "a public call and the verb behind it": """

@@ -19,8 +19,7 @@ from testproject.shop.tasks import (
     with_hold,
 )
 from trigger_celery import send_event
-from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.models import DeadLetter
+from trigger_celery.vocabulary.states import DeadLetterState, RunState
 
 pytestmark = pytest.mark.chaos
 
@@ -125,7 +124,7 @@ def test_a_run_that_kills_its_workers_ends_as_a_dead_letter_and_harms_no_other(
     assert "RunCrashed" in str(failed.error)
     stage.check_counts(bad, {"first": 1, "die": 3})
     dead_letters = stage.dead_letters()
-    assert [(each.run_id, each.state) for each in dead_letters] == [(bad, DeadLetter.State.OPEN)]
+    assert [(each.run_id, each.state) for each in dead_letters] == [(bad, DeadLetterState.OPEN)]
     assert stage.counts("-") == {"errback": 1}
     assert stage.celery_states(bad) == ["FAILURE"]
     for run in good:

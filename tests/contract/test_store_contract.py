@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from uuid import UUID
 
 import pytest
 from django.db import transaction
 
 from support.databases import alias_of, every_database
 from trigger_celery.testing import MemoryStore, StoreContract
-from trigger_celery.testing.contract.tools import Advance, Begin, DeadLetters
-from trigger_celery_django.models import DeadLetter
+from trigger_celery.testing.contract.tools import Advance, Begin
 from trigger_celery_django.store import DjangoStore
 from trigger_celery_django.testing import advance
 
@@ -27,13 +24,6 @@ class TestMemoryStore(StoreContract):
     @pytest.fixture
     def advance(self, store: MemoryStore) -> Advance:
         return store.clock.advance
-
-    @pytest.fixture
-    def dead_letters(self, store: MemoryStore) -> DeadLetters:
-        def states(run_id: UUID) -> Sequence[str]:
-            return [letter.state for letter in store.dead_letters() if letter.run_id == run_id]
-
-        return states
 
     @pytest.fixture
     def begin(self, store: MemoryStore) -> Begin:
@@ -51,14 +41,6 @@ class TestDjangoStore(StoreContract):
     @pytest.fixture
     def advance(self, store: DjangoStore) -> Advance:
         return partial(advance, store)
-
-    @pytest.fixture
-    def dead_letters(self, store: DjangoStore) -> DeadLetters:
-        def states(run_id: UUID) -> Sequence[str]:
-            found = DeadLetter.objects.using(store.alias).filter(run=run_id)
-            return list(found.values_list("state", flat=True))
-
-        return states
 
     @pytest.fixture
     def begin(self, store: DjangoStore) -> Begin:

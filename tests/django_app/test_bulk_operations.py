@@ -25,7 +25,8 @@ def fail(store: DjangoStore, count: int) -> Sequence[UUID]:
     now = store.now()
     rows = Run.objects.using(store.alias).filter(pk__in=ids)
     rows.update(state="failed", finished_at=now, fence=1, error="{}")
-    letters = [DeadLetter(run_id=each, state="open", created_at=now) for each in ids]
+    seen = {"first_seen_at": now, "last_seen_at": now}
+    letters = [DeadLetter(run_id=each, state="open", **seen) for each in ids]
     insert(store.alias, letters)
     return ids
 

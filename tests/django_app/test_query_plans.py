@@ -147,6 +147,11 @@ def test_no_frequent_question_reads_a_whole_table_on_postgresql() -> None:
     assert "trigger_token_unsettled" in plans["unsettled"]
 
 
+def dead_letter(run: Run, **columns: object) -> DeadLetter:
+    seen = EPOCH + timedelta(seconds=run.pk.int % 86_400)
+    return DeadLetter(run=run, task=run.task, first_seen_at=EPOCH, last_seen_at=seen, **columns)
+
+
 LISTS = {
     "trigger_run_created": RunFilter(),
     "trigger_run_task": RunFilter(tasks=("rare",)),
@@ -177,7 +182,7 @@ def test_a_page_of_runs_is_read_from_an_index_whatever_it_filters(
     runs.update(created_at=F("line_at") + Random() * timedelta(days=1))
     for number, run in enumerate(runs.all()):
         rows += [RunTag(run=run, tag=f"tag {number}")]
-        dead += [DeadLetter(run=run, state="open", fingerprint=f"{number}", created_at=EPOCH)]
+        dead += [dead_letter(run, state="open", fingerprint=f"{number}")]
     RunTag.objects.using(store.alias).bulk_create(rows)
     DeadLetter.objects.using(store.alias).bulk_create(dead)
     with connections[store.alias].cursor() as cursor:

@@ -1,13 +1,15 @@
-"""New runs from old ones: a rerun from the start, a fork with the steps before one step."""
+"""New runs from old ones, reruns from the start and forks from a step; and the plan of both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from trigger_celery.client.access import permitted
+from trigger_celery.client.access import check_permission, permitted
 from trigger_celery.client.async_calls import twin
 from trigger_celery.client.runs import as_run_id
 from trigger_celery.engine.core import Engine
@@ -15,8 +17,15 @@ from trigger_celery.engine.runs import control as run_control
 from trigger_celery.engine.runs.copies import copy_of
 from trigger_celery.engine.runs.origins import encode_origin
 from trigger_celery.engine.runs.trigger import decode_input, encode_input, of_creation
-from trigger_celery.errors import StepNotFound, UnknownTask
-from trigger_celery.vocabulary.records import Created, FromPerson, NewRun, RecordedCall, Run
+from trigger_celery.errors import InvalidOption, StepNotFound, UnknownTask
+from trigger_celery.vocabulary.records import (
+    Created,
+    FromPerson,
+    NewRun,
+    RecordedCall,
+    Run,
+    StepKind,
+)
 
 
 def rerun(
@@ -38,6 +47,7 @@ def rerun(
     codec's errors, before anything is written.
     """
     permit = permitted("rerun", run_id := as_run_id(run_id), by=by, reason=reason)
+    _check_edit(run_id, args, kwargs, by)
     source = run_control.get(permit.engine, run_id)
     new = _like(permit.engine, source, args, kwargs, FromPerson(kind="rerun", **permit.record))
     return _create(permit.engine, source, new, None)
@@ -59,11 +69,18 @@ def fork_run(
     closest keys, and what :func:`rerun` raises.
     """
     permit = permitted("fork_run", run_id := as_run_id(run_id), by=by, reason=reason)
+    _check_edit(run_id, args, kwargs, by)
     engine = permit.engine
     source = run_control.get(engine, run_id)
     keys = before(engine.patient.managing.recorded_calls(run_id), step, run_id)
     origin = FromPerson(kind="fork", step=step, **permit.record)
     return _create(engine, source, _like(engine, source, args, kwargs, origin), keys)
+
+
+def _check_edit(run_id: UUID, args: object, kwargs: object, by: str) -> None:
+    """Ask for the permission of its own that another input needs."""
+    if args is not None or kwargs is not None:
+        check_permission("edit_input", run_id, by=by)
 
 
 def before(calls: Iterable[RecordedCall], step: str, run_id: UUID) -> list[str]:
@@ -130,5 +147,71 @@ def _create(engine: Engine, source: Run, new: NewRun, keys: Sequence[str] | None
     return engine.resolve(create)
 
 
+Way: TypeAlias = Literal["retry", "rerun", "fork"]
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCall:
+    """A step or wait that a run recorded, by its ``key``; ``kind`` is what it was."""
+
+    key: str
+    kind: StepKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPlan:
+    """What a run would do with its record, in the order in which that began.
+
+    ``way`` is ``retry`` for the same run with its checkpoints, ``rerun`` for a new one from the
+    start, ``fork`` for a new one from a step. What is ``recalled`` keeps its outcome and is not
+    run again; what is in ``again`` runs again, or is waited for again. What the body calls after
+    that is not known before it runs.
+    """
+
+    run_id: UUID
+    way: Way
+    recalled: tuple[PlannedCall, ...]
+    again: tuple[PlannedCall, ...]
+
+
+def plan_retry(
+    run_id: UUID | str, *, from_start: bool = False, step: str | None = None
+) -> RetryPlan:
+    """Return what ``retry_dead_letter`` with the same arguments would recall and run again.
+
+    Changes nothing, and may be asked of any run. Raises ``RunNotFound``, and ``StepNotFound``
+    with the closest keys.
+    """
+    if from_start and step is not None:
+        raise InvalidOption(f"expected from_start or a step, got both: {step!r}")
+    engine = permitted("plan_retry", run_id := as_run_id(run_id)).engine
+    run_control.get(engine, run_id)
+    calls = sorted(engine.patient.managing.recorded_calls(run_id), key=_began)
+    way: Way = "retry"
+    if from_start:
+        way, kept = "rerun", set()
+    elif step is not None:
+        way, kept = "fork", set(before(calls, step, run_id))
+    else:
+        kept = {call.key for call in calls if call.is_over}
+    return RetryPlan(
+        run_id=run_id,
+        way=way,
+        recalled=tuple(_planned(call) for call in calls if call.key in kept),
+        again=tuple(_planned(call) for call in calls if call.key not in kept),
+    )
+
+
+def _began(call: RecordedCall) -> tuple[datetime, int]:
+    return call.began_at or call.ended_at or _LAST, call.position or 0
+
+
+def _planned(call: RecordedCall) -> PlannedCall:
+    return PlannedCall(key=call.key, kind=call.kind)
+
+
 arerun = twin(rerun)
 afork_run = twin(fork_run)
+aplan_retry = twin(plan_retry)

@@ -8,7 +8,7 @@ from inspect import getattr_static, iscoroutinefunction
 from types import CodeType, CoroutineType, FunctionType
 from typing import Any
 
-from trigger_celery.values.failures import is_own_file
+from trigger_celery.values.fingerprints import is_own_file
 
 GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")

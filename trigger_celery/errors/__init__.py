@@ -47,6 +47,8 @@
         ├── NotMigrated                 the database has no tables of ours yet
         ├── RunNotFound (LookupError)
         ├── TokenNotFound (LookupError)
+        ├── DeadLetterNotFound (LookupError)
+        ├── GroupNotFound (LookupError)
         ├── StepNotFound (LookupError)
         ├── WaitNotFound (LookupError)
         ├── ScheduleNotFound (LookupError)
@@ -99,7 +101,9 @@ from trigger_celery.errors.mistakes import (
 )
 from trigger_celery.errors.outside import (
     BulkOperationNotFound,
+    DeadLetterNotFound,
     EventConflict,
+    GroupNotFound,
     IdempotencyConflict,
     IllegalTransition,
     NotMigrated,
@@ -140,6 +144,7 @@ __all__ = [
     "BulkOperationNotFound",
     "ChildRunFailed",
     "CodecError",
+    "DeadLetterNotFound",
     "DeclarationError",
     "DecodeError",
     "DuplicateQueue",
@@ -148,6 +153,7 @@ __all__ = [
     "EncodeError",
     "EventConflict",
     "ForeignThread",
+    "GroupNotFound",
     "IdempotencyConflict",
     "IllegalTransition",
     "InvalidFilter",

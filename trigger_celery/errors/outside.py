@@ -36,6 +36,14 @@ class TokenNotFound(StoreError, LookupError):
     """No token has this id, or the secret is not its own."""
 
 
+class DeadLetterNotFound(StoreError, LookupError):
+    """This run has no dead letter: it did not fail for good."""
+
+
+class GroupNotFound(StoreError, LookupError):
+    """No group of dead letters has this fingerprint, or several begin with it."""
+
+
 class StepNotFound(StoreError, LookupError):
     """No step or wait of the run has this key."""
 

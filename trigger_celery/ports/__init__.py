@@ -19,14 +19,14 @@ from __future__ import annotations
 
 from trigger_celery.ports.bulk_operations import BulkOperations
 from trigger_celery.ports.children import Children
+from trigger_celery.ports.dead_letters import DeadLetters
 from trigger_celery.ports.keys import Keys
 from trigger_celery.ports.managing import Managing
 from trigger_celery.ports.process import Clock, Codec, Dispatcher
 from trigger_celery.ports.queues import Queues
 from trigger_celery.ports.runs import Checkpoints, Runs
-from trigger_celery.ports.schedules import Schedules
+from trigger_celery.ports.schedules import Schedules, Subscriptions
 from trigger_celery.ports.store import Store
-from trigger_celery.ports.subscriptions import Subscriptions
 from trigger_celery.ports.tokens import OpenWaits, Tokens
 from trigger_celery.ports.waits import Events, Sweeps, Waits
 
@@ -36,6 +36,7 @@ __all__ = [
     "Children",
     "Clock",
     "Codec",
+    "DeadLetters",
     "Dispatcher",
     "Events",
     "Keys",

@@ -1,12 +1,12 @@
-"""When tasks are to be started again and again."""
+"""What starts tasks by itself: schedules, and events that they subscribe to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from trigger_celery.vocabulary.records import Schedule, ScheduleChange
+from trigger_celery.vocabulary.records import Schedule, ScheduleChange, Subscription
 from trigger_celery.vocabulary.states import RunState
 
 Decide: TypeAlias = Callable[[Schedule, RunState | None, datetime], ScheduleChange | None]
@@ -39,3 +39,16 @@ class Schedules(Protocol):
 
     def due(self, *, limit: int) -> Sequence[Schedule]:
         """Return schedules whose ``due_at`` has come, first the one that is due longest."""
+
+
+class Subscriptions(Protocol):
+    """The tasks that events start; a task has one subscription at most."""
+
+    def sync(self, wanted: Sequence[Subscription], retired: Collection[str]) -> int:
+        """Keep what is wanted and drop those of the retired tasks; return how many changed.
+
+        Subscriptions of all other tasks are left alone.
+        """
+
+    def of(self, name: str, *, after: str, limit: int) -> Sequence[Subscription]:
+        """Return subscriptions to this event name of tasks after ``after``, by task."""

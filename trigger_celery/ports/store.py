@@ -9,12 +9,12 @@ from typing import Protocol
 
 from trigger_celery.ports.bulk_operations import BulkOperations
 from trigger_celery.ports.children import Children
+from trigger_celery.ports.dead_letters import DeadLetters
 from trigger_celery.ports.keys import Keys
 from trigger_celery.ports.managing import Managing
 from trigger_celery.ports.queues import Queues
 from trigger_celery.ports.runs import Checkpoints, Runs
-from trigger_celery.ports.schedules import Schedules
-from trigger_celery.ports.subscriptions import Subscriptions
+from trigger_celery.ports.schedules import Schedules, Subscriptions
 from trigger_celery.ports.tokens import OpenWaits, Tokens
 from trigger_celery.ports.waits import Events, Sweeps, Waits
 from trigger_celery.vocabulary.records import TaskVersion
@@ -31,6 +31,8 @@ class Store(Protocol):
     def checkpoints(self) -> Checkpoints: ...
     @property
     def children(self) -> Children: ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
     @property
     def waits(self) -> Waits: ...
     @property

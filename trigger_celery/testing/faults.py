@@ -19,6 +19,7 @@ from trigger_celery.ports import (
     BulkOperations,
     Checkpoints,
     Children,
+    DeadLetters,
     Events,
     Keys,
     Managing,
@@ -82,6 +83,11 @@ class FaultStore:
     def managing(self) -> Managing:
         """What a person asks of one run."""
         return cast(Managing, _Noun("managing", self._inner.managing, self._pass))
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What failed for good."""
+        return cast(DeadLetters, _Noun("dead_letters", self._inner.dead_letters, self._pass))
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -4,71 +4,16 @@ from __future__ import annotations
 
 import json
 import linecache
-import os
-import re
-import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
-from traceback import FrameSummary
 from typing import Any
 
 from trigger_celery.errors import DecodeError, RunCrashed, RunExpired, RunTimedOut
+from trigger_celery.values.fingerprints import fingerprint, is_own_file, short_name
 from trigger_celery.vocabulary.lifecycle import ForcedEnd
-from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.records import Cause, Run
 from trigger_celery.vocabulary.states import RunState
-
-FRAMES = 5
-_PREFIX = 2_000
-
-_PLACEHOLDERS = (
-    (re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), "<uuid>"),
-    (re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`)(?!\w)"), "<text>"),
-    (re.compile(r"\b0[xX][0-9a-fA-F]+\b"), "<hex>"),
-    (re.compile(r"\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<hex>"),
-    (re.compile(r"\d+"), "<n>"),
-)
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_NOT_OWN = tuple(
-    {
-        os.path.join(folder, "")
-        for folder in (
-            os.path.dirname(os.path.abspath(os.__file__)),
-            sysconfig.get_path("purelib"),
-            sysconfig.get_path("platlib"),
-            _PACKAGE,
-        )
-    }
-)
-
-
-def fingerprint(kind: str, message: str, stack: Iterable[FrameSummary]) -> str:
-    """16 hex digits over the class, the message without its variable parts, and the frames.
-
-    ``stack`` holds the author's frames, innermost last: function and file name count, line
-    numbers do not, so that an edit elsewhere in the file keeps the group together.
-    """
-    frames = [f"{frame.name} {os.path.basename(frame.filename)}" for frame in stack][-FRAMES:]
-    text = "\n".join([kind, normalised(message), *frames])
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def normalised(message: str) -> str:
-    """``message`` with placeholders for numbers, hex ids, UUIDs and quoted texts."""
-    text = message[:_PREFIX]
-    for pattern, placeholder in _PLACEHOLDERS:
-        text = pattern.sub(placeholder, text)
-    return text
-
-
-def is_own_file(filename: str) -> bool:
-    """Whether a frame of this file is the author's: not Python's, a package's or ours."""
-    if filename.startswith("<") or "site-packages" in filename or "dist-packages" in filename:
-        return False
-    return not os.path.abspath(filename).startswith(_NOT_OWN)
-
 
 MESSAGE_LIMIT = 8 * 1024
 TRACEBACK_LIMIT = 32 * 1024
@@ -78,6 +23,8 @@ NOTES_LIMIT = 20
 GROUP_LIMIT = 10
 SOURCE_MARGIN = 5
 SOURCE_LINE_LIMIT = 300
+KIND_LENGTH = 255
+SHOWN_LENGTH = 500
 
 _NOWHERE = traceback.FrameSummary("", 0, "", lookup_line=False, line="")
 
@@ -275,6 +222,24 @@ def from_text(text: str) -> Failure:
     return from_data(data)
 
 
+def cause_of(failure: Failure, *, step: str = "") -> Cause:
+    """Return what a dead letter says of a failure, which is that of this ``step`` if of any."""
+    place = f"{failure.function} in {short_name(failure.file)}" if failure.file else ""
+    return Cause(
+        fingerprint=failure.fingerprint,
+        kind=_line(failure.kind, KIND_LENGTH),
+        message=_line(failure.message, SHOWN_LENGTH),
+        step=step,
+        place=_line(place, KIND_LENGTH),
+    )
+
+
+def _line(text: str, limit: int) -> str:
+    """Return the beginning of a text on one line, in characters that every database takes."""
+    words = " ".join(text[: 2 * limit].replace("\0", "\N{SYMBOL FOR NULL}").split())
+    return words.encode("utf-8", "backslashreplace").decode()[:limit]
+
+
 def overdue(run: Run) -> ForcedEnd:
     """Return how a run ends whose deadline has come: expired if it was never started."""
     if run.started_at is None:
@@ -292,6 +257,4 @@ def crashed(crashes: int) -> ForcedEnd:
 
 def _end(state: RunState, verb: str, error: Exception) -> ForcedEnd:
     failure = describe(error)
-    return ForcedEnd(
-        state=state, verb=verb, error=to_text(failure), fingerprint=failure.fingerprint
-    )
+    return ForcedEnd(state=state, verb=verb, error=to_text(failure), cause=cause_of(failure))

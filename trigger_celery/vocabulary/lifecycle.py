@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
 from trigger_celery.errors import IllegalTransition
-from trigger_celery.vocabulary.records import Claim, Ending, NewRun, PushBack, Run, RunSpec
+from trigger_celery.vocabulary.records import Cause, Claim, Ending, NewRun, PushBack, Run, RunSpec
 from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, check_transition
 
 LONGEST_PAUSE = timedelta(minutes=2)
@@ -31,7 +31,7 @@ class ForcedEnd:
     state: RunState
     verb: str
     error: str
-    fingerprint: str
+    cause: Cause
 
 
 def line_at(available_at: datetime, priority: int) -> datetime:
@@ -259,6 +259,7 @@ def retry(run: Run, now: datetime, *, nudge_interval: timedelta) -> Run:
     return replace(
         queued,
         attempt=1,
+        attempts_after_fence=run.fence,
         crashes=0,
         error=None,
         finished_at=None,

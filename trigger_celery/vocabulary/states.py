@@ -50,6 +50,29 @@ class TokenState(StrEnum):
     CANCELED = "canceled"
 
 
+class DeadLetterState(StrEnum):
+    """What became of a dead letter; one whose run fails again is ``OPEN`` again.
+
+    ``RETRIED`` becomes ``RESOLVED`` when the retried run completes.
+    """
+
+    OPEN = "open"
+    RETRIED = "retried"
+    RESOLVED = "resolved"
+    DISCARDED = "discarded"
+
+
+class GroupState(StrEnum):
+    """Whether a group of dead letters wants to be looked at.
+
+    It is ``RESOLVED`` once none of its letters is open or being retried.
+    """
+
+    OPEN = "open"
+    IGNORED = "ignored"
+    RESOLVED = "resolved"
+
+
 TRANSITIONS: dict[RunState, dict[RunState, str]] = {
     RunState.QUEUED: {
         RunState.EXECUTING: "claim",

@@ -9,6 +9,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import trigger_celery.vocabulary.identity
+import trigger_celery.vocabulary.records.steps
 import trigger_celery_django.models.fields
 
 
@@ -310,6 +311,145 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="BulkOperation",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=trigger_celery.vocabulary.identity.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "kind",
+                    trigger_celery_django.models.fields.IdentityField(
+                        choices=[
+                            ("retry", "retry"),
+                            ("rerun", "rerun"),
+                            ("cancel", "cancel"),
+                            ("pause", "pause"),
+                            ("resume", "resume"),
+                            ("prioritize", "prioritize"),
+                            ("move", "move"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "state",
+                    trigger_celery_django.models.fields.IdentityField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("completed", "completed"),
+                            ("aborted", "aborted"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("wanted", trigger_celery_django.models.fields.PayloadField()),
+                ("until", models.DateTimeField()),
+                ("planned", models.PositiveBigIntegerField()),
+                ("at_most", models.PositiveBigIntegerField(null=True)),
+                ("priority", models.IntegerField(null=True)),
+                (
+                    "to_queue",
+                    trigger_celery_django.models.fields.IdentityField(max_length=255, null=True),
+                ),
+                ("interval", models.DurationField(null=True)),
+                ("batch_size", models.PositiveIntegerField()),
+                ("cursor_at", models.DateTimeField(null=True)),
+                ("cursor_id", models.UUIDField(null=True)),
+                ("done", models.PositiveBigIntegerField(default=0)),
+                ("skipped", trigger_celery_django.models.fields.PayloadField(default="{}")),
+                ("failed", trigger_celery_django.models.fields.PayloadField(default="{}")),
+                (
+                    "by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="carries",
+                        to="trigger_celery.run",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="DeadLetterGroup",
+            fields=[
+                (
+                    "fingerprint",
+                    trigger_celery_django.models.fields.IdentityField(
+                        max_length=16, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "state",
+                    trigger_celery_django.models.fields.IdentityField(
+                        choices=[
+                            ("open", "open"),
+                            ("ignored", "ignored"),
+                            ("resolved", "resolved"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "kind",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("message", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                (
+                    "place",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("tasks", trigger_celery_django.models.fields.PayloadField(default="[]")),
+                ("open", models.IntegerField(default=0)),
+                ("retried", models.IntegerField(default=0)),
+                ("settled", models.IntegerField(default=0)),
+                ("seen", models.BigIntegerField(default=0)),
+                ("first_seen_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
+                ("recent", trigger_celery_django.models.fields.PayloadField(default="[]")),
+                ("regressed_at", models.DateTimeField(null=True)),
+                ("regressions", models.PositiveIntegerField(default=0)),
+                ("ignore_until", models.DateTimeField(null=True)),
+                ("ignore_seen", models.BigIntegerField(null=True)),
+                ("ignore_rate", models.BigIntegerField(null=True)),
+                (
+                    "by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["state", "last_seen_at"], name="trigger_group_seen"),
+                    trigger_celery_django.models.fields.PartialIndex(
+                        condition=models.Q(("ignore_until", None), _negated=True),
+                        fields=["ignore_until"],
+                        name="trigger_group_ignored",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "ignored", "resolved"])),
+                        name="trigger_group_state",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Event",
             fields=[
                 ("sequence", models.BigAutoField(primary_key=True, serialize=False)),
@@ -372,7 +512,7 @@ class Migration(migrations.Migration):
                             ("wait_for_runs", "wait for runs"),
                             ("retry", "retry"),
                         ],
-                        default="step",
+                        default=trigger_celery.vocabulary.records.steps.StepKind["STEP"],
                         max_length=16,
                     ),
                 ),
@@ -386,7 +526,7 @@ class Migration(migrations.Migration):
                             ("life", "life"),
                             ("always", "always"),
                         ],
-                        default="not",
+                        default=trigger_celery.vocabulary.records.steps.Holds["NOT"],
                         max_length=16,
                     ),
                 ),
@@ -719,31 +859,91 @@ class Migration(migrations.Migration):
                         to="trigger_celery.run",
                     ),
                 ),
+                ("task", trigger_celery_django.models.fields.IdentityField(max_length=255)),
+                (
+                    "queue",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
                 (
                     "state",
                     trigger_celery_django.models.fields.IdentityField(
                         choices=[
-                            ("open", "Open"),
-                            ("retried", "Retried"),
-                            ("discarded", "Discarded"),
+                            ("open", "open"),
+                            ("retried", "retried"),
+                            ("resolved", "resolved"),
+                            ("discarded", "discarded"),
                         ],
                         max_length=16,
                     ),
                 ),
                 (
                     "fingerprint",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=16),
+                ),
+                (
+                    "kind",
                     trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
                 ),
-                ("created_at", models.DateTimeField()),
-                ("resolved_at", models.DateTimeField(null=True)),
+                ("message", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                (
+                    "step",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=500),
+                ),
+                (
+                    "place",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("error", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("attempts", models.PositiveIntegerField(default=1)),
+                ("crashes", models.PositiveIntegerField(default=0)),
+                ("returns", models.PositiveIntegerField(default=0)),
+                ("first_seen_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "by",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
+                ),
+                ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
+                ("tallied", models.BooleanField(default=False)),
+                (
+                    "counted_group",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=16),
+                ),
+                (
+                    "counted_state",
+                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=16),
+                ),
+                ("counted_seen", models.PositiveIntegerField(default=0)),
             ],
             options={
                 "indexes": [
-                    models.Index(fields=["state", "fingerprint"], name="trigger_letter_group")
+                    models.Index(fields=["state", "last_seen_at"], name="trigger_letter_seen"),
+                    models.Index(
+                        fields=["fingerprint", "state", "last_seen_at"], name="trigger_letter_group"
+                    ),
+                    models.Index(
+                        fields=["task", "state", "last_seen_at"], name="trigger_letter_task"
+                    ),
+                    models.Index(
+                        fields=["kind", "state", "last_seen_at"], name="trigger_letter_kind"
+                    ),
+                    trigger_celery_django.models.fields.PartialIndex(
+                        condition=models.Q(("queue", ""), _negated=True),
+                        fields=["queue", "state", "last_seen_at"],
+                        name="trigger_letter_queue",
+                    ),
+                    trigger_celery_django.models.fields.PartialIndex(
+                        condition=models.Q(("tallied", False)),
+                        fields=["tallied", "last_seen_at"],
+                        name="trigger_letter_tally",
+                    ),
                 ],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("state__in", ["open", "retried", "discarded"])),
+                        condition=models.Q(
+                            ("state__in", ["open", "retried", "resolved", "discarded"])
+                        ),
                         name="trigger_letter_state",
                     )
                 ],
@@ -843,7 +1043,10 @@ class Migration(migrations.Migration):
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
-                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+                    (
+                        "created_at__gt",
+                        datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                    )
                 ),
                 fields=["task", "created_at"],
                 name="trigger_run_task",
@@ -853,7 +1056,10 @@ class Migration(migrations.Migration):
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
-                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+                    (
+                        "created_at__gt",
+                        datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                    )
                 ),
                 fields=["state", "created_at"],
                 name="trigger_run_state_time",
@@ -863,7 +1069,10 @@ class Migration(migrations.Migration):
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
-                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    (
+                        "created_at__gt",
+                        datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                    ),
                     models.Q(("queue", ""), _negated=True),
                 ),
                 fields=["queue", "created_at"],
@@ -874,7 +1083,10 @@ class Migration(migrations.Migration):
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
-                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    (
+                        "created_at__gt",
+                        datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                    ),
                     models.Q(("schedule", ""), _negated=True),
                 ),
                 fields=["schedule", "created_at"],
@@ -885,7 +1097,10 @@ class Migration(migrations.Migration):
             model_name="run",
             index=trigger_celery_django.models.fields.PartialIndex(
                 condition=models.Q(
-                    ("created_at__gt", datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)),
+                    (
+                        "created_at__gt",
+                        datetime.datetime(1970, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                    ),
                     models.Q(("root", None), _negated=True),
                 ),
                 fields=["root", "created_at"],
@@ -917,6 +1132,21 @@ class Migration(migrations.Migration):
             model_name="checkpoint",
             constraint=models.UniqueConstraint(
                 fields=("run", "key"), name="trigger_checkpoint_key"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(fields=["created_at"], name="trigger_bulk_created"),
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(fields=["state", "created_at"], name="trigger_bulk_state_time"),
+        ),
+        migrations.AddConstraint(
+            model_name="bulkoperation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["running", "paused", "completed", "aborted"])),
+                name="trigger_bulk_state",
             ),
         ),
         migrations.AddConstraint(
@@ -1006,95 +1236,6 @@ class Migration(migrations.Migration):
                     ("state__in", ["waiting", "event", "completed", "timeout", "canceled"])
                 ),
                 name="trigger_wait_state",
-            ),
-        ),
-        migrations.CreateModel(
-            name="BulkOperation",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=trigger_celery.vocabulary.identity.new_id,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                (
-                    "kind",
-                    trigger_celery_django.models.fields.IdentityField(
-                        choices=[
-                            ("retry", "retry"),
-                            ("rerun", "rerun"),
-                            ("cancel", "cancel"),
-                            ("pause", "pause"),
-                            ("resume", "resume"),
-                            ("prioritize", "prioritize"),
-                            ("move", "move"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                (
-                    "state",
-                    trigger_celery_django.models.fields.IdentityField(
-                        choices=[
-                            ("running", "running"),
-                            ("paused", "paused"),
-                            ("completed", "completed"),
-                            ("aborted", "aborted"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                ("wanted", trigger_celery_django.models.fields.PayloadField()),
-                ("until", models.DateTimeField()),
-                ("planned", models.PositiveBigIntegerField()),
-                ("at_most", models.PositiveBigIntegerField(null=True)),
-                ("priority", models.IntegerField(null=True)),
-                (
-                    "to_queue",
-                    trigger_celery_django.models.fields.IdentityField(max_length=255, null=True),
-                ),
-                ("interval", models.DurationField(null=True)),
-                ("batch_size", models.PositiveIntegerField()),
-                ("cursor_at", models.DateTimeField(null=True)),
-                ("cursor_id", models.UUIDField(null=True)),
-                ("done", models.PositiveBigIntegerField(default=0)),
-                ("skipped", trigger_celery_django.models.fields.PayloadField(default="{}")),
-                ("failed", trigger_celery_django.models.fields.PayloadField(default="{}")),
-                (
-                    "by",
-                    trigger_celery_django.models.fields.IdentityField(blank=True, max_length=255),
-                ),
-                ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
-                ("created_at", models.DateTimeField()),
-                ("ended_at", models.DateTimeField(null=True)),
-                (
-                    "run",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        db_index=False,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="carries",
-                        to="trigger_celery.run",
-                    ),
-                ),
-            ],
-        ),
-        migrations.AddIndex(
-            model_name="bulkoperation",
-            index=models.Index(fields=["created_at"], name="trigger_bulk_created"),
-        ),
-        migrations.AddIndex(
-            model_name="bulkoperation",
-            index=models.Index(fields=["state", "created_at"], name="trigger_bulk_state_time"),
-        ),
-        migrations.AddConstraint(
-            model_name="bulkoperation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["running", "paused", "completed", "aborted"])),
-                name="trigger_bulk_state",
             ),
         ),
     ]

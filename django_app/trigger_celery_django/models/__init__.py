@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH
 from trigger_celery_django.models.bulk import BulkOperation
+from trigger_celery_django.models.dead_letters import DeadLetter, DeadLetterGroup
 from trigger_celery_django.models.outside import ApiKey, Token
 from trigger_celery_django.models.queues import DurableQueue, KeyRate, Slot
 from trigger_celery_django.models.runs import (
     Checkpoint,
-    DeadLetter,
     FailedAttempt,
     History,
     Run,
@@ -30,6 +30,7 @@ __all__ = [
     "BulkOperation",
     "Checkpoint",
     "DeadLetter",
+    "DeadLetterGroup",
     "DurableQueue",
     "Event",
     "FailedAttempt",

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from django.db import models
 
-from trigger_celery.vocabulary.records import BulkKind, BulkState, Holds, Overlap, StepKind
-from trigger_celery.vocabulary.states import RunState, TokenState, WaitState
 from trigger_celery_django.models.fields import IdentityField, PayloadField
 
 NAME_LENGTH = 255
 KEY_LENGTH = 500
 
 
-def choices(
-    values: type[
-        RunState | WaitState | StepKind | Holds | TokenState | Overlap | BulkKind | BulkState
-    ],
-) -> list[tuple[str, str]]:
+def choices(values: type[StrEnum]) -> list[tuple[str, str]]:
     """Return the values of an enumeration as Django wants them."""
     return [(item.value, item.value.replace("_", " ")) for item in values]
 

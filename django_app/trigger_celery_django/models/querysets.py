@@ -9,7 +9,13 @@ from uuid import UUID
 from django.db.models import CharField, Model, Q, QuerySet, Value
 from django.db.models.functions import Cast, Replace
 
-from trigger_celery.vocabulary.records import Lease, ListPosition, RunFilter
+from trigger_celery.vocabulary.records import (
+    DeadLetterFilter,
+    DeadLetterPosition,
+    Lease,
+    ListPosition,
+    RunFilter,
+)
 from trigger_celery.vocabulary.states import TERMINAL, RunState, WaitState
 
 T = TypeVar("T", bound=Model, covariant=True)
@@ -19,7 +25,6 @@ UNPUBLISHED = Q(state__in=sorted(TERMINAL), published_at=None)
 LISTED = Q(created_at__gt=datetime(1970, 1, 1, tzinfo=UTC))
 """Of a run: lists alone ask so, and their indexes have no other runs. Statistics that are old draw
 no other statement to them."""
-DEAD_LETTER_STATES = ("open", "retried", "discarded")
 
 
 class RunQuerySet(QuerySet[T]):
@@ -50,12 +55,8 @@ class RunQuerySet(QuerySet[T]):
         runs = self.filter(LISTED, **{name: value for name, value in exact.items() if value})
         if by.root_id is not None:
             runs = runs.filter(Q(root=by.root_id) | Q(pk=by.root_id))
-        if by.error:  # the states say nothing, but the index begins with them
-            runs = runs.filter(
-                dead_letter__state__in=DEAD_LETTER_STATES,
-                dead_letter__fingerprint=by.error,
-                error__isnull=False,
-            )
+        if by.error:
+            runs = runs.filter(dead_letter__fingerprint=by.error, error__isnull=False)
         for tag in by.tags:
             runs = runs.filter(tag_rows__tag=tag)
         return runs.filter(dead_letter__state="open") if by.dead_letters else runs
@@ -96,6 +97,32 @@ class WaitQuerySet(QuerySet[T]):
 class DeadLetterQuerySet(QuerySet[T]):
     """Dead letters."""
 
-    def open(self) -> DeadLetterQuerySet[T]:
-        """Dead letters that wait for a person."""
-        return self.filter(state="open")
+    def wanted(self, by: DeadLetterFilter, state: str) -> DeadLetterQuerySet[T]:
+        """Those of one state that a list asks for."""
+        exact: dict[str, object] = {
+            "state": state,
+            "task__in": by.tasks,
+            "queue": by.queue,
+            "fingerprint": by.group,
+            "kind__in": by.kinds,
+            "last_seen_at__gte": by.since,
+            "last_seen_at__lt": by.until,
+        }
+        found = self.filter(**{name: value for name, value in exact.items() if value})
+        if by.returns_below is not None:
+            found = found.filter(returns__lt=by.returns_below)
+        for tag in by.tags:
+            found = found.filter(run__tag_rows__tag=tag)
+        return found
+
+    def last_seen_first(self, after: DeadLetterPosition | None) -> DeadLetterQuerySet[T]:
+        """Those behind a position of a list, in the order of lists."""
+        found = self.order_by("-last_seen_at", "-pk")
+        if after is None:
+            return found
+        same_time = Q(last_seen_at=after.last_seen_at, pk__lt=after.run_id)
+        # The first condition follows from the second, and an index can be read by it.
+        return found.filter(
+            Q(last_seen_at__lt=after.last_seen_at) | same_time,
+            last_seen_at__lte=after.last_seen_at,
+        )

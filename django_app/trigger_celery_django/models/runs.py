@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.records import Holds, StepKind
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models.base import KEY_LENGTH, NAME_LENGTH, Measured, choices
 from trigger_celery_django.models.fields import IdentityField, PartialIndex, PayloadField
-from trigger_celery_django.models.querysets import LISTED, DeadLetterQuerySet, RunQuerySet
+from trigger_celery_django.models.querysets import LISTED, RunQuerySet
 
 
 class Run(models.Model):
@@ -234,39 +234,6 @@ class FailedAttempt(Measured):
 
     def __str__(self) -> str:
         return f"{self.key} attempt {self.number}"
-
-
-class DeadLetter(models.Model):
-    """A run that failed for good and waits for a person; a later failure opens it again."""
-
-    class State(models.TextChoices):
-        """What became of it."""
-
-        OPEN = "open"
-        RETRIED = "retried"
-        DISCARDED = "discarded"
-
-    run = models.OneToOneField(
-        Run, models.CASCADE, primary_key=True, related_name="dead_letter", db_constraint=False
-    )
-    state = IdentityField(max_length=16, choices=State.choices)
-    fingerprint = IdentityField(max_length=NAME_LENGTH, blank=True)
-    created_at = models.DateTimeField()
-    resolved_at = models.DateTimeField(null=True)
-
-    objects = DeadLetterQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(state__in=["open", "retried", "discarded"]),
-                name="trigger_letter_state",
-            ),
-        ]
-        indexes = [models.Index(fields=["state", "fingerprint"], name="trigger_letter_group")]
-
-    def __str__(self) -> str:
-        return f"{self.run_id} {self.state}"
 
 
 class TaskVersion(models.Model):

@@ -22,6 +22,7 @@ from trigger_celery_django.store.common.guard import (
 )
 from trigger_celery_django.store.common.rows import DatabaseNow, read_now
 from trigger_celery_django.store.databases import verbs_for
+from trigger_celery_django.store.dead_letters import DjangoDeadLetters
 from trigger_celery_django.store.events import DjangoEvents, DjangoSubscriptions
 from trigger_celery_django.store.keys import DjangoKeys
 from trigger_celery_django.store.managing import DjangoManaging
@@ -49,6 +50,7 @@ class DjangoStore:
         self.managing = DjangoManaging(self._guard)
         self.checkpoints = DjangoCheckpoints(self._guard, verbs)
         self.children = DjangoChildren(self._guard, verbs)
+        self.dead_letters = DjangoDeadLetters(self._guard)
         self.waits = DjangoWaits(self._guard, verbs)
         self.events = DjangoEvents(self._guard, verbs)
         self.subscriptions = DjangoSubscriptions(self._guard)

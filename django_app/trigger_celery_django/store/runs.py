@@ -29,13 +29,14 @@ from trigger_celery.vocabulary.records import (
 )
 from trigger_celery.vocabulary.states import (
     TERMINAL,
+    DeadLetterState,
     RunState,
     WaitState,
 )
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models import NAME_LENGTH
-from trigger_celery_django.store.common import changes
+from trigger_celery_django.store.common import changes, dead_letters
 from trigger_celery_django.store.common.guard import Guard, lost
 from trigger_celery_django.store.common.rows import (
     LISTED_COLUMNS,
@@ -171,11 +172,10 @@ class DjangoRuns:
         def change(run: models.Run, now: datetime) -> Nudge:
             after = lifecycle.retry(run_record(run), now, nudge_interval=config().nudge_interval)
             forgotten = self._forgotten(run)
-            run.attempts_after_fence = run.fence
             # Canceled by the end only: without an outcome they can be awaited again.
             waits = models.Wait.objects.using(self._alias).filter(run=run_id)
             waits.filter(state=WaitState.CANCELED).delete()
-            changes.close_dead_letters(self._alias, [run_id])
+            dead_letters.settle(self._alias, [run_id], DeadLetterState.RETRIED, details)
             return self._save(run, after, "retry", {**(details or {}), **forgotten})
 
         queued = self._change(run_id, change)
@@ -216,7 +216,7 @@ class DjangoRuns:
     def _save(
         self, run: models.Run, after: Run, verb: str, details: Mapping[str, str] | None = None
     ) -> Nudge:
-        changes.save(self._alias, run, after, "token", "attempts_after_fence")
+        changes.save(self._alias, run, after, "token")
         noted(run, verb, **details or {}).save(using=self._alias, force_insert=True)
         return nudge(run)
 

@@ -17,7 +17,7 @@ from trigger_celery.celery import crontabs
 from trigger_celery.declare import schedule
 from trigger_celery.errors import DecodeError
 from trigger_celery.limits import DEPTH, ELEMENTS, KEYS, TEXT
-from trigger_celery.values import failures, filters
+from trigger_celery.values import filters, fingerprints
 from trigger_celery.values.strict import elements, nests_deeper, parse
 from trigger_celery_django.store.common import transactions
 
@@ -28,8 +28,8 @@ SIZES = (5_000, 20_000)
 PATTERNS: dict[str, list[Callable[[str], object]]] = {
     "trigger_celery/celery/crontabs.py": [crontabs._STEPS.fullmatch],
     "trigger_celery/declare/schedule.py": [pattern.fullmatch for _, pattern, _ in schedule.FIELDS],
-    "trigger_celery/values/failures.py": [
-        partial(pattern.sub, mark) for pattern, mark in failures._PLACEHOLDERS
+    "trigger_celery/values/fingerprints.py": [
+        partial(pattern.sub, mark) for pattern, mark in fingerprints._PLACEHOLDERS
     ],
     "trigger_celery/values/filters.py": [filters._PATH.fullmatch],
     "trigger_celery_django/management/filters.py": [re.compile("[0-9a-f]{4,31}").fullmatch],
@@ -47,7 +47,7 @@ PATTERNS: dict[str, list[Callable[[str], object]]] = {
 PIECES = (
     *("a", "1", "0x", "f", "-", ".", "a.", "1s", "*", "*/1", "/", ",", "#", "L", " ", "(", "\n"),
     *("'", '"', "`", "\\", '\\"', "'a", "a'", " '", ' "`', "0x1 ", "1f" * 4, "insert ", "with "),
-    "12345678-1234-1234-1234-",
+    *("12345678-1234-1234-1234-", "a@", "a@a.", "a://", "/a", "~/", "C:\\", "1a", "00:00:"),
 )
 """What hostile text repeats; each pattern meets all of it, with an end that fits and one not."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from trigger_celery.declare.definition import TaskDefinition
 from trigger_celery.declare.hooks import Caught
@@ -16,7 +17,7 @@ from trigger_celery.engine.segment.metering import Meter
 from trigger_celery.engine.segment.outcome import Executed, Finished, Left
 from trigger_celery.engine.segment.segment import Segment, end_transactions
 from trigger_celery.engine.waking.look_back import look_back
-from trigger_celery.values.failures import describe, to_text
+from trigger_celery.values.failures import cause_of, describe, to_text
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.identity import new_token
 from trigger_celery.vocabulary.records import (
@@ -26,6 +27,7 @@ from trigger_celery.vocabulary.records import (
     Holds,
     NewWait,
     Nudge,
+    Run,
     StepKind,
     Suspend,
 )
@@ -51,6 +53,7 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
         state=RunState.COMPLETED,
         token=new_token(),
         output=text,
+        resolves=_resolved(segment.run),
         publish=publish,
         publish_within=PUBLISH_WITHIN,
     )
@@ -63,6 +66,12 @@ def completed(segment: Segment, value: object, *, publish: bool) -> Executed:
         output=text,
         owed=publish,
     )
+
+
+def _resolved(run: Run) -> tuple[UUID, ...]:
+    """Return of which runs the dead letters were retried by this one; of none for nearly all."""
+    own = (run.id,) if run.attempts_after_fence else ()
+    return own if run.spec.copied_from_id is None else (*own, run.spec.copied_from_id)
 
 
 def suspended(segment: Segment, task: TaskDefinition) -> Executed:
@@ -118,7 +127,7 @@ def failed(
         state=RunState.FAILED,
         token=new_token(),
         error=attempt.error,
-        fingerprint=failure.fingerprint,
+        cause=cause_of(failure, step="" if behind is None else behind.key),
         publish=publish,
         publish_within=PUBLISH_WITHIN,
         failed=attempt,

@@ -27,6 +27,7 @@ NOUNS = frozenset(
         "managing",
         "checkpoints",
         "children",
+        "dead_letters",
         "waits",
         "events",
         "subscriptions",

@@ -31,6 +31,9 @@ Duty: TypeAlias = Callable[[Engine, float], int | None]
 PASS = timedelta(seconds=1)
 """About how long a pass takes at most: what comes due meanwhile is then late by little."""
 
+TALLIED = 500
+"""So many dead letters are counted at a time: the rows of their groups are locked meanwhile."""
+
 ROUNDS = 50
 """At most so many batches a pass: a backlog goes fast and a pass still ends."""
 
@@ -114,6 +117,15 @@ def _expire(engine: Engine, until: float) -> int:
     return moved
 
 
+def _tally(engine: Engine, until: float) -> int:
+    """Let the groups of dead letters count what changed; it is no run or event that moved."""
+    for _ in range(ROUNDS):
+        moved = engine.store.dead_letters.tally(limit=TALLIED).moved
+        if moved < TALLIED or engine.clock.monotonic() >= until:
+            break
+    return 0
+
+
 def _look_back(engine: Engine, lease: Lease) -> None:
     try:
         look_back(engine, lease)
@@ -142,6 +154,7 @@ DUTIES: tuple[Duty, ...] = (
     _once(admit_waiting),  # runs that just lost their lease or their time have left their slots
     _once(clean_up_queues),
     _once(purge_events),
+    _tally,
     match_left_over,
     repair_nudges,
 )

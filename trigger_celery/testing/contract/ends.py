@@ -14,10 +14,10 @@ from trigger_celery.testing.contract.tools import (
     AWKWARD,
     LEASE,
     Advance,
-    DeadLetters,
     asked,
     checkpoint,
     claim,
+    dead_letters,
     emitted,
     ending,
     event_wait,
@@ -81,9 +81,7 @@ class EndContract:
         assert recorded["long"].wait is WaitState.CANCELED
         assert wait_ids(store) == []
 
-    def test_only_unsuccessful_ends_leave_an_open_dead_letter(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_only_unsuccessful_ends_leave_an_open_dead_letter(self, store: Store) -> None:
         for state, left in (
             (RunState.COMPLETED, []),
             (RunState.FAILED, ["open"]),
@@ -91,7 +89,7 @@ class EndContract:
         ):
             lease = started(store)
             store.runs.end(lease, ending(state))
-            assert (state, list(dead_letters(lease.run_id))) == (state, left)
+            assert (state, dead_letters(store, lease.run_id)) == (state, left)
 
     def test_the_failed_attempt_of_an_end_is_stored_with_it(self, store: Store) -> None:
         lease = started(store)
@@ -103,9 +101,7 @@ class EndContract:
 class CancelContract:
     """Anything that has not ended can be canceled, and the end is published."""
 
-    def test_every_run_that_has_not_ended_is_canceled_at_once(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_every_run_that_has_not_ended_is_canceled_at_once(self, store: Store) -> None:
         executing = started(store)
         for run_id in (queued(store), executing.run_id, suspended(store, event_wait())):
             nudge = store.runs.cancel(run_id, AWKWARD)
@@ -117,7 +113,7 @@ class CancelContract:
             assert run.finished_at is not None
             claimed = claim(store, run_id)
             assert (claimed.publishing, claimed.run.state) == (True, "canceled")
-            assert list(dead_letters(run_id)) == []
+            assert dead_letters(store, run_id) == []
         assert wait_ids(store) == []
 
     def test_an_ended_run_is_not_canceled(self, store: Store) -> None:
@@ -135,9 +131,7 @@ class CancelContract:
 class RetryContract:
     """A person may try a failed run again; what it recorded stays."""
 
-    def test_a_retried_run_starts_over_with_its_checkpoints(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_a_retried_run_starts_over_with_its_checkpoints(self, store: Store) -> None:
         for state in (RunState.FAILED, RunState.TIMED_OUT):
             run_id = self._failed_after_an_event(store, state)
             nudge = store.runs.retry(run_id)
@@ -150,7 +144,7 @@ class RetryContract:
                 "pay": "42",
                 "approval": WaitState.EVENT,
             }
-            assert list(dead_letters(run_id)) == ["retried"]
+            assert dead_letters(store, run_id) == ["retried"]
             claimed = claim(store, run_id)
             assert (claimed.publishing, claimed.replayed) == (False, True)
 
@@ -175,14 +169,12 @@ class RetryContract:
         store.checkpoints.record_failure(again, failed_attempt(store, "pay"))
         assert outcomes(store, lease.run_id).failures == {"pay": 1}
 
-    def test_a_run_that_fails_again_has_an_open_dead_letter_again(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_a_run_that_fails_again_has_an_open_dead_letter_again(self, store: Store) -> None:
         lease = started(store)
         store.runs.end(lease, ending(RunState.FAILED))
         store.runs.retry(lease.run_id)
         store.runs.end(claim(store, lease.run_id).lease, ending(RunState.FAILED))
-        assert list(dead_letters(lease.run_id)).count("open") == 1
+        assert dead_letters(store, lease.run_id).count("open") == 1
 
     def test_the_publisher_of_an_end_that_was_retried_changes_nothing(self, store: Store) -> None:
         lease = started(store)

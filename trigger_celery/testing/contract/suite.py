@@ -8,8 +8,6 @@
         @pytest.fixture
         def advance(self, store): ...   # f(timedelta): lets the database's time pass
         @pytest.fixture
-        def dead_letters(self, store): ...   # f(run_id): the states of its dead letters, as text
-        @pytest.fixture
         def begin(self, store): ...     # f(): a context manager, a transaction of user code
 """
 
@@ -31,7 +29,11 @@ from trigger_celery.testing.contract.events import (
     RetentionContract,
     SubscriptionContract,
 )
-from trigger_celery.testing.contract.failures import FailureContract
+from trigger_celery.testing.contract.failures import (
+    DeadLetterContract,
+    DeadLetterGroupContract,
+    FailureContract,
+)
 from trigger_celery.testing.contract.lifecycle import LifecycleContract
 from trigger_celery.testing.contract.managing import CopyContract, PauseContract, RescheduleContract
 from trigger_celery.testing.contract.queues.limits import (
@@ -85,6 +87,8 @@ class StoreContract(
     PublishContract,
     CancelContract,
     RetryContract,
+    DeadLetterContract,
+    DeadLetterGroupContract,
     PauseContract,
     RescheduleContract,
     CopyContract,

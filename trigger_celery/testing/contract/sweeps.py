@@ -12,10 +12,10 @@ from trigger_celery.testing.contract.tools import (
     NUDGE_INTERVAL,
     TASK,
     Advance,
-    DeadLetters,
     asked,
     checkpoint,
     claim,
+    dead_letters,
     ending,
     event_wait,
     got,
@@ -156,7 +156,7 @@ class CrashContract:
         assert claim(store, lease.run_id).lease.fence == 3
 
     def test_the_last_crash_fails_the_run_with_a_dead_letter(
-        self, store: Store, advance: Advance, dead_letters: DeadLetters
+        self, store: Store, advance: Advance
     ) -> None:
         lease = started(store, max_crashes=1)
         suspend(store, lease, suspension(event_wait(), sleeping(delay=SECOND)))
@@ -170,7 +170,7 @@ class CrashContract:
         assert (run.state, run.crashes, run.published_at) == ("failed", 1, None)
         assert run.error is not None
         assert "RunCrashed" in run.error
-        assert list(dead_letters(lease.run_id)) == ["open"]
+        assert dead_letters(store, lease.run_id) == ["open"]
         assert wait_ids(store) == []
         assert claim(store, lease.run_id).publishing
 
@@ -186,16 +186,14 @@ class CrashContract:
         assert [nudge.run_id for nudge in again.nudges] == [lease.run_id]
         assert again.failed == ()
 
-    def test_a_recovered_run_fails_at_the_same_count(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_a_recovered_run_fails_at_the_same_count(self, store: Store) -> None:
         lease = started(store, max_crashes=1)
         nudge = store.runs.recover(lease.run_id, "w1")
         assert nudge is not None
         assert nudge.run_id == lease.run_id
         run = got(store, lease.run_id)
         assert (run.state, run.crashes) == ("failed", 1)
-        assert list(dead_letters(lease.run_id)) == ["open"]
+        assert dead_letters(store, lease.run_id) == ["open"]
         assert claim(store, lease.run_id).publishing
 
     def test_a_worker_that_dies_is_noticed_once(self, store: Store, advance: Advance) -> None:
@@ -220,7 +218,7 @@ class DeadlineContract:
         assert list(store.sweeps.expire(limit=9)) == []
 
     def test_a_run_that_no_worker_started_within_its_ttl_expires(
-        self, store: Store, advance: Advance, dead_letters: DeadLetters
+        self, store: Store, advance: Advance
     ) -> None:
         new = created(store, replace(new_run(canvas="links"), ttl=MINUTE))
         advance(MINUTE - SECOND)
@@ -234,7 +232,7 @@ class DeadlineContract:
         assert run.error is not None
         assert "RunExpired" in run.error
         assert [entry.verb for entry in store.runs.history(new.id)] == ["trigger", "expire"]
-        assert list(dead_letters(new.id)) == []
+        assert dead_letters(store, new.id) == []
         assert claim(store, new.id).publishing
         assert list(store.sweeps.expire(limit=9)) == []
 
@@ -257,7 +255,7 @@ class DeadlineContract:
         assert list(store.sweeps.expire(limit=9)) == []
 
     def test_an_executing_run_times_out_and_its_worker_can_write_nothing_more(
-        self, store: Store, advance: Advance, dead_letters: DeadLetters
+        self, store: Store, advance: Advance
     ) -> None:
         new = created(store, replace(new_run(), max_duration=MINUTE))
         lease = claim(store, new.id, length=2 * LEASE).lease
@@ -267,7 +265,7 @@ class DeadlineContract:
         assert (run.state, run.worker, run.published_at) == (RunState.TIMED_OUT, "", None)
         assert run.error is not None
         assert "RunTimedOut" in run.error
-        assert list(dead_letters(new.id)) == ["open"]
+        assert dead_letters(store, new.id) == ["open"]
         with raises(LeaseLost):
             store.checkpoints.record(lease, checkpoint(store, "late"))
         with raises(LeaseLost):
@@ -277,7 +275,7 @@ class DeadlineContract:
         assert claim(store, new.id).publishing
 
     def test_a_suspended_run_times_out_and_its_waits_are_canceled(
-        self, store: Store, advance: Advance, dead_letters: DeadLetters
+        self, store: Store, advance: Advance
     ) -> None:
         new = created(store, replace(new_run(), max_duration=HOUR))
         lease = claim(store, new.id).lease
@@ -288,7 +286,7 @@ class DeadlineContract:
         assert got(store, new.id).state is RunState.TIMED_OUT
         assert outcomes(store, new.id).recorded["approval"].wait is WaitState.CANCELED
         assert wait_ids(store) == []
-        assert list(dead_letters(new.id)) == ["open"]
+        assert dead_letters(store, new.id) == ["open"]
 
     def test_a_run_that_was_started_and_is_queued_again_times_out(
         self, store: Store, advance: Advance

@@ -12,6 +12,7 @@ from trigger_celery.ports import Store
 from trigger_celery.vocabulary.identity import new_id, new_token
 from trigger_celery.vocabulary.records import (
     Admitted,
+    Cause,
     Checkpoint,
     Claim,
     Claimed,
@@ -77,12 +78,18 @@ def asked(
     )
 
 
+CAUSE = Cause(fingerprint="f1", kind="ValueError", message="no paper", step="print", place="p.py")
+"""Of every unsuccessful end that names no other."""
+
+
 def ending(
     state: RunState = RunState.COMPLETED,
     *,
     token: str | None = None,
     output: str | None = None,
     error: str | None = None,
+    cause: Cause = CAUSE,
+    resolves: tuple[UUID, ...] = (),
     publish: bool = True,
     publish_within: timedelta = LEASE,
 ) -> Ending:
@@ -92,7 +99,8 @@ def ending(
         token=token or new_token(),
         output=output,
         error=error,
-        fingerprint="f1",
+        cause=cause,
+        resolves=resolves,
         publish=publish,
         publish_within=publish_within,
     )
@@ -138,8 +146,6 @@ def suspension(*waits: NewWait, token: str | None = None, next_attempt: int = 1)
 
 Advance = Callable[[timedelta], object]
 """Lets the database's time pass."""
-DeadLetters = Callable[[UUID], Sequence[str]]
-"""Returns the states of a run's dead letters, oldest first."""
 Begin = Callable[[], AbstractContextManager[object, bool | None]]
 """Opens a transaction as user code does."""
 
@@ -160,6 +166,12 @@ class raises:  # reads as a verb, and a test needs no framework for it
         assert error is not None, f"{self._expected.__name__} was not raised"
         self.message = str(error)
         return isinstance(error, self._expected)
+
+
+def dead_letters(store: Store, run_id: UUID) -> list[str]:
+    """Return the state of a run's dead letter; nothing if it has none."""
+    found = store.dead_letters.get(run_id)
+    return [] if found is None else [str(found.state)]
 
 
 def queued(store: Store, *, canvas: str = "", max_crashes: int = 3) -> UUID:

@@ -1,24 +1,34 @@
-"""What a person asks of one run, in the in-memory store."""
+"""What a person asks of one run, and of what failed for good, in the in-memory store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from trigger_celery.errors import RunNotFound
 from trigger_celery.testing.memory.tables import Core, nudge
-from trigger_celery.vocabulary import lifecycle
+from trigger_celery.vocabulary import dead_letter_groups, lifecycle
 from trigger_celery.vocabulary.records import (
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterGroup,
+    DeadLetterOutline,
+    DeadLetterPosition,
     FailedAttempt,
+    GroupFilter,
+    GroupPosition,
     Holds,
+    Ignore,
     Nudge,
     RecordedCall,
     Run,
     StepKind,
+    Tally,
+    Uncounted,
 )
-from trigger_celery.vocabulary.states import WaitState
+from trigger_celery.vocabulary.states import DeadLetterState, WaitState
 
 _OPEN = (WaitState.WAITING, WaitState.CANCELED)
 
@@ -136,3 +146,131 @@ class MemoryManaging:
         self._core.change(run)
         self._core.note(run, verb, **details)
         return nudge(run)
+
+
+_OUTLINE = tuple(field.name for field in fields(DeadLetterOutline))
+
+
+class MemoryDeadLetters:
+    """Implements :class:`trigger_celery.ports.DeadLetters`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def get(self, run_id: UUID) -> DeadLetter | None:
+        with self._core.lock:
+            return self._core.tables.dead_letters.get(run_id)
+
+    def find(
+        self, wanted: DeadLetterFilter, *, after: DeadLetterPosition | None = None, limit: int
+    ) -> Sequence[DeadLetterOutline]:
+        with self._core.lock:
+            found = [
+                _outline(each)
+                for each in self._core.tables.dead_letters.values()
+                if _is_wanted(each, wanted)
+                and set(wanted.tags) <= set(self._core.tables.runs[each.run_id].run.spec.tags)
+                and (after is None or _place(each) < (after.last_seen_at, after.run_id))
+            ]
+        return sorted(found, key=_place, reverse=True)[:limit]
+
+    def discard(self, run_id: UUID, details: Mapping[str, str]) -> bool:
+        with self._core.transactions.own():
+            if run_id not in self._core.tables.runs:
+                raise RunNotFound(f"no run has the id {run_id}")
+            if not self._is_open(run_id):
+                return False
+            self._core.settle(run_id, DeadLetterState.DISCARDED, details)
+            self._core.note(self._core.tables.runs[run_id].run, "discard", **details)
+            return True
+
+    def hand_on(self, run_id: UUID, details: Mapping[str, str]) -> bool:
+        def write() -> None:
+            self._core.settle(run_id, DeadLetterState.RETRIED, details)
+
+        with self._core.lock:
+            is_open = self._is_open(run_id)
+            if is_open:
+                self._core.transactions.write(write)
+            return is_open
+
+    def _is_open(self, run_id: UUID) -> bool:
+        found = self._core.tables.dead_letters.get(run_id)
+        return found is not None and found.state is DeadLetterState.OPEN
+
+    def tally(self, *, limit: int) -> Tally:
+        with self._core.transactions.own():
+            tables = self._core.tables
+            changes = [
+                Uncounted(dead_letter=each, counted=tables.counted.get(each.run_id))
+                for each in tables.dead_letters.values()
+                if tables.counted.get(each.run_id) != dead_letter_groups.counted(each)
+            ][:limit]
+            after, found = dead_letter_groups.tally(tables.groups, changes, self._core.now())
+            tables.groups = {group.fingerprint: group for group in after}
+            for each in changes:
+                tables.counted[each.dead_letter.run_id] = dead_letter_groups.counted(
+                    each.dead_letter
+                )
+            return found
+
+    def groups(
+        self, wanted: GroupFilter, *, after: GroupPosition | None = None, limit: int
+    ) -> Sequence[DeadLetterGroup]:
+        with self._core.lock:
+            found = [
+                group
+                for group in self._core.tables.groups.values()
+                if (not wanted.states or group.state in wanted.states)
+                and (not wanted.kinds or group.kind in wanted.kinds)
+                and (wanted.since is None or group.last_seen_at >= wanted.since)
+                and (wanted.until is None or group.last_seen_at < wanted.until)
+                and (after is None or _rank(group) < (after.last_seen_at, after.fingerprint))
+            ]
+        return sorted(found, key=_rank, reverse=True)[:limit]
+
+    def group(self, fingerprint: str) -> DeadLetterGroup | None:
+        with self._core.lock:
+            return self._core.tables.groups.get(fingerprint)
+
+    def groups_beginning_with(self, digits: str, *, limit: int) -> Sequence[str]:
+        with self._core.lock:
+            return sorted(name for name in self._core.tables.groups if name.startswith(digits))[
+                :limit
+            ]
+
+    def ignore(
+        self, fingerprint: str, ignore: Ignore | None, details: Mapping[str, str]
+    ) -> DeadLetterGroup | None:
+        with self._core.transactions.own():
+            groups = self._core.tables.groups
+            if fingerprint not in groups:
+                return None
+            group = groups[fingerprint]
+            groups[fingerprint] = dead_letter_groups.looked_at(group, ignore, details)
+            return groups[fingerprint]
+
+
+def _outline(dead_letter: DeadLetter) -> DeadLetterOutline:
+    return DeadLetterOutline(**{name: getattr(dead_letter, name) for name in _OUTLINE})
+
+
+def _is_wanted(dead_letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
+    return (
+        (not wanted.states or dead_letter.state in wanted.states)
+        and (not wanted.tasks or dead_letter.task in wanted.tasks)
+        and wanted.queue in ("", dead_letter.queue)
+        and wanted.group in ("", dead_letter.group)
+        and (not wanted.kinds or dead_letter.cause.kind in wanted.kinds)
+        and (wanted.since is None or dead_letter.last_seen_at >= wanted.since)
+        and (wanted.until is None or dead_letter.last_seen_at < wanted.until)
+        and (wanted.returns_below is None or dead_letter.returns < wanted.returns_below)
+    )
+
+
+def _place(dead_letter: DeadLetterOutline) -> tuple[object, ...]:
+    return dead_letter.last_seen_at, dead_letter.run_id
+
+
+def _rank(group: DeadLetterGroup) -> tuple[object, ...]:
+    return group.last_seen_at, group.fingerprint

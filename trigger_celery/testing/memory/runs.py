@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
+from typing import Any
 from uuid import UUID
 
 from trigger_celery.client.runs import stored_fields
@@ -14,8 +15,6 @@ from trigger_celery.errors import LeaseLost, RunNotFound
 from trigger_celery.testing.memory.slots import Slots
 from trigger_celery.testing.memory.tables import (
     Core,
-    DeadLetter,
-    DeadLetterState,
     FailureRow,
     RunRow,
     WaitRow,
@@ -28,6 +27,7 @@ from trigger_celery.vocabulary.records import (
     Claim,
     Claimed,
     Created,
+    DeadLetter,
     Ending,
     FailedAttempt,
     HistoryEntry,
@@ -43,7 +43,7 @@ from trigger_celery.vocabulary.records import (
     RunFilter,
     line_of,
 )
-from trigger_celery.vocabulary.states import TRANSITIONS, RunState, WaitState
+from trigger_celery.vocabulary.states import TRANSITIONS, DeadLetterState, RunState, WaitState
 
 
 class MemoryHistory:
@@ -288,11 +288,12 @@ class MemoryRuns(MemoryHistory):
             self._core.finish(
                 lifecycle.end(run, ending, self._core.now()),
                 TRANSITIONS[RunState.EXECUTING][ending.state],
-                fingerprint=ending.fingerprint,
+                cause=ending.cause,
                 token=ending.token,
             )
             if ending.failed is not None:
                 self._core.add_failure(run.id, ending.failed)
+            self._core.resolve(ending.resolves)
 
     def published(self, lease: Lease) -> None:
         with self._core.transactions.own():
@@ -331,7 +332,8 @@ class MemoryRuns(MemoryHistory):
             if row is None or row.run.state.terminal:
                 return None
             run = lifecycle.cancel(row.run, self._core.now(), error=error)
-            return self._core.finish(run, "cancel", **details or {})
+            noted: dict[str, Any] = dict(details or {})
+            return self._core.finish(run, "cancel", **noted)
 
     def retry(self, run_id: UUID, details: Mapping[str, str] | None = None) -> Nudge:
         with self._core.transactions.own():
@@ -340,7 +342,7 @@ class MemoryRuns(MemoryHistory):
                 raise RunNotFound(f"no run has the id {run_id}")
             now, patience = self._core.now(), self._core.nudge_interval
             run = lifecycle.retry(row.run, now, nudge_interval=patience)
-            details = {**(details or {}), **self.forget_the_end(row.run)}
+            details = {**(details or {}), **self.forget_the_end(row.run, details)}
             return nudge(self._core.move(run, "retry", **details))
 
     def _forgotten(self, run: Run) -> dict[str, str]:
@@ -357,7 +359,7 @@ class MemoryRuns(MemoryHistory):
         keys = [each.key for each in sorted(last, key=lambda each: each.position)]
         return {"forgets": ", ".join(dict.fromkeys(keys))} if keys else {}
 
-    def forget_the_end(self, run: Run) -> dict[str, str]:
+    def forget_the_end(self, run: Run, details: Mapping[str, str] | None = None) -> dict[str, str]:
         """Make room for another life of a run; return what its history says of that.
 
         The caller holds the lock.
@@ -370,9 +372,7 @@ class MemoryRuns(MemoryHistory):
         tables.failures = [
             replace(row, counted=False) if row.run_id == run_id else row for row in tables.failures
         ]
-        tables.dead_letters[run_id] = replace(
-            tables.dead_letters[run_id], state=DeadLetterState.RETRIED
-        )
+        self._core.settle(run_id, DeadLetterState.RETRIED, details)
         return forgotten
 
 
@@ -396,7 +396,7 @@ def is_wanted(run: Run, wanted: RunFilter, dead_letter: DeadLetter | None) -> bo
 def _is_wanted_of(dead_letter: DeadLetter | None, run: Run, wanted: RunFilter) -> bool:
     if dead_letter is None:
         return not wanted.error and not wanted.dead_letters
-    same = run.error is not None and dead_letter.fingerprint == wanted.error
+    same = run.error is not None and dead_letter.group == wanted.error
     is_open = dead_letter.state is DeadLetterState.OPEN
     return (same or not wanted.error) and (is_open or not wanted.dead_letters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -11,11 +11,11 @@ from trigger_celery.testing.clock import ManualClock
 from trigger_celery.testing.memory.bulk.operations import MemoryBulkOperations
 from trigger_celery.testing.memory.events import MemoryEvents, MemorySubscriptions
 from trigger_celery.testing.memory.keys import MemoryKeys
-from trigger_celery.testing.memory.managing import MemoryManaging
+from trigger_celery.testing.memory.managing import MemoryDeadLetters, MemoryManaging
 from trigger_celery.testing.memory.queues import MemoryQueues
 from trigger_celery.testing.memory.runs import MemoryCheckpoints, MemoryChildren, MemoryRuns
 from trigger_celery.testing.memory.schedules import MemorySchedules
-from trigger_celery.testing.memory.tables import Core, DeadLetter
+from trigger_celery.testing.memory.tables import Core
 from trigger_celery.testing.memory.tokens import MemoryOpenWaits, MemoryTokens
 from trigger_celery.testing.memory.waits import MemorySweeps, MemoryWaits
 from trigger_celery.vocabulary.records import TaskVersion
@@ -41,6 +41,7 @@ class MemoryStore:
         self.managing = MemoryManaging(self._core)
         self.checkpoints = MemoryCheckpoints(self._core)
         self.children = MemoryChildren(self._core, self.runs)
+        self.dead_letters = MemoryDeadLetters(self._core)
         self.waits = MemoryWaits(self._core)
         self.subscriptions = MemorySubscriptions(self._core)
         self.events = MemoryEvents(self._core, self.waits, self.subscriptions)
@@ -95,11 +96,6 @@ class MemoryStore:
 
     def leave_pool(self) -> None:
         """Do nothing: there are no connections here."""
-
-    def dead_letters(self) -> Sequence[DeadLetter]:
-        """Return all dead letters, oldest first."""
-        with self._core.lock:
-            return tuple(self._core.tables.dead_letters.values())
 
     def dump(self) -> dict[str, object]:
         """Return a copy of everything that is stored, as plain data."""

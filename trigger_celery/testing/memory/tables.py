@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import count
 from threading import RLock
 from typing import Any, TypeAlias
@@ -19,9 +18,14 @@ from trigger_celery.testing.memory.transactions import Transactions
 from trigger_celery.values.failures import crashed
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import (
+    NO_CAUSE,
     BulkOperation,
+    Cause,
     Checkpoint,
     Claimed,
+    Counted,
+    DeadLetter,
+    DeadLetterGroup,
     FailedAttempt,
     HistoryEntry,
     Lease,
@@ -33,7 +37,13 @@ from trigger_celery.vocabulary.records import (
     StoredQueue,
     TaskVersion,
 )
-from trigger_celery.vocabulary.states import UNSUCCESSFUL, RunState, WaitState, check_transition
+from trigger_celery.vocabulary.states import (
+    UNSUCCESSFUL,
+    DeadLetterState,
+    RunState,
+    WaitState,
+    check_transition,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -156,13 +166,6 @@ class QueueLines:
         return None
 
 
-class DeadLetterState(StrEnum):
-    """What became of a dead letter."""
-
-    OPEN = "open"
-    RETRIED = "retried"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """A run and what only its store knows of it.
@@ -205,17 +208,6 @@ class WaitRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A run that failed for good and waits for a person; a later failure opens it again."""
-
-    run_id: UUID
-    state: DeadLetterState
-    fingerprint: str
-    error: str | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRow:
     """The slot that a run holds, or its place in line for one.
 
@@ -241,6 +233,8 @@ class Tables:
     events: dict[int, ListedEvent] = field(default_factory=dict)
     history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
     dead_letters: dict[UUID, DeadLetter] = field(default_factory=dict)
+    counted: dict[UUID, Counted] = field(default_factory=dict)
+    groups: dict[str, DeadLetterGroup] = field(default_factory=dict)
     versions: dict[str, TaskVersion] = field(default_factory=dict)
     queues: dict[str, StoredQueue] = field(default_factory=dict)
     last_keys: dict[str, str] = field(default_factory=dict)
@@ -335,14 +329,14 @@ class Core:
         details: dict[str, Any] = {"worker": run.worker, "crashes": after.crashes}
         if ended is None:
             return nudge(self.move(after, "recover", **details))
-        return self.finish(after, ended.verb, fingerprint=ended.fingerprint, **details)
+        return self.finish(after, ended.verb, cause=ended.cause, **details)
 
     def finish(
         self,
         run: Run,
         verb: str,
         *,
-        fingerprint: str = "",
+        cause: Cause = NO_CAUSE,
         token: str | None = None,
         **data: object,
     ) -> Nudge:
@@ -351,14 +345,46 @@ class Core:
         for wait in self.open_waits(run.id):
             self.tables.waits[wait.id] = replace(wait, state=WaitState.CANCELED)
         if run.state in UNSUCCESSFUL:
-            self.tables.dead_letters[run.id] = DeadLetter(
-                run_id=run.id,
-                state=DeadLetterState.OPEN,
-                fingerprint=fingerprint,
-                error=run.error,
-                created_at=self.now(),
-            )
+            self._open_dead_letter(run, cause)
         return nudge(run)
+
+    def _open_dead_letter(self, run: Run, cause: Cause) -> None:
+        before, now = self.tables.dead_letters.get(run.id), self.now()
+        self.tables.dead_letters[run.id] = DeadLetter(
+            run_id=run.id,
+            task=run.task,
+            queue=run.spec.queue,
+            state=DeadLetterState.OPEN,
+            cause=cause,
+            error=run.error or "",
+            attempts=run.attempt,
+            crashes=run.crashes,
+            returns=0 if before is None else before.returns + 1,
+            first_seen_at=now if before is None else before.first_seen_at,
+            last_seen_at=now,
+        )
+
+    def settle(
+        self, run_id: UUID, state: DeadLetterState, details: Mapping[str, str] | None = None
+    ) -> None:
+        """Note that the dead letter of a run does not wait for a person any more."""
+        by, reason = ((details or {}).get(name, "") for name in ("by", "reason"))
+        self.tables.dead_letters[run_id] = replace(
+            self.tables.dead_letters[run_id],
+            state=state,
+            settled_at=self.now(),
+            by=by,
+            reason=reason,
+        )
+
+    def resolve(self, run_ids: Iterable[UUID]) -> None:
+        """Resolve those dead letters of these runs that were retried."""
+        for run_id in run_ids:
+            found = self.tables.dead_letters.get(run_id)
+            if found is not None and found.state is DeadLetterState.RETRIED:
+                self.tables.dead_letters[run_id] = replace(
+                    found, state=DeadLetterState.RESOLVED, settled_at=self.now()
+                )
 
     def waits_of(self, run_id: UUID) -> Iterator[WaitRow]:
         """Return all waits of a run, by id."""

@@ -320,7 +320,7 @@ class MemorySweeps:
         end = overdue(run)
         after = lifecycle.force_end(run, end, now, nudge_interval=self._core.nudge_interval)
         details = {"worker": run.worker} if run.worker else {}
-        return self._core.finish(after, end.verb, fingerprint=end.fingerprint, **details)
+        return self._core.finish(after, end.verb, cause=end.cause, **details)
 
     def _is_unlooked(self, run: Run) -> bool:
         if run.state is not RunState.SUSPENDED:

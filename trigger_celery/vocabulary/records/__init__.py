@@ -17,6 +17,21 @@ from trigger_celery.vocabulary.records.bulk import (
     PlannedRuns,
 )
 from trigger_celery.vocabulary.records.children import ChildEnd
+from trigger_celery.vocabulary.records.dead_letters import (
+    NO_CAUSE,
+    Cause,
+    Counted,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterGroup,
+    DeadLetterOutline,
+    DeadLetterPosition,
+    GroupFilter,
+    GroupPosition,
+    Ignore,
+    Tally,
+    Uncounted,
+)
 from trigger_celery.vocabulary.records.keys import FREES, HeldKey, KeyPurpose, NewKey, PushBack
 from trigger_celery.vocabulary.records.managing import RecordedCall
 from trigger_celery.vocabulary.records.queues import (
@@ -59,7 +74,12 @@ from trigger_celery.vocabulary.records.runs import (
     TaskVersion,
     Unclaimed,
 )
-from trigger_celery.vocabulary.records.schedules import Overlap, Schedule, ScheduleChange
+from trigger_celery.vocabulary.records.schedules import (
+    Overlap,
+    Schedule,
+    ScheduleChange,
+    Subscription,
+)
 from trigger_celery.vocabulary.records.steps import (
     LOOKED_FOR,
     Checkpoint,
@@ -68,7 +88,6 @@ from trigger_celery.vocabulary.records.steps import (
     Span,
     StepKind,
 )
-from trigger_celery.vocabulary.records.subscriptions import Subscription
 from trigger_celery.vocabulary.records.tokens import NewToken, OpenWait, StoredToken
 from trigger_celery.vocabulary.records.waits import (
     Candidate,
@@ -88,6 +107,7 @@ __all__ = [
     "EVERYTHING",
     "FREES",
     "LOOKED_FOR",
+    "NO_CAUSE",
     "NO_LIMITS",
     "OF_TASK",
     "Admitted",
@@ -97,11 +117,18 @@ __all__ = [
     "BulkOperation",
     "BulkState",
     "Candidate",
+    "Cause",
     "Checkpoint",
     "ChildEnd",
     "Claim",
     "Claimed",
+    "Counted",
     "Created",
+    "DeadLetter",
+    "DeadLetterFilter",
+    "DeadLetterGroup",
+    "DeadLetterOutline",
+    "DeadLetterPosition",
     "Due",
     "Elected",
     "Ending",
@@ -110,10 +137,13 @@ __all__ = [
     "FromEvent",
     "FromPerson",
     "FromSchedule",
+    "GroupFilter",
+    "GroupPosition",
     "HeldKey",
     "HistoryEntry",
     "Holder",
     "Holds",
+    "Ignore",
     "KeyPurpose",
     "Lease",
     "Limits",
@@ -152,8 +182,10 @@ __all__ = [
     "StoredToken",
     "Subscription",
     "Suspend",
+    "Tally",
     "TaskVersion",
     "Unclaimed",
+    "Uncounted",
     "in_line_of",
     "line_of",
 ]

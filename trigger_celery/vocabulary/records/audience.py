@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trigger_celery.vocabulary.records.subscriptions import Subscription
+from trigger_celery.vocabulary.records.schedules import Subscription
 from trigger_celery.vocabulary.records.waits import Candidate
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
+from trigger_celery.vocabulary.records.dead_letters import NO_CAUSE, Cause
 from trigger_celery.vocabulary.records.steps import FailedAttempt
 from trigger_celery.vocabulary.states import RunState
 
@@ -70,7 +71,8 @@ class Run:
     (before its first start) or times out (after it). ``paused_at`` is set while a person
     keeps it from going on. ``line_at`` is its place in line for a slot: when it first may
     start, earlier by its priority in seconds. An event counts for it if its sequence is above
-    ``event_cut``.
+    ``event_cut``. What failed under a fence up to ``attempts_after_fence`` belongs to a life
+    before a person last retried it; that is 0 for a run that was never retried.
     """
 
     spec: RunSpec
@@ -81,6 +83,7 @@ class Run:
     attempt: int = 1
     crashes: int = 0
     fence: int = 0
+    attempts_after_fence: int = 0
     event_cut: int = 0
     worker: str = ""
     created_at: datetime
@@ -161,13 +164,18 @@ class Nudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a run ends. ``publish`` is false when no callback and no caller waits for it."""
+    """How a run ends. ``publish`` is false when no callback and no caller waits for it.
+
+    ``cause`` is what its dead letter says, if the end leaves one. It ``resolves`` the retried dead
+    letters of these runs: its own, or that of the run that it is a copy of.
+    """
 
     state: RunState
     token: str
     output: str | None = None
     error: str | None = None
-    fingerprint: str = ""
+    cause: Cause = NO_CAUSE
+    resolves: tuple[UUID, ...] = ()
     publish: bool = True
     publish_within: timedelta = timedelta(seconds=60)
     failed: FailedAttempt | None = None

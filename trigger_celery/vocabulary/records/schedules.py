@@ -1,4 +1,4 @@
-"""Records of schedules: when a task is to be started again and again."""
+"""Records of what starts tasks by itself: schedules, and subscriptions to events."""
 
 from __future__ import annotations
 
@@ -64,3 +64,12 @@ class ScheduleChange:
     schedule: Schedule
     runs: tuple[NewRun, ...] = ()
     lines: Mapping[UUID, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Each event called ``name`` that passes ``filter`` starts one run of ``task``."""
+
+    task: str
+    name: str
+    filter: str

@@ -23,10 +23,10 @@ from trigger_celery.vocabulary.records import (
     Standing,
     line_of,
 )
-from trigger_celery.vocabulary.states import WaitState
+from trigger_celery.vocabulary.states import DeadLetterState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.store.common import changes
+from trigger_celery_django.store.common import changes, dead_letters
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import (
     RUN_COLUMNS,
@@ -140,7 +140,7 @@ class Batches:
         forgotten: Mapping[UUID, str] = {}
         extra: dict[str, Any] = {}
         if operation.kind is BulkKind.RETRY:
-            forgotten = self._forget_the_ends(moves.ids)
+            forgotten = self._forget_the_ends(moves.ids, bulk_changes.record_of(operation))
             extra = {"attempts_after_fence": F("fence")}
         elif operation.kind is BulkKind.CANCEL:
             changes.cancel_waits(self._alias, moves.ids)
@@ -158,7 +158,9 @@ class Batches:
             entries.append(noted(after, operation.kind, **details, **forgets))
         insert(self._alias, entries)
 
-    def _forget_the_ends(self, ids: Collection[UUID]) -> Mapping[UUID, str]:
+    def _forget_the_ends(
+        self, ids: Collection[UUID], details: Mapping[str, str]
+    ) -> Mapping[UUID, str]:
         """Make room for another life of runs, and return which steps each tries again."""
         tries = models.FailedAttempt.objects.using(self._alias).filter(
             Q(holds=Holds.LIFE) | Q(holds=Holds.ATTEMPT, run_attempt=F("run__attempt")),
@@ -170,12 +172,12 @@ class Batches:
             keys[run_id][key] = None
         waits = models.Wait.objects.using(self._alias).filter(run__in=ids)
         waits.filter(state=WaitState.CANCELED).delete()
-        changes.close_dead_letters(self._alias, ids)
+        dead_letters.settle(self._alias, ids, DeadLetterState.RETRIED, details)
         return {run_id: ", ".join(of_run) for run_id, of_run in keys.items()}
 
     def _save(self, pairs: Sequence[tuple[Run, Run]], extra: Mapping[str, Any]) -> None:
         """Write what changed: runs that end up alike in one update."""
-        columns = _changed_columns(pairs)
+        columns = [name for name in _changed_columns(pairs) if name not in extra]
         alike: dict[tuple[object, ...], list[UUID]] = defaultdict(list)
         for _, after in pairs:
             alike[tuple(_value(after, name) for name in columns)].append(after.id)

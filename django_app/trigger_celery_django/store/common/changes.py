@@ -1,4 +1,4 @@
-"""Writing a transition: what it changed of a run's locked row, its waits, its dead letter."""
+"""Writing a transition: what it changed of a run's locked row, and of its waits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from uuid import UUID
 from trigger_celery.values.failures import crashed
 from trigger_celery.vocabulary import lifecycle
 from trigger_celery.vocabulary.records import Run
-from trigger_celery.vocabulary.states import UNSUCCESSFUL, WaitState
+from trigger_celery.vocabulary.states import WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
-from trigger_celery_django.models import DeadLetter
+from trigger_celery_django.store.common import dead_letters
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import (
     STATE_COLUMNS,
@@ -72,40 +72,14 @@ def crash(alias: str, row: models.Run, now: datetime) -> models.History:
     )
     apply(row, after)
     if ended is not None:
-        after_forced_end(alias, row.pk, ended)
+        cancel_waits(alias, [row.pk])
+        dead_letters.open_of(alias, after, ended.cause)
     verb = "recover" if ended is None else ended.verb
     return noted(row, verb, crashes=row.crashes, worker=worker)
-
-
-def after_forced_end(alias: str, run_id: UUID, ended: lifecycle.ForcedEnd) -> None:
-    """Write what follows from an end that no worker decided."""
-    cancel_waits(alias, [run_id])
-    if ended.state in UNSUCCESSFUL:
-        open_dead_letter(alias, run_id, ended.fingerprint)
 
 
 def cancel_waits(alias: str, run_ids: Collection[UUID]) -> None:
     """End the open waits of runs that have ended."""
     models.Wait.objects.using(alias).filter(run__in=run_ids).open().update(
         state=WaitState.CANCELED, resolved_at=DatabaseNow()
-    )
-
-
-def open_dead_letter(alias: str, run_id: UUID, fingerprint: str) -> None:
-    """Open the dead letter of a run that has failed; the caller holds the run's lock."""
-    values = {
-        "state": DeadLetter.State.OPEN,
-        "fingerprint": fingerprint,
-        "created_at": DatabaseNow(),
-        "resolved_at": None,
-    }
-    dead_letters = DeadLetter.objects.using(alias)
-    if not dead_letters.filter(run=run_id).update(**values):
-        dead_letters.create(run_id=run_id, **values)
-
-
-def close_dead_letters(alias: str, run_ids: Collection[UUID]) -> None:
-    """Mark the open dead letters of runs that are tried again."""
-    DeadLetter.objects.using(alias).filter(run__in=run_ids).open().update(
-        state=DeadLetter.State.RETRIED, resolved_at=DatabaseNow()
     )

@@ -12,7 +12,7 @@ from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.conf import config
 from trigger_celery_django.models.querysets import RunQuerySet
-from trigger_celery_django.store.common import changes
+from trigger_celery_django.store.common import changes, dead_letters
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import DatabaseNow, noted, nudge, read_now, run_record
 
@@ -49,5 +49,5 @@ def _end(alias: str, run: models.Run, now: datetime) -> models.History:
     after = lifecycle.force_end(before, end, now, nudge_interval=config().nudge_interval)
     changes.apply(run, after)
     if end.state is RunState.TIMED_OUT:
-        changes.open_dead_letter(alias, run.pk, end.fingerprint)
+        dead_letters.open_of(alias, after, end.cause)
     return noted(run, end.verb, **({"worker": worker} if worker else {}))

@@ -28,10 +28,9 @@ from trigger_celery.vocabulary.records import (
 from trigger_celery.vocabulary.states import TRANSITIONS, UNSUCCESSFUL, RunState, WaitState
 from trigger_celery_django import models
 from trigger_celery_django.models.querysets import RunQuerySet
-from trigger_celery_django.store.common import outcomes
-from trigger_celery_django.store.common.changes import open_dead_letter
+from trigger_celery_django.store.common import dead_letters, outcomes
 from trigger_celery_django.store.common.guard import Guard, lost
-from trigger_celery_django.store.common.rows import DatabaseNow, add_failure, noted
+from trigger_celery_django.store.common.rows import DatabaseNow, add_failure, noted, run_record
 from trigger_celery_django.store.portable import claims, events, new_runs, steps, waits
 from trigger_celery_django.store.portable import events as portable_audience
 
@@ -83,9 +82,10 @@ class PortableVerbs:
         )
         if ending.failed is not None:
             add_failure(self._alias, lease, ending.failed)
-        if ending.state in UNSUCCESSFUL:
-            open_dead_letter(self._alias, lease.run_id, ending.fingerprint)
+        dead_letters.resolve(self._alias, ending.resolves)
         run = models.Run.objects.using(self._alias).get(pk=lease.run_id)
+        if ending.state in UNSUCCESSFUL:
+            dead_letters.open_of(self._alias, run_record(run), ending.cause)
         noted(run, TRANSITIONS[RunState.EXECUTING][ending.state]).save(
             using=self._alias, force_insert=True
         )

@@ -9,9 +9,17 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cache
 
-from trigger_celery.vocabulary.records import EVERYTHING, OF_TASK, Checkpoint, FailedAttempt, Lease
+from trigger_celery.vocabulary.records import (
+    EVERYTHING,
+    OF_TASK,
+    Cause,
+    Checkpoint,
+    FailedAttempt,
+    Lease,
+)
 from trigger_celery.vocabulary.states import TERMINAL
 from trigger_celery_django import models
+from trigger_celery_django.store.common.dead_letters import cause_columns
 from trigger_celery_django.store.common.rows import RUN_COLUMNS, span_columns
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -104,9 +112,39 @@ SELECT state FROM {RUN} WHERE id = %(run_id)s AND fence = %(fence)s AND token = 
 """
 
 
+_OPEN_DEAD_LETTER = f"""
+    letter AS (
+        INSERT INTO {DEAD_LETTER} AS d (
+            run_id, task, queue, state, fingerprint, kind, message, step, place, error, attempts,
+            crashes, returns, first_seen_at, last_seen_at, by, reason, tallied, counted_group,
+            counted_state, counted_seen
+        )
+        SELECT id, task, queue, 'open', %(fingerprint)s, %(error_kind)s, %(message)s, %(step)s,
+            %(place)s, coalesce(%(error)s, ''), attempt, crashes, 0, clock_timestamp(),
+            clock_timestamp(), '', '', false, '', '', 0
+        FROM moved
+        ON CONFLICT (run_id) DO UPDATE SET state = 'open', queue = excluded.queue,
+            fingerprint = excluded.fingerprint, kind = excluded.kind, message = excluded.message,
+            step = excluded.step, place = excluded.place, error = excluded.error,
+            attempts = excluded.attempts, crashes = excluded.crashes, returns = d.returns + 1,
+            last_seen_at = excluded.last_seen_at, settled_at = NULL, by = '', reason = '',
+            tallied = false
+    )"""
+
+_RESOLVE_DEAD_LETTERS = f"""
+    resolved AS (
+        UPDATE {DEAD_LETTER} AS d
+        SET state = 'resolved', settled_at = clock_timestamp(), tallied = false
+        FROM moved WHERE d.run_id = ANY(%(resolves)s) AND d.state = 'retried'
+    )"""
+
+
 @cache
-def end(*, dead_letter: bool, failed: bool) -> str:
-    """Return the statement that ends a run, with a dead letter and a last failed attempt."""
+def end(*, dead_letter: bool, failed: bool, resolves: bool) -> str:
+    """Return the statement that ends a run.
+
+    With its dead letter, its last failed attempt, and the retried dead letters that it resolves.
+    """
     parts = [
         f"""
     WITH moved AS (
@@ -117,7 +155,7 @@ def end(*, dead_letter: bool, failed: bool) -> str:
             due_at = CASE WHEN %(publish)s THEN clock_timestamp() + %(within)s::interval END,
             deadline_at = NULL
         WHERE {HELD}
-        RETURNING id, state, fence, worker
+        RETURNING id, state, fence, worker{", task, queue, attempt, crashes" if dead_letter else ""}
     )""",
         f"""
     canceled AS (
@@ -126,13 +164,9 @@ def end(*, dead_letter: bool, failed: bool) -> str:
     )""",
     ]
     if dead_letter:
-        parts.append(f"""
-    letter AS (
-        INSERT INTO {DEAD_LETTER} (run_id, state, fingerprint, created_at)
-        SELECT id, 'open', %(fingerprint)s, clock_timestamp() FROM moved
-        ON CONFLICT (run_id) DO UPDATE SET state = 'open', resolved_at = NULL,
-            fingerprint = excluded.fingerprint, created_at = excluded.created_at
-    )""")
+        parts.append(_OPEN_DEAD_LETTER)
+    if resolves:
+        parts.append(_RESOLVE_DEAD_LETTERS)
     if failed:
         parts.append(f"attempt AS ({insert_failed('moved')} ON CONFLICT DO NOTHING)")
     return (
@@ -165,6 +199,12 @@ def step_parameters(lease: Lease, checkpoint: Checkpoint) -> tuple[object, ...]:
         lease.fence,
         lease.token,
     )
+
+
+def cause_parameters(cause: Cause) -> dict[str, object]:
+    """Return what a dead letter says of its cause; an attempt has a ``kind`` of its own."""
+    columns = cause_columns(cause)
+    return {**columns, "error_kind": columns.pop("kind")}
 
 
 def failure_parameters(failed: FailedAttempt | None) -> dict[str, object]:

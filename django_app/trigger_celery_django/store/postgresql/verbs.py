@@ -86,10 +86,15 @@ class PostgresVerbs:
             "token": ending.token,
             "publish": ending.publish,
             "within": ending.publish_within,
-            "fingerprint": ending.fingerprint,
+            "resolves": list(ending.resolves),
+            **(run_statements.cause_parameters(ending.cause) if dead_letter else {}),
             **failure_parameters(ending.failed),
         }
-        statement = run_statements.end(dead_letter=dead_letter, failed=ending.failed is not None)
+        statement = run_statements.end(
+            dead_letter=dead_letter,
+            failed=ending.failed is not None,
+            resolves=bool(ending.resolves),
+        )
         if not self._count(statement, parameters):
             self._read_back(lease, ending.token)
 

@@ -24,6 +24,7 @@ from trigger_celery.errors import (
     StoreUnavailable,
 )
 from trigger_celery.testing import Fault, FaultStore, Harness, SimulatedCrash
+from trigger_celery.vocabulary.records import DeadLetterFilter
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 NOW = timedelta(0)
@@ -144,7 +145,9 @@ def test_a_run_whose_workers_die_ends_as_crashed(harness: Harness) -> None:
     assert LOG == ["one", "die", "die", "die"]
     with pytest.raises(RunFailed, match="RunCrashed"):
         harness.result(run_id)
-    assert [letter.run_id for letter in harness.memory.dead_letters()] == [run_id]
+    assert [
+        letter.run_id for letter in harness.memory.dead_letters.find(DeadLetterFilter(), limit=9)
+    ] == [run_id]
 
 
 def test_a_task_may_say_how_many_workers_it_may_lose(harness: Harness) -> None:

@@ -23,7 +23,7 @@ from trigger_celery.errors import (
     WaitTimeout,
 )
 from trigger_celery.testing import Harness
-from trigger_celery.testing.memory.tables import DeadLetter
+from trigger_celery.vocabulary.records import DeadLetterFilter, DeadLetterOutline
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 LOG: list[str] = []
@@ -55,8 +55,8 @@ def started(harness: Harness, flaky: Any, **options: Any) -> UUID:
     return harness.trigger(harness.task(lambda: flaky(), name="task", **options))
 
 
-def dead_letters(harness: Harness) -> list[DeadLetter]:
-    return list(harness.memory.dead_letters())
+def dead_letters(harness: Harness) -> list[DeadLetterOutline]:
+    return list(harness.memory.dead_letters.find(DeadLetterFilter(), limit=9))
 
 
 def test_a_step_is_retried_in_the_worker_after_a_short_delay(harness: Harness) -> None:
@@ -198,7 +198,7 @@ def test_the_last_failure_leaves_a_dead_letter(harness: Harness) -> None:
     harness.run_until_idle()
     [dead_letter] = dead_letters(harness)
     assert dead_letter.run_id == run_id
-    assert dead_letter.fingerprint
+    assert dead_letter.group
     assert "ValueError" in (harness.stored(run_id).error or "")
     assert len(LOG) == 2
 

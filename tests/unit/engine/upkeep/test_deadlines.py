@@ -13,6 +13,7 @@ from trigger_celery.engine.runs.trigger import trigger
 from trigger_celery.engine.segment.outcome import Finished, Left
 from trigger_celery.errors import RunExpired, RunTimedOut
 from trigger_celery.testing import Harness
+from trigger_celery.vocabulary.records import DeadLetterFilter
 from trigger_celery.vocabulary.states import RunState, WaitState
 
 MINUTE = timedelta(minutes=1)
@@ -39,7 +40,7 @@ def test_a_run_that_no_worker_started_in_time_expires(harness: Harness) -> None:
     assert harness.stored(run_id).published_at is not None
     with pytest.raises(RunExpired, match="not started within its ttl"):
         harness.result(run_id)
-    assert not harness.memory.dead_letters()
+    assert not harness.memory.dead_letters.find(DeadLetterFilter(), limit=9)
 
 
 def test_a_late_nudge_does_not_start_a_run_after_its_ttl(harness: Harness) -> None:
@@ -57,7 +58,7 @@ def test_a_suspended_run_times_out_although_its_event_never_comes(harness: Harne
     assert run.started_at is not None
     assert run.finished_at == run.started_at + HOUR
     assert harness.waits(run_id) == {"never": WaitState.CANCELED}
-    (dead_letter,) = harness.memory.dead_letters()
+    (dead_letter,) = harness.memory.dead_letters.find(DeadLetterFilter(), limit=9)
     assert (dead_letter.run_id, dead_letter.state) == (run_id, "open")
     with pytest.raises(RunTimedOut, match=r"max_duration of 1:00:00"):
         harness.result(run_id)

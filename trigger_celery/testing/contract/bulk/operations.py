@@ -15,9 +15,9 @@ from trigger_celery.testing.contract.tools import (
     QUEUE,
     TASK,
     Advance,
-    DeadLetters,
     checkpoint,
     claim,
+    dead_letters,
     ending,
     event_wait,
     failed_attempt,
@@ -144,9 +144,7 @@ class BulkContract:
         assert list(newest(limit=9)) in ([later, operation], [operation, later])
         assert list(newest(states=[BulkState.PAUSED], limit=9)) == []
 
-    def test_each_run_is_dealt_with_once_however_many_batches_it_takes(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_each_run_is_dealt_with_once_however_many_batches_it_takes(self, store: Store) -> None:
         ids = [failed(store) for _ in range(5)]
         operation = begun(store, batch_size=2)
         moved = []
@@ -159,7 +157,7 @@ class BulkContract:
         assert (after.state, after.done, dict(after.skipped)) == ("completed", 5, {})
         assert after.ended_at is not None
         assert {got(store, run_id).state for run_id in ids} == {RunState.QUEUED}
-        assert {tuple(dead_letters(run_id)) for run_id in ids} == {("retried",)}
+        assert {tuple(dead_letters(store, run_id)) for run_id in ids} == {("retried",)}
 
     def test_an_operation_that_is_over_touches_nothing(self, store: Store) -> None:
         failed(store)
@@ -265,16 +263,14 @@ class BulkContract:
 class BulkKindContract:
     """What an operation does to a run is what the verb of that one run does."""
 
-    def test_retried_runs_are_as_if_each_had_been_retried(
-        self, store: Store, dead_letters: DeadLetters
-    ) -> None:
+    def test_retried_runs_are_as_if_each_had_been_retried(self, store: Store) -> None:
         together, alone = self._failed_late(store), self._failed_late(store)
         batch(store, begun(store, wanted=RunFilter(ids=(together,))))
         store.runs.retry(alone)
         assert comparable(store, together) == comparable(store, alone)
         for run in (got(store, together), got(store, alone)):
             assert run.due_at == run.available_at + NUDGE_INTERVAL
-        assert list(dead_letters(together)) == list(dead_letters(alone)) == ["retried"]
+        assert dead_letters(store, together) == dead_letters(store, alone) == ["retried"]
         for run_id in (together, alone):
             assert '"forgets": "pay"' in list(store.runs.history(run_id))[-1].data
             recorded = outcomes(store, run_id).recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from trigger_celery.testing.memory.runs import MemoryRuns, is_wanted, position
@@ -169,12 +170,12 @@ class MemoryBulkOperations:
 
     def _write(self, moved: _Moved, before: Run, after: Run, now: datetime) -> None:
         operation = moved.operation
-        details = bulk_changes.record_of(operation)
+        details: dict[str, Any] = bulk_changes.record_of(operation)
         if operation.kind is BulkKind.CANCEL:
             moved.nudges.append(self._core.finish(after, operation.kind, **details))
             return
         if operation.kind is BulkKind.RETRY:
-            details |= self._runs.forget_the_end(before)
+            details |= self._runs.forget_the_end(before, details)
         starts = bulk_changes.may_start_now(before, after, now)
         limited = starts and self._slots.are_limited(after)
         self._core.move(after, operation.kind, **details)

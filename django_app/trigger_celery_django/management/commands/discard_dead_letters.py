@@ -1,0 +1,31 @@
+"""``manage.py discard_dead_letters``: the same as ``trigger_dead_letters discard``."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from trigger_celery.errors import TriggerError
+from trigger_celery_django.management.commands import trigger_dead_letters
+from trigger_celery_django.management.dead_letter_batches import add_batch
+from trigger_celery_django.management.output import add_format
+
+
+class Command(BaseCommand):
+    """Discards dead letters."""
+
+    help = "The same as trigger_dead_letters discard."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare what the verb takes."""
+        add_format(parser)
+        add_batch(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb."""
+        try:
+            trigger_dead_letters.discard(self, options)
+        except TriggerError as error:
+            raise CommandError(str(error)) from error
