@@ -15,10 +15,10 @@ from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.admin.history import reason_of
 from trigger_celery_django.drawing.badges import BADGES, shown_state
 from trigger_celery_django.drawing.times import moment, spoken
-from trigger_celery_django.drawing.waits import Awaited, what_is_awaited
 from trigger_celery_django.models import Run
 from trigger_celery_django.printable import visible
 from trigger_celery_django.trace import Rows
+from trigger_celery_django.trace.awaited import Awaited, what_is_awaited
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from trigger_celery_django.drawing.badges import badge
 from trigger_celery_django.drawing.json_tree import json_tree
 from trigger_celery_django.drawing.source_lines import Mark, source_lines
 from trigger_celery_django.drawing.times import moment, spoken
-from trigger_celery_django.drawing.waits import what_is_awaited
 from trigger_celery_django.models import Checkpoint, Event, FailedAttempt, Run, Wait
 from trigger_celery_django.printable import visible
 from trigger_celery_django.trace import SpanKind, TraceSpan
+from trigger_celery_django.trace.awaited import what_is_awaited
 
 CAME = 5
 """So many of the last events of a name are shown beside a wait for it."""

@@ -27,9 +27,9 @@ from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.admin.run_search import Search, parsed
 from trigger_celery_django.drawing.badges import BADGES, badge, icon, shown_state
 from trigger_celery_django.drawing.times import moment, since, spoken
-from trigger_celery_django.drawing.waits import Awaited, what_is_awaited
 from trigger_celery_django.models import Run, Wait
 from trigger_celery_django.printable import visible
+from trigger_celery_django.trace.awaited import Awaited, what_is_awaited
 
 PAGE = 50
 MATCHES = 10

@@ -14,7 +14,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
@@ -290,8 +290,8 @@ class ScheduleAdmin(SectionAdmin):
     }
 
     def table(self, request: HttpRequest, now: datetime) -> Table:
-        """Return all schedules with their next five times."""
-        return Table([self._line(each, now) for each in schedules.list_schedules(upcoming=5)])
+        """Return all schedules with their next three times."""
+        return Table([self._line(each, now) for each in schedules.list_schedules(upcoming=3)])
 
     def _line(self, schedule: schedules.ScheduleInfo, now: datetime) -> TableLine:
         cells = [
@@ -300,7 +300,9 @@ class ScheduleAdmin(SectionAdmin):
             format_html("<code>{}</code>", visible(schedule.rule)),
             schedule.state.capitalize() + (", declared in code" if schedule.declared else ""),
             "" if schedule.last_at is None else moment(schedule.last_at, now),
-            " · ".join(moment(each, now) for each in schedule.upcoming),
+            format_html_join(
+                SafeString("<br>"), "{}", ((moment(each, now),) for each in schedule.upcoming)
+            ),
         ]
         verb = "resume_schedule" if schedule.state == "paused" else "pause_schedule"
         return TableLine(schedule.key, cells, ["run_schedule", verb])

@@ -16,6 +16,7 @@ from trigger_celery.vocabulary.records import StepKind
 from trigger_celery.vocabulary.states import RunState, WaitState
 from trigger_celery_django.models import Checkpoint, FailedAttempt, History, Run, Wait
 from trigger_celery_django.models.base import Measured
+from trigger_celery_django.trace.awaited import what_is_awaited
 from trigger_celery_django.trace.rows import Rows, read
 from trigger_celery_django.trace.spans import SpanKind, TraceSpan, Used
 
@@ -297,4 +298,7 @@ def _retried(wait: Wait) -> str:
 def _wanted(wait: Wait) -> str:
     if wait.kind != StepKind.EVENT:
         return ""
-    return f"{wait.name} {wait.filter}" if wait.filter not in ("", "{}") else str(wait.name)
+    wanted = what_is_awaited(wait).wanted
+    return " ".join(
+        [wait.name, " and ".join(f"{path} = {value}" for path, value in wanted)]
+    ).rstrip()

@@ -32,7 +32,9 @@ from trigger_celery.testing.contract.tools import (
     suspension,
     wait_ids,
 )
+from trigger_celery.values.codec import JsonCodec
 from trigger_celery.values.failures import describe, to_text
+from trigger_celery.values.filters import Filter
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.drawing.badges import BADGES
 from trigger_celery_django.models import Checkpoint, FailedAttempt, Run, Wait
@@ -123,7 +125,8 @@ def test_a_waiting_run_says_for_what_and_shows_what_came(store: DjangoStore) -> 
     lease = started(store)
     suspend(store, lease, suspension(event_wait(delay=timedelta(days=7))))
     Run.objects.update(task=linear.name)  # one that is declared
-    Wait.objects.update(filter='{"documentId": 42, "of": {"kind": "a"}}')
+    wanted = Filter("approved", {"documentId": 42, "of": {"kind": "a"}}, JsonCodec())
+    Wait.objects.update(filter=wanted.text)
     emitted(store, payload='{"documentId": 41}')
     page = look(person("view_run", "view_payload"), lease.run_id)
     assert "documentId" not in look(person("view_run", name="bo"), lease.run_id).text

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from trigger_celery.values.filters import SOURCE
 from trigger_celery.vocabulary import step_keys
 from trigger_celery.vocabulary.records import StepKind
 from trigger_celery_django.models import Wait
@@ -40,6 +41,7 @@ def what_is_awaited(wait: Wait) -> Awaited:
 
 
 def _wanted(stored: str) -> tuple[tuple[str, str], ...]:
+    """Return what a stored filter asks for; its scalars are text that the codec wrote."""
     try:
         value = json.loads(stored or "{}")
     except ValueError:
@@ -50,9 +52,17 @@ def _wanted(stored: str) -> tuple[tuple[str, str], ...]:
 def _paths(value: dict[str, object], before: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, each in value.items():
-        path = f"{before}{name}"
+        path = "source" if name == SOURCE else f"{before}{name}"
         if isinstance(each, dict) and each:
             found += _paths(each, f"{path}.")
         else:
-            found.append((path, json.dumps(each, ensure_ascii=False)))
+            found.append((path, _operand(each)))
     return found
+
+
+def _operand(stored: object) -> str:
+    if isinstance(stored, str):
+        return stored
+    if isinstance(stored, list) and all(isinstance(each, str) for each in stored):
+        return ", ".join(stored)
+    return json.dumps(stored, ensure_ascii=False)
