@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trigger_celery_django.admin.dead_letters import DeadLetterAdmin
 from trigger_celery_django.admin.runs import RunAdmin
 from trigger_celery_django.admin.sections import (
     EventAdmin,
@@ -10,4 +11,4 @@ from trigger_celery_django.admin.sections import (
     WaitAdmin,
 )
 
-__all__ = ["EventAdmin", "QueueAdmin", "RunAdmin", "ScheduleAdmin", "WaitAdmin"]
+__all__ = ["DeadLetterAdmin", "EventAdmin", "QueueAdmin", "RunAdmin", "ScheduleAdmin", "WaitAdmin"]

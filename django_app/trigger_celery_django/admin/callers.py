@@ -32,6 +32,10 @@ NEEDED = {
     "pause_schedule": f"{_APP}.manage_schedule",
     "resume_schedule": f"{_APP}.manage_schedule",
     "run_schedule": f"{_APP}.manage_schedule",
+    "list_dead_letter_groups": f"{_APP}.view_deadlettergroup",
+    "ignore_dead_letter_group": f"{_APP}.manage_dead_letters",
+    "show_dead_letter_group": f"{_APP}.manage_dead_letters",
+    "start_bulk": f"{_APP}.retry_run",
     "list_events": f"{_APP}.view_event",
 }
 """The permission that each verb asks for; a verb that is not listed is refused."""

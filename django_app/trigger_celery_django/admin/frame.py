@@ -16,6 +16,7 @@ from trigger_celery_django.drawing.badges import glyphs
 
 SECTIONS = (
     ("run", "Runs", "list_runs"),
+    ("deadlettergroup", "Dead letters", "list_dead_letter_groups"),
     ("wait", "Waits", "open_waits"),
     ("event", "Events", "list_events"),
     ("durablequeue", "Queues", "list_queues"),

@@ -68,6 +68,8 @@ class SectionAdmin(_ModelAdmin):
     """The verb that a person must be allowed to see the page."""
     words: ClassVar[Mapping[str, str]] = {}
     """What the buttons of verbs say."""
+    takes_reason: ClassVar[frozenset[str]] = frozenset()
+    """Verbs with a field for a reason."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Rows come from code and from runs."""
@@ -104,7 +106,14 @@ class SectionAdmin(_ModelAdmin):
             table = Table([])
         verbs = {verb for verb in self.words if may(request, verb)}
         lines = [
-            (line, [(verb, self.words[verb]) for verb in line.verbs if verb in verbs])
+            (
+                line,
+                [
+                    (verb, self.words[verb], verb in self.takes_reason)
+                    for verb in line.verbs
+                    if verb in verbs
+                ],
+            )
             for line in table.lines
         ]
         context = frame(
@@ -247,6 +256,7 @@ class QueueAdmin(SectionAdmin):
     empty = "No durable queue is declared."
     listing = "list_queues"
     words = {"pause_queue": "Pause", "resume_queue": "Resume"}
+    takes_reason = frozenset({"pause_queue"})
 
     def table(self, request: HttpRequest, now: datetime) -> Table:
         """Return all durable queues."""

@@ -433,6 +433,7 @@ class Migration(migrations.Migration):
                 ("reason", trigger_celery_django.models.fields.PayloadField(blank=True)),
             ],
             options={
+                "permissions": [("manage_dead_letters", "Can ignore groups of dead letters")],
                 "indexes": [
                     models.Index(fields=["state", "last_seen_at"], name="trigger_group_seen"),
                     trigger_celery_django.models.fields.PartialIndex(

@@ -107,6 +107,7 @@ class DeadLetterGroup(models.Model):
     reason = PayloadField(blank=True)
 
     class Meta:
+        permissions = [("manage_dead_letters", "Can ignore groups of dead letters")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=[state.value for state in GroupState]),

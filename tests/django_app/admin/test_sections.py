@@ -11,8 +11,11 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from support.admin_pages import Seen, person, seen
+from trigger_celery.errors import RunCanceled
 from trigger_celery.testing.contract.tools import (
+    CAUSE,
     emitted,
+    ending,
     enter_all,
     event_wait,
     got,
@@ -23,13 +26,22 @@ from trigger_celery.testing.contract.tools import (
     suspend,
     suspension,
 )
+from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.models import DurableQueue, Event, Schedule, Wait
+from trigger_celery_django.models import (
+    BulkOperation,
+    DeadLetterGroup,
+    DurableQueue,
+    Event,
+    Schedule,
+    Wait,
+)
 from trigger_celery_django.store import DjangoStore
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'><img src=x onerror=y>"
 PAGES = {
+    "deadlettergroup": "view_deadlettergroup",
     "wait": "view_wait",
     "event": "view_event",
     "durablequeue": "view_durablequeue",
@@ -143,6 +155,40 @@ def test_a_schedule_is_paused_and_resumed(store: DjangoStore) -> None:
     assert LogEntry.objects.count() == 2
 
 
+def failed(store: DjangoStore) -> UUID:
+    lease, error = started(store), describe(RunCanceled("no paper"))
+    store.runs.end(lease, ending(RunState.FAILED, error=to_text(error)))
+    return lease.run_id
+
+
+def test_all_runs_of_a_group_of_dead_letters_are_retried_by_a_bulk_operation(
+    store: DjangoStore,
+) -> None:
+    runs = [failed(store), failed(store)]
+    client = person("view_deadlettergroup", "retry_run", "view_payload", "manage_dead_letters")
+    page = look(client, "deadlettergroup")
+    assert "ValueError no paper" in " ".join(page.text.split())
+    assert page.buttons == ["start_bulk", "ignore_dead_letter_group"]
+    said = act(client, "deadlettergroup", CAUSE.fingerprint, "start_bulk", "gateway is back")
+    assert "2 runs are retried by bulk operation" in said
+    operation = BulkOperation.objects.get()
+    assert (operation.by, operation.reason) == ("user:ada", "gateway is back")
+    assert {got(store, run_id).state for run_id in runs} == {RunState.FAILED}  # a worker does it
+
+
+def test_a_group_of_dead_letters_is_ignored_and_shown_again(store: DjangoStore) -> None:
+    failed(store)
+    client = person("view_deadlettergroup", "manage_dead_letters")
+    page = look(client, "deadlettergroup")
+    assert "no paper" not in page.text
+    act(client, "deadlettergroup", CAUSE.fingerprint, "ignore_dead_letter_group")
+    page = look(client, "deadlettergroup")
+    assert "Ignored, by user:ada" in page.text
+    assert page.buttons == ["show_dead_letter_group"]
+    act(client, "deadlettergroup", CAUSE.fingerprint, "show_dead_letter_group")
+    assert "Open" in look(client, "deadlettergroup").text
+
+
 def test_payloads_of_events_are_for_a_permission_of_their_own(store: DjangoStore) -> None:
     emitted(store, payload='{"card": 4711}')
     assert "4711" not in look(person("view_event"), "event").text
@@ -157,6 +203,9 @@ def test_an_edited_cursor_is_said(store: DjangoStore) -> None:
 def test_hostile_texts_are_only_text(store: DjangoStore) -> None:
     waiting(store)
     Wait.objects.update(name=HOSTILE, source=HOSTILE)
+    failed(store)
+    look(person("view_deadlettergroup", name="bo"), "deadlettergroup")
+    DeadLetterGroup.objects.update(kind=HOSTILE, message=HOSTILE, place=HOSTILE, by=HOSTILE)
     emitted(store)
     Event.objects.update(name=HOSTILE, event_id=HOSTILE, payload=HOSTILE, source=HOSTILE)
     Schedule.objects.create(key=HOSTILE, task=HOSTILE, every=timedelta(days=1))
