@@ -32,6 +32,8 @@ PATTERNS: dict[str, list[Callable[[str], object]]] = {
         partial(pattern.sub, mark) for pattern, mark in fingerprints._PLACEHOLDERS
     ],
     "trigger_celery/values/filters.py": [filters._PATH.fullmatch],
+    "trigger_celery_django/admin/run_search.py": [re.compile("[0-9a-f]{4,32}").fullmatch],
+    "trigger_celery_django/management/bulk.py": [re.compile(r"/([smhd])$").search],
     "trigger_celery_django/management/filters.py": [re.compile("[0-9a-f]{4,31}").fullmatch],
     # Its second pattern is given only what the first one matched.
     "trigger_celery_django/management/output.py": [
