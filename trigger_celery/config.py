@@ -55,6 +55,9 @@ class Config:
     ``public_url``         scheme and host of the URLs that are handed out, or "" for paths alone
     ``event_retention``    how long events are kept that no wait of a run refers to
     ``request_limit``      how large the body of a webhook or an API call may be, in bytes
+    ``api_key_rate``       how often one API key may ask, a ``RequestRate``, None for any
+    ``token_rate``         how often one open token may be answered at its URL, the same
+    ``webhook_rate``       how often one source of webhooks may deliver, the same
     ``webhooks``           the sources of webhooks, by name
     ``default_retry``      how failed runs are tried again whose tasks do not say it, None for not
     ``warn_of_changes``    whether workers warn of arguments that a step changes in place
@@ -81,6 +84,9 @@ class Config:
     public_url: str = ""
     event_retention: timedelta = timedelta(days=30)
     request_limit: int = limits.REQUEST
+    api_key_rate: limits.RequestRate | None = limits.API_KEY_RATE
+    token_rate: limits.RequestRate | None = limits.TOKEN_RATE
+    webhook_rate: limits.RequestRate | None = None
     webhooks: Mapping[str, object] = field(default_factory=dict, repr=False)  # it has secrets
     default_retry: RetryPolicy | None = None
     warn_of_changes: bool = False
@@ -135,6 +141,8 @@ _COMPARED = 255
 def _coerce(key: str, value: object, default: object) -> object:
     if key == "DEFAULT_RETRY":
         return _policy(key, value)
+    if key in _RATES:
+        return _rate(key, value)
     if key == "SWEEPER":
         if isinstance(value, str) and value in SWEEPERS:
             return value
@@ -184,6 +192,30 @@ def _policy(key: str, value: object) -> RetryPolicy | None:
     if isinstance(value, RetryPolicy | None):
         return value
     raise _wrong(key, "None, a RetryPolicy or a mapping of what it takes", value)
+
+
+_RATES = frozenset({"API_KEY_RATE", "TOKEN_RATE", "WEBHOOK_RATE"})
+_LONGEST = timedelta(days=1)
+_MOST = 1_000_000
+
+
+def _rate(key: str, value: object) -> limits.RequestRate | None:
+    """Return a rate, which is used up in a day at most: so long its row is kept."""
+    if value is None:
+        return None
+    what = "None or [limit, per in seconds, burst], each above zero"
+    if not isinstance(value, (list, tuple)) or len(value) != len(limits.RequestRate._fields):
+        raise _wrong(key, what, value)
+    limit, per, burst = value
+    per = per.total_seconds() if isinstance(per, timedelta) else per
+    numbers = type(limit) is int and type(burst) is int and type(per) in (int, float)
+    if not numbers or not 1 <= limit <= _MOST or not 1 <= burst <= _MOST or not 0 < per < 10**9:
+        raise _wrong(key, f"{what}, and limit and burst at most {_MOST:,}", value)
+    if per * 1_000_000 < limit:
+        raise _wrong(key, "a rate with a microsecond or more between two requests", value)
+    if per / limit * burst > _LONGEST.total_seconds():
+        raise _wrong(key, "a rate whose burst is earned again within a day", value)
+    return limits.RequestRate(limit, per, burst)
 
 
 def _is_address(value: str) -> bool:

@@ -1,6 +1,8 @@
-"""How large what comes from outside may be: the limits that are no setting, and their defaults."""
+"""How large and how frequent what comes from outside may be: what is no setting, and defaults."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 REQUEST = 1_000_000
 """Bytes of a request's body, unless ``REQUEST_LIMIT`` says another number."""
@@ -35,3 +37,18 @@ that it is applied to, and for each element or key that the rule looks at there.
 
 PATTERN_SECONDS = 0.5
 """How long the patterns of a schema may take to be compared with one value."""
+
+
+class RequestRate(NamedTuple):
+    """How often one sender may ask: ``limit`` in ``per`` seconds, of them ``burst`` at once."""
+
+    limit: int
+    per: float
+    burst: int
+
+
+API_KEY_RATE = RequestRate(6_000, 60, 1_000)
+"""Requests with one API key, unless ``API_KEY_RATE`` says otherwise."""
+
+TOKEN_RATE = RequestRate(60, 60, 20)
+"""Answers to one open token, unless ``TOKEN_RATE`` says otherwise."""

@@ -19,6 +19,7 @@ import trigger_celery
 from support.pages import DOCS, PAGES, ROOT, Page, page
 from trigger_celery import errors, testing
 from trigger_celery.config import Config
+from trigger_celery.limits import RequestRate
 from trigger_celery.vocabulary.states import TERMINAL, TRANSITIONS, RunState
 
 APP = ROOT / "django_app" / "trigger_celery_django"
@@ -41,6 +42,8 @@ def shown(default: object) -> str:
         if seconds % 86_400 == 0:
             return f"{default.days} days"
         return f"{seconds} s" if seconds <= 60 else f"{seconds // 60} min"
+    if isinstance(default, RequestRate):
+        return "`[{:_}, {}, {:_}]`".format(*default)
     if isinstance(default, dict):
         return f"`{default}`"
     return f"{default:,}"

@@ -58,6 +58,19 @@ def test_an_unknown_setting_is_refused_with_the_closest_name() -> None:
         ("CONCURRENCY_LIMIT", 1.5),
         ("CONCURRENCY_LIMIT", "5"),
         ("QUEUES", ["emails"]),
+        ("API_KEY_RATE", 100),
+        ("API_KEY_RATE", "100/min"),
+        ("TOKEN_RATE", [10, 60]),
+        ("TOKEN_RATE", [0, 60, 1]),
+        ("TOKEN_RATE", [10, 0, 1]),
+        ("TOKEN_RATE", [10, float("nan"), 1]),
+        ("TOKEN_RATE", [10, 10**400, 1]),
+        ("TOKEN_RATE", [10, "60", 1]),
+        ("TOKEN_RATE", [True, 60, 1]),
+        ("TOKEN_RATE", [10**7, 60, 1]),
+        ("WEBHOOK_RATE", [1, 60, 0]),
+        ("WEBHOOK_RATE", [2, 0.000001, 1]),
+        ("WEBHOOK_RATE", [1, 3600, 25]),
     ],
 )
 def test_a_wrong_value_is_refused(key: str, value: Any) -> None:
@@ -82,3 +95,9 @@ def test_at_most_three_close_names_of_a_deployment_are_shown() -> None:
     assert closest("orders.pay", names).count("orders.pay_") == 3
     assert closest("pay_7", names).startswith("; did you mean 'orders.pay_7'")
     assert closest("zzz", names) == ""
+
+
+def test_a_rate_of_requests_is_a_limit_a_time_and_a_burst_or_none() -> None:
+    given = {"API_KEY_RATE": [100, timedelta(minutes=1), 10], "TOKEN_RATE": None}
+    config = Config.from_mapping(given)
+    assert (config.api_key_rate, config.token_rate) == ((100, 60, 10), None)

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from typing import Protocol
 from uuid import UUID
 
 from trigger_celery.engine.core import Engine
 from trigger_celery.engine.runs.control import get, no_run, record_of
-from trigger_celery.errors import BlocksEventLoop, InvalidOption, UsageError
+from trigger_celery.errors import BlocksEventLoop, InvalidOption, RequestRefused, UsageError
+from trigger_celery.limits import RequestRate
 from trigger_celery.vocabulary.checks import valid_name
-from trigger_celery.vocabulary.records import Run
+from trigger_celery.vocabulary.records import Rate, Run
 
 
 class _Slot:
@@ -175,4 +177,23 @@ def _check_reason(verb: str, reason: object) -> None:
         raise InvalidOption(
             f"expected the reason given to {verb}() to be one line of at most "
             f"{REASON_LENGTH:,} characters, got: {reason!r}"
+        )
+
+
+def count_request(kind: str, sender: str, rate: RequestRate | None) -> None:
+    """Count a request of a sender, which ``kind`` and ``sender`` name; nothing without a rate.
+
+    Raises :exc:`RequestRefused` (429, with ``retry_after``) for one that comes too early.
+    """
+    if rate is None:
+        return
+    interval = timedelta(microseconds=ceil(rate.per * 1_000_000 / rate.limit))
+    counted = Rate(interval=interval, burst=rate.burst)
+    wait = installed_engine().patient.queues.count_request(kind, sender, counted)
+    if wait > timedelta(0):
+        raise RequestRefused(
+            429,
+            f"too many requests: at most {rate.limit:,} in {rate.per:g} s, of them "
+            f"{rate.burst:,} at once",
+            retry_after=wait,
         )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from trigger_celery.errors.base import TriggerError
 
 
 class RequestRefused(TriggerError):
-    """An HTTP request that is not accepted; ``status`` is the code of the answer."""
+    """An HTTP request that is not accepted; ``status`` is the code of the answer.
 
-    def __init__(self, status: int, message: str) -> None:
+    ``retry_after`` is how long the sender should wait until it asks again, if that helps.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
-    def __reduce__(self) -> tuple[type[RequestRefused], tuple[int, str]]:
-        return type(self), (self.status, str(self))
+    def __reduce__(self) -> tuple[type[RequestRefused], tuple[int, str, timedelta | None]]:
+        return type(self), (self.status, str(self), self.retry_after)
 
 
 class StoreError(TriggerError):

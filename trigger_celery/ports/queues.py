@@ -94,9 +94,17 @@ class Queues(Protocol):
         after that: the sweep nudges it again. Paused, delayed and ended runs are passed over.
         """
 
+    def count_request(self, kind: str, sender: str, rate: Rate) -> timedelta:
+        """Count a request of a sender; zero if its rate allows it.
+
+        Else nothing is counted, and the return value is how long until the rate allows the next.
+        Of several at once no more pass than the rate allows. A transaction of user code that it
+        is called in may undo the count, and so may a failure of the database's machine.
+        """
+
     def clean_up(self, *, limit: int) -> int:
         """Delete at most ``limit`` rows of each kind that mean nothing any more; return how many.
 
-        That are slots and places in line of runs that moved on, and rates of keys without
-        starts to count.
+        That are slots and places in line of runs that moved on, and rates of keys and senders
+        without starts or requests to count.
         """

@@ -120,12 +120,11 @@ class Room:
         return [pair for gate in gates for pair in _rates(gate, run)]
 
     def _count_start(self, gate_key: KeyOf, rate: Rate) -> None:
-        self.due[gate_key] = max(self.due.get(gate_key, self.now), self.now) + rate.interval
+        self.due[gate_key] = rate.after_one(self.due.get(gate_key), self.now)
 
     def _earliest(self, gate_key: KeyOf, rate: Rate) -> datetime:
         """Return when the rate allows a start."""
-        due = self.due.get(gate_key, self.now)
-        return due - rate.interval * (rate.burst - 1)
+        return self.due.get(gate_key, self.now) - rate.tolerance
 
 
 def _rates(gate: Gate, run: Standing) -> list[tuple[KeyOf, Rate]]:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.client import events, runs, tokens
-from trigger_celery.client.access import Caller, acting, check_permission
+from trigger_celery.client.access import Caller, acting, check_permission, count_request
 from trigger_celery.client.starting import task_named
 from trigger_celery.errors import (
     CodecError,
@@ -26,6 +26,7 @@ from trigger_celery.errors import (
     UsageError,
 )
 from trigger_celery_django.apikeys import caller_of
+from trigger_celery_django.conf import config
 from trigger_celery_django.views.description import document
 from trigger_celery_django.views.fields import (
     asked_of,
@@ -55,7 +56,9 @@ def endpoint(method: str, verb: str) -> Callable[[View], View]:
     def declare(view: View) -> View:
         @functools.wraps(view)
         def answer(request: HttpRequest, **kwargs: object) -> HttpResponse:
-            with acting(_caller(request)):
+            caller = _caller(request)
+            count_request("api", caller.by, config().api_key_rate)
+            with acting(caller):
                 check_permission(verb, None)
                 return _refusing(view, request, **kwargs)
 

@@ -179,7 +179,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 """The calls of the API by the names of their URLs."""
 
-ALWAYS = (401, 403, 503)
+ALWAYS = (401, 403, 429, 503)
 """What any call may be answered with."""
 MEANINGS = {
     400: "something is wrong with the request",

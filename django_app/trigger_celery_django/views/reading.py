@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from math import ceil
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.signals import got_request_exception
@@ -138,7 +139,9 @@ def _refusal(request: HttpRequest, view: str, error: Exception) -> HttpResponse:
     if isinstance(error, RequestRefused):
         said = shortened(str(error))
         logger.info("%s %s: %d, %s", request.method, view, error.status, said)
-        return JsonResponse({"error": said}, status=error.status)
+        response = JsonResponse({"error": said}, status=error.status)
+        say_when(response, error)
+        return response
     if isinstance(error, (StoreUnavailable, OperationalError, InterfaceError)):
         logger.exception("%s %s: the database is away", request.method, view)
         response = JsonResponse({"error": "try again later"}, status=503)
@@ -148,6 +151,12 @@ def _refusal(request: HttpRequest, view: str, error: Exception) -> HttpResponse:
     got_request_exception.send(sender=None, request=request)
     logger.exception("%s %s failed", request.method, view)
     return JsonResponse({"error": "the server failed; its log says why"}, status=500)
+
+
+def say_when(response: HttpResponse, refused: RequestRefused) -> None:
+    """Say in the answer when the sender may ask again, in whole seconds, if that helps."""
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(ceil(refused.retry_after.total_seconds()))
 
 
 _SHOWN = 1_000

@@ -18,6 +18,7 @@ from django.shortcuts import render
 from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.client import tokens
+from trigger_celery.client.access import count_request
 from trigger_celery.errors import (
     CodecError,
     DecodeError,
@@ -31,8 +32,14 @@ from trigger_celery.errors import (
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import StoredToken
 from trigger_celery.vocabulary.states import TokenState
+from trigger_celery_django.conf import config
 from trigger_celery_django.links import is_secret
-from trigger_celery_django.views.reading import body_of, for_outsiders, hide_in_path
+from trigger_celery_django.views.reading import (
+    body_of,
+    for_outsiders,
+    hide_in_path,
+    say_when,
+)
 
 logger = logging.getLogger("trigger_celery.http")
 
@@ -75,6 +82,7 @@ def token(request: HttpRequest, token_id: UUID, secret: str) -> HttpResponse:
         response = _message(request, 413, f"Refused: {error}.", again=True)
     except RequestRefused as refused:
         response = _message(request, refused.status, f"Refused: {refused}.", again=True)
+        say_when(response, refused)
     except (InvalidPayload, CodecError) as error:
         response = _message(request, HTTPStatus.BAD_REQUEST, f"Refused: {error}.", again=True)
     for name, value in HEADERS.items():
@@ -86,6 +94,7 @@ def _answer(request: HttpRequest, token_id: UUID) -> HttpResponse:
     stored = tokens.get_token(token_id)
     if request.method != "POST" or not stored.is_open:
         return _state(request, stored)
+    count_request("token", str(token_id), config().token_rate)
     value = _value(request)
     try:
         tokens.complete_token(token_id, value, by="url")

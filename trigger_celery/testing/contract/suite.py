@@ -40,6 +40,7 @@ from trigger_celery.testing.contract.queues.limits import (
     LoadContract,
     PausedQueueContract,
     QueueContract,
+    RequestContract,
 )
 from trigger_celery.testing.contract.queues.lines import LineContract, PromiseContract, TurnContract
 from trigger_celery.testing.contract.queues.slots import (
@@ -128,6 +129,7 @@ class StoreContract(
     TurnContract,
     RateContract,
     LoadContract,
+    RequestContract,
     BulkContract,
     BulkKindContract,
     LifecycleContract,

@@ -14,6 +14,7 @@ from trigger_celery.vocabulary.admission import Room
 from trigger_celery.vocabulary.records import (
     EVERYTHING,
     NO_LIMITS,
+    REQUESTS,
     Admitted,
     Holder,
     Limits,
@@ -121,6 +122,15 @@ class MemoryQueues:
                     break
             more = len(nudges) >= limit
             return Admitted(nudges=tuple(nudges), again_in=room.again_in, more=more)
+
+    def count_request(self, kind: str, sender: str, rate: Rate) -> timedelta:
+        with self._core.lock:
+            rates, owner, now = self._core.tables.rates, (REQUESTS + kind, sender), self._core.now()
+            due = rates.get(owner)
+            if due is not None and due - rate.tolerance > now:
+                return due - rate.tolerance - now
+            rates[owner] = rate.after_one(due, now)
+            return timedelta(0)
 
     def clean_up(self, *, limit: int) -> int:
         with self._core.transactions.own():

@@ -16,6 +16,10 @@ EVERYTHING = "*"
 """The name of the queue that every run is in: the limits of the deployment."""
 OF_TASK = "task/"
 """What the name of a task's own queue begins with."""
+REQUESTS = "*"
+"""What stands before the kind of a request, as in ``*token``, where rates of requests are kept.
+
+They are kept as rates of keys are, and no durable queue can be called so."""
 
 
 def line_of(queue: str, task: str) -> str:
@@ -32,10 +36,23 @@ def in_line_of(run: Run) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How often runs may start: one each ``interval``, and up to ``burst`` of them at once."""
+    """How often runs may start: one each ``interval``, and up to ``burst`` of them at once.
+
+    It counts by the generic cell rate algorithm: a time, ``due``, says when the next one is due;
+    up to ``tolerance`` before it one is allowed.
+    """
 
     interval: timedelta
     burst: int = 1
+
+    @property
+    def tolerance(self) -> timedelta:
+        """How long before it is due the next one is allowed."""
+        return self.interval * (self.burst - 1)
+
+    def after_one(self, due: datetime | None, now: datetime) -> datetime:
+        """Return when the next one is due after one that is counted now."""
+        return max(due or now, now) + self.interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 from trigger_celery.errors import QueueNotFound
 from trigger_celery.vocabulary.records import (
     EVERYTHING,
+    REQUESTS,
     Admitted,
     Holder,
     Limits,
@@ -20,7 +21,7 @@ from trigger_celery.vocabulary.records import (
 from trigger_celery_django import models
 from trigger_celery_django.store.common.guard import Guard
 from trigger_celery_django.store.common.rows import check_length, read_now
-from trigger_celery_django.store.queues import cleanup, loads, slots
+from trigger_celery_django.store.queues import cleanup, loads, requests, slots
 from trigger_celery_django.store.queues import limits as rates
 from trigger_celery_django.store.queues import waiting as lines
 from trigger_celery_django.store.queues.admission import admit
@@ -113,6 +114,10 @@ class DjangoQueues:
             # Otherwise each claim would read the slots of all that ended since the last cleanup.
             self._cleanup.clear_held(limit=_CLEARED)
         return admit(self._guard, queue, limit=limit, nudge_interval=nudge_interval)
+
+    def count_request(self, kind: str, sender: str, rate: Rate) -> timedelta:
+        check_length("sender", sender)
+        return requests.count_request(self._guard, REQUESTS + kind, sender, rate)
 
     def clean_up(self, *, limit: int) -> int:
         return self._cleanup.clean_up(limit=limit)

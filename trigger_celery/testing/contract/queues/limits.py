@@ -229,6 +229,39 @@ class PausedQueueContract:
             assert claimed.limited == ()
 
 
+class RequestContract:
+    """Requests are counted for each sender by itself, on the database's clock."""
+
+    def test_a_sender_may_ask_as_often_as_its_rate_allows(
+        self, store: Store, advance: Advance
+    ) -> None:
+        rate = Rate(interval=MINUTE, burst=3)
+        for _ in range(3):
+            assert store.queues.count_request("api", "a", rate) == timedelta(0)
+        for _ in range(2):  # a request that is refused puts nothing off
+            wait = store.queues.count_request("api", "a", rate)
+            assert MINUTE - SECOND * 20 < wait <= MINUTE
+        assert store.queues.count_request("api", "A", rate) == timedelta(0)
+        assert store.queues.count_request("token", "a", rate) == timedelta(0)
+        advance(MINUTE + SECOND)
+        assert store.queues.count_request("api", "a", rate) == timedelta(0)
+        assert store.queues.count_request("api", "a", rate) > timedelta(0)
+        advance(MINUTE * 60)
+        for _ in range(3):
+            assert store.queues.count_request("api", "a", rate) == timedelta(0)
+        assert store.queues.count_request("api", "a", rate) > timedelta(0)
+
+    def test_what_was_counted_of_requests_is_deleted_when_it_matters_no_more(
+        self, store: Store, advance: Advance
+    ) -> None:
+        assert store.queues.count_request("api", "a", ONE) == timedelta(0)
+        assert store.queues.clean_up(limit=9) == 0
+        assert store.queues.count_request("api", "a", ONE) > timedelta(0)
+        advance(MINUTE + SECOND)
+        assert store.queues.clean_up(limit=9) == 1
+        assert store.queues.count_request("api", "a", ONE) == timedelta(0)
+
+
 class LoadContract:
     """How full queues are, and what is left over of runs that moved on."""
 
