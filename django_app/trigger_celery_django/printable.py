@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 
 def visible(text: str) -> str:
     """Return the text with what is not printable escaped: it must not steer the terminal."""
@@ -10,3 +12,13 @@ def visible(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with what is not printable in its strings escaped as JSON does it."""
+    return "\n".join("".join(map(_escaped, line)) for line in text.split("\n"))
+
+
+def _escaped(each: str) -> str:
+    # json escapes all that is not ASCII; of ASCII it leaves DEL.
+    return each if each.isprintable() else json.dumps(each)[1:-1].replace("\x7f", "\\u007f")

@@ -35,6 +35,8 @@ from trigger_celery.vocabulary.states import RunState
 
 BACKFILL_LIMIT = 10_000
 """A backfill of more nominal times is a mistake, or several backfills."""
+UPCOMING_LIMIT = 1_000
+"""So many next times of each schedule are listed at most."""
 BATCH = 500
 _MOMENT = timedelta(microseconds=1)
 
@@ -60,7 +62,12 @@ class ScheduleInfo:
 
 
 def list_schedules(*, upcoming: int = 1) -> Sequence[ScheduleInfo]:
-    """Return all schedules by key, each with so many of its next nominal times."""
+    """Return all schedules by key, each with so many of its next nominal times.
+
+    Raises :exc:`InvalidOption` unless ``upcoming`` is from 0 to 1,000.
+    """
+    if not 0 <= upcoming <= UPCOMING_LIMIT:
+        raise InvalidOption(f"expected upcoming to be from 0 to {UPCOMING_LIMIT}, got: {upcoming}")
     patient = permitted("list_schedules").engine.patient
     now = patient.now()
     return [_info(each, now, upcoming) for each in patient.schedules.all()]

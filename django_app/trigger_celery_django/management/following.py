@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from trigger_celery.client.bulk.operations import get_bulk
 from trigger_celery.vocabulary.records import BulkOperation, BulkState
+from trigger_celery_django.management.command import Painted
 from trigger_celery_django.management.output import as_json, plain, rows_as
 
 COLUMNS = (
@@ -111,7 +112,7 @@ def _counted(what: str, counts: Mapping[str, int]) -> str:
 def _progress(command: BaseCommand, operation: BulkOperation, dealt: int, took: float) -> None:
     stream: Any = command.stderr
     if stream.isatty():
-        stream.write(f"\r{progress_line(operation, dealt, took)}", ending="")
+        stream.write(Painted(f"\r{progress_line(operation, dealt, took)}"), ending="")
         stream.flush()
 
 

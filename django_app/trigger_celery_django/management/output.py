@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from django.core.management.base import CommandParser
-
-from trigger_celery_django.printable import visible
+from trigger_celery.errors import DecodeError
+from trigger_celery.values.strict import parse
+from trigger_celery.vocabulary.checks import LONGEST
+from trigger_celery_django.printable import visible, visible_json
 
 SCHEMA = 1
 """The version of the keys in JSON output."""
 FORMATS = ("table", "json", "jsonl", "ids")
+MOST = 1_000_000_000
+"""No count or number that a person types is larger: every column of every database takes it."""
+_QUOTED = 80
+"""So many characters of a wrong argument are repeated."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class VerbParser(CommandParser):
-    """The parser of one verb: takes Django's own options behind the verb as before it."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for option, settings in _OF_DJANGO.items():
-            # Without a default of its own: that would overrule what stands before the verb.
-            self.add_argument(option, default=SUPPRESS, help=SUPPRESS, **settings)
-
-
-_OF_DJANGO: Mapping[str, Mapping[str, Any]] = {
-    "--no-color": {"action": "store_true"},
-    "--force-color": {"action": "store_true"},
-    "--traceback": {"action": "store_true"},
-    "--skip-checks": {"action": "store_true"},
-    "--verbosity": {"type": int, "choices": [0, 1, 2, 3]},
-    "--settings": {},
-    "--pythonpath": {},
-}
-
-
-def add_verbs(parser: Any) -> Any:
-    """Return what the verbs of a command are added to."""
-    return parser.add_subparsers(dest="verb", required=True, parser_class=VerbParser)
 
 
 def add_format(parser: ArgumentParser) -> None:
@@ -62,52 +41,86 @@ def length(text: str) -> timedelta:
     """Return a duration such as ``90s``, ``2h`` or ``1d12h``; a bare number is seconds."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)|((?:\d+[smhdw])+)", text.strip())
     if parts is None:
-        raise ArgumentTypeError(f"expected a duration such as 90s, 30m, 2h or 1d12h, got: {text!r}")
+        raise ArgumentTypeError(
+            f"expected a duration such as 90s, 30m, 2h or 1d12h, got: {quoted(text)}"
+        )
     if parts[1]:
         pairs = [(float(parts[1]), "s")]
     else:
         pairs = [(float(number), unit) for number, unit in re.findall(r"(\d+)([smhdw])", text)]
     try:
-        return sum((timedelta(**{_UNITS[unit]: number}) for number, unit in pairs), timedelta())
+        found = sum((timedelta(**{_UNITS[unit]: number}) for number, unit in pairs), timedelta())
     except OverflowError:
-        raise ArgumentTypeError(f"expected a duration, got one too long: {text!r}") from None
+        found = timedelta.max
+    if found > LONGEST:
+        raise ArgumentTypeError(f"expected at most {LONGEST.days:,} days, got: {quoted(text)}")
+    return found
 
 
 def moment(text: str) -> timedelta | datetime:
     """Return a duration, or the aware time of an ISO 8601 text; without an offset it is UTC."""
     try:
         return length(text)
-    except ArgumentTypeError:
+    except ArgumentTypeError as error:
         try:
-            at = datetime.fromisoformat(text)
+            return iso_time(text, UTC)
         except ValueError:
             raise ArgumentTypeError(
-                f"expected a duration such as 2h or a time such as 2030-01-31T09:00Z, got: {text!r}"
+                f"{error}; a time such as 2030-01-31T09:00Z is taken, too"
             ) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def count(text: str) -> int:
-    """Return a whole number of at least one."""
+def iso_time(text: str, local: tzinfo) -> datetime:
+    """Return the aware time of an ISO 8601 text, in ``local`` unless it has an offset.
+
+    Raises ``ValueError`` also for one that has no time in UTC.
+    """
+    at = datetime.fromisoformat(text)
+    at = at if at.tzinfo else at.replace(tzinfo=local)
+    try:
+        at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    return at
+
+
+def count(text: str, *, least: int = 1, most: int = MOST) -> int:
+    """Return a whole number of at least one, or from ``least`` to ``most``."""
     try:
         number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ArgumentTypeError(f"expected a whole number of at least 1, got: {text!r}")
+    except ValueError:  # also of more digits than Python reads
+        number = least - 1
+    if not least <= number <= most:
+        span = f"of at least {least:,} and at most {most:,}"
+        raise ArgumentTypeError(f"expected a whole number {span}, got: {quoted(text)}")
     return number
+
+
+def number(text: str) -> int:
+    """Return a whole number, which may be negative."""
+    return count(text, least=-MOST)
+
+
+def row_id(text: str) -> int:
+    """Return the number of a row; 0 stands before all of them."""
+    return count(text, least=0, most=2**63 - 1)
 
 
 def json_value(text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
     """Return the JSON that a person gave as positional (list) or keyword (dict) arguments."""
     what = "list" if kind is list else "object"
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"expected a JSON {what}, got: {text!r} ({error})") from None
+        value = parse(text.encode("utf-8", "surrogateescape"))
+    except DecodeError as error:
+        raise ArgumentTypeError(f"expected a JSON {what}, got: {quoted(text)} ({error})") from None
     if not isinstance(value, kind):
-        raise ArgumentTypeError(f"expected a JSON {what}, got: {text!r}")
+        raise ArgumentTypeError(f"expected a JSON {what}, got: {quoted(text)}")
     return value
+
+
+def quoted(text: str) -> str:
+    """Return a wrong argument as an error repeats it: without what steers a terminal, and cut."""
+    return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...")
 
 
 def plain(value: object) -> object:
@@ -138,7 +151,7 @@ def rows_as(
         case "json":
             yield as_json({name: data})
         case "jsonl":
-            yield from (json.dumps(row) for row in data)
+            yield from (visible_json(json.dumps(row)) for row in data)
         case "ids":
             yield from (str(row[id_key]) for row in data)
         case _:
@@ -147,7 +160,7 @@ def rows_as(
 
 def as_json(shown: Mapping[str, object]) -> str:
     """Return one JSON object that names the version of its keys."""
-    return json.dumps({"schema": SCHEMA, **shown}, indent=2)
+    return visible_json(json.dumps({"schema": SCHEMA, **shown}, indent=2))
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:

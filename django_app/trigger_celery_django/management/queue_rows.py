@@ -9,7 +9,7 @@ from trigger_celery import RateLimit
 from trigger_celery.client.queues import LIMITS, QueueInfo
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.records import Holder, Limits, Rate
-from trigger_celery_django.management.output import length
+from trigger_celery_django.management.output import count, length, quoted
 
 COLUMNS = (
     "name",
@@ -90,11 +90,10 @@ def whole(text: str) -> int | None:
     """Return a whole number of zero or more, or None for ``none``."""
     if text == NO_LIMIT:
         return None
-    if not text.isdecimal():
-        raise ArgumentTypeError(
-            f"expected a whole number of 0 or more, or {NO_LIMIT!r}, got: {text!r}"
-        )
-    return int(text)
+    try:
+        return count(text, least=0)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}; {NO_LIMIT!r} is no limit") from None
 
 
 def rate(text: str) -> RateLimit | None:
@@ -106,10 +105,10 @@ def rate(text: str) -> RateLimit | None:
     if not limit.isdecimal() or not per or (burst and not burst.isdecimal()):
         raise ArgumentTypeError(
             f"expected a rate such as 100/60s, 10/1h or 100/60s,burst=20, or {NO_LIMIT!r}, "
-            f"got: {text!r}"
+            f"got: {quoted(text)}"
         )
     try:
-        return RateLimit(int(limit), per=length(per), burst=int(burst or 1))
+        return RateLimit(count(limit), per=length(per), burst=count(burst or "1"))
     except TriggerError as error:
         raise ArgumentTypeError(str(error)) from None
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.errors import TriggerError
+from trigger_celery_django.management.command import DurableCommand
 from trigger_celery_django.management.commands import trigger_dead_letters
 from trigger_celery_django.management.dead_letter_batches import add_batch
 from trigger_celery_django.management.output import add_format
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Discards dead letters."""
 
     help = "The same as trigger_dead_letters discard."

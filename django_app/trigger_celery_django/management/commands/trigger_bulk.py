@@ -6,15 +6,16 @@ from argparse import ArgumentParser
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client.bulk import operations
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.records import BulkKind, BulkState
 from trigger_celery_django.management import following
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
+from trigger_celery_django.management.command import DurableCommand, add_verbs
 from trigger_celery_django.management.confirmation import add_person
-from trigger_celery_django.management.output import add_format, add_verbs, count, rows_as
+from trigger_celery_django.management.output import add_format, count, number, rows_as
 
 DONE = {
     "pause": ("paused", "is not running"),
@@ -23,7 +24,7 @@ DONE = {
 }
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Starts, lists and manages bulk operations."""
 
     help = "Start, list, show, follow, pause, resume and abort bulk operations on runs."
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         starting.add_argument("kind", choices=[str(kind) for kind in BulkKind], metavar="KIND")
         add_bulk(starting)
         add_person(starting)
-        starting.add_argument("--priority", type=int, metavar="N", help="of the kind prioritize")
+        starting.add_argument("--priority", type=number, metavar="N", help="of the kind prioritize")
         starting.add_argument("--to-queue", metavar="NAME", help="of the kind move")
         listing = add("list", "show the newest bulk operations")
         states = [str(state) for state in BulkState]

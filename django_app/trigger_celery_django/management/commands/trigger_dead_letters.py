@@ -19,11 +19,11 @@ from trigger_celery.client.runs import stored_run
 from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management import dead_letter_rows as rows
+from trigger_celery_django.management.command import DurableCommand, add_verbs
 from trigger_celery_django.management.dead_letter_batches import ASKED_FROM, Batch, add_batch
 from trigger_celery_django.management.filters import run_id
 from trigger_celery_django.management.output import (
     add_format,
-    add_verbs,
     as_json,
     cell,
     count,
@@ -35,7 +35,7 @@ from trigger_celery_django.management.output import (
 from trigger_celery_django.printable import visible
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Lists, groups, shows, retries, discards and ignores dead letters."""
 
     help = "List, group, retry and discard what failed for good."

@@ -8,14 +8,15 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client.events import preview_event, store_event, stored_events
 from trigger_celery.client.runs import PAGE
 from trigger_celery.errors import TriggerError
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import ListedEvent
-from trigger_celery_django.management.output import add_verbs, as_json, count, table
+from trigger_celery_django.management.command import DurableCommand, add_verbs
+from trigger_celery_django.management.output import as_json, count, table
 from trigger_celery_django.management.run_rows import cut
 
 COLUMNS = ("received", "name", "id", "source", "matched", "payload")
@@ -23,7 +24,7 @@ WIDEST = 60
 """So many characters of a payload are shown in the table; JSON has all of it."""
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Sends and lists events."""
 
     help = "Send an event, or list the events that are stored."

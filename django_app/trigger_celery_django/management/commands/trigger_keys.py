@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.views.decorators.debug import sensitive_variables
 
 from trigger_celery.errors import UsageError
 from trigger_celery.vocabulary.checks import LONGEST
 from trigger_celery_django.apikeys import PERMISSIONS, create_key, listed_keys, revoke_key
-from trigger_celery_django.management.output import add_verbs, as_json, cell
+from trigger_celery_django.management.command import DurableCommand, add_verbs
+from trigger_celery_django.management.output import as_json, cell, count
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Manages API keys; a new key is printed once and stored as a digest."""
 
     help = "Make, list and revoke keys of the HTTP API of durable execution."
@@ -49,7 +51,11 @@ class Command(BaseCommand):
             dest="events",
             help="an event that it may send, 'order.*' for all that begin so (default: all)",
         )
-        create.add_argument("--days", type=int, help="how long it is valid (default: for ever)")
+        create.add_argument(
+            "--days",
+            type=partial(count, most=LONGEST.days),
+            help="how long it is valid (default: for ever)",
+        )
         listing = verbs.add_parser("list", help="show all keys, without what they are")
         listing.add_argument("--json", action="store_true", help="as JSON")
         revoke = verbs.add_parser("revoke", help="make a key invalid")
@@ -62,8 +68,6 @@ class Command(BaseCommand):
     @sensitive_variables()
     def _create(self, options: dict[str, Any]) -> None:
         days = options["days"]
-        if days is not None and not 1 <= days <= LONGEST.days:
-            raise CommandError(f"expected --days to be from 1 to {LONGEST.days:,}, got: {days}")
         expires_in = None if days is None else timedelta(days=days)
         try:
             _, key = create_key(

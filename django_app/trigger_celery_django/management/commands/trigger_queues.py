@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client import queues
 from trigger_celery.client.queues import LIMITS, UNCHANGED
 from trigger_celery.errors import InvalidOption, TriggerError
 from trigger_celery.vocabulary.records import EVERYTHING
 from trigger_celery_django.management import queue_rows
+from trigger_celery_django.management.command import DurableCommand, add_verbs
 from trigger_celery_django.management.confirmation import confirm, user
 from trigger_celery_django.management.filters import run_id
 from trigger_celery_django.management.output import (
     add_format,
-    add_verbs,
     as_json,
     cell,
     count,
@@ -31,7 +31,7 @@ WRONG_OPTIONS = 2
 """The exit code, as that of options which the parser refuses."""
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Lists, pauses, resumes and limits durable queues; shows the holders of slots."""
 
     help = (

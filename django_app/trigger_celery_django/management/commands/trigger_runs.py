@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.management.color import no_style
 
 from trigger_celery.client import copies, runs
@@ -18,6 +18,7 @@ from trigger_celery.errors import TriggerError
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.management import run_rows
 from trigger_celery_django.management.bulk import UNASKED, Bulk, add_bulk
+from trigger_celery_django.management.command import DurableCommand, Painted, add_verbs
 from trigger_celery_django.management.confirmation import add_person
 from trigger_celery_django.management.filters import (
     add_filters,
@@ -27,7 +28,6 @@ from trigger_celery_django.management.filters import (
 )
 from trigger_celery_django.management.output import (
     add_format,
-    add_verbs,
     as_json,
     cell,
     count,
@@ -46,7 +46,7 @@ DONE = {
 }
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Lists, shows and manages runs."""
 
     help = "List, show, trace, wait for and manage durable runs."
@@ -120,7 +120,7 @@ class Command(BaseCommand):
         encoding = getattr(self.stdout, "encoding", None) or "ascii"
         unicode = encoding.lower().replace("-", "").startswith("utf")
         for line in lines(trace, now=database_time(), paint=self._paint, unicode=unicode):
-            self.stdout.write(line)
+            self.stdout.write(Painted(line))
 
     def _paint(self, span: TraceSpan, text: str) -> str:
         bad = span.state in ("failed", "timed_out", "timeout", "canceled", "expired")

@@ -5,19 +5,21 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client import schedules
-from trigger_celery.client.schedules import ScheduleInfo
+from trigger_celery.client.schedules import UPCOMING_LIMIT, ScheduleInfo
 from trigger_celery.errors import TriggerError
-from trigger_celery_django.management.output import add_verbs, as_json, cell, count, table
+from trigger_celery_django.management.command import DurableCommand, add_verbs
+from trigger_celery_django.management.output import as_json, cell, count, iso_time, quoted, table
 
 COLUMNS = ("key", "task", "rule", "overlap", "state", "last", "next")
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Lists, pauses, resumes, runs and backfills schedules."""
 
     help = "List, pause and resume schedules, run one now, or make up for what one missed."
@@ -27,7 +29,11 @@ class Command(BaseCommand):
         verbs = add_verbs(parser)
         listing = verbs.add_parser("list", help="show all schedules and their next times")
         listing.add_argument(
-            "--next", type=count, default=1, metavar="N", help="so many times each"
+            "--next",
+            type=partial(count, most=UPCOMING_LIMIT),
+            default=1,
+            metavar="N",
+            help="so many times each",
         )
         pausing = verbs.add_parser("pause", help="let schedules start nothing until resumed")
         resuming = verbs.add_parser("resume", help="let them go on with their next time from now")
@@ -131,9 +137,8 @@ def _described(schedule: ScheduleInfo) -> dict[str, Any]:
 def _moment(text: str, local: Any) -> datetime:
     """Return the time that a person wrote, in the schedule's zone unless it names another."""
     try:
-        found = datetime.fromisoformat(text)
+        return iso_time(text, local)
     except ValueError:
         raise CommandError(
-            f"expected an ISO 8601 time such as 2026-03-01T09:00, got: {text}"
+            f"expected an ISO 8601 time such as 2026-03-01T09:00, got: {quoted(text)}", returncode=2
         ) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=local)

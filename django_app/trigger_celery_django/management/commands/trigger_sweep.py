@@ -8,14 +8,15 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.upkeep.sweeper import Sweeper
 from trigger_celery.errors import StoreError
+from trigger_celery_django.management.command import DurableCommand
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Moves on what is due, lost or late, as beat and workers do."""
 
     help = (

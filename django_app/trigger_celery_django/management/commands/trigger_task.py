@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery import Debounce, RunHandle, TriggerOptions
 from trigger_celery.client.handles import error_of, wait_for_end
@@ -19,8 +19,9 @@ from trigger_celery.values.failures import from_text
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import Run
 from trigger_celery.vocabulary.states import RunState
-from trigger_celery_django.management.output import length
-from trigger_celery_django.printable import visible
+from trigger_celery_django.management.command import DurableCommand
+from trigger_celery_django.management.output import length, number
+from trigger_celery_django.printable import visible, visible_json
 
 SCHEMA = 1
 """Grows when a key of the JSON output changes its meaning."""
@@ -41,15 +42,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--debounce-max-delay": {"type": length, "metavar": "LONG", "help": "but no further"},
     "--tag": {"action": "append", "default": [], "metavar": "TAG", "help": "up to ten"},
     "--metadata": {"metavar": "JSON", "help": "a JSON object of your own"},
-    "--priority": {"type": int, "help": "seconds of head start in line"},
-    "--max-attempts": {"type": int, "help": "in place of the task's policy"},
+    "--priority": {"type": number, "help": "seconds of head start in line"},
+    "--max-attempts": {"type": number, "help": "in place of the task's policy"},
     "--max-duration": {"type": length, "metavar": "LONG", "help": "time out after it"},
     "--concurrency-key": {"metavar": "KEY", "help": "limits per key count it"},
     "--queue": {"metavar": "NAME", "help": "the durable queue it is in"},
 }
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Starts a run by the name of its task."""
 
     help = (
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         if as_json:
             self._print(handle, run)
         elif run.output is not None:
-            self.stdout.write(run.output)
+            self.stdout.write(visible_json(run.output))
         if run.state is not RunState.COMPLETED:
             self.stderr.write(f"run {run.id} is {run.state}: {visible(str(error_of(run)))}")
             sys.exit(FAILED)
@@ -123,7 +124,7 @@ class Command(BaseCommand):
         if run.error is not None:
             failure = from_text(run.error)
             shown["error"] = {"kind": failure.kind, "message": failure.message}
-        self.stdout.write(json.dumps(shown))
+        self.stdout.write(visible_json(json.dumps(shown)))
 
 
 def _parsed(option: str, text: str, kind: type, called: str) -> Any:

@@ -7,21 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from trigger_celery.client import waits
 from trigger_celery.errors import DecodeError, TriggerError
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.records import LOOKED_FOR, OpenWait, StepKind
+from trigger_celery_django.management.command import DurableCommand, add_verbs
 from trigger_celery_django.management.confirmation import user
 from trigger_celery_django.management.filters import run_id
 from trigger_celery_django.management.output import (
     add_format,
-    add_verbs,
     as_json,
     cell,
     count,
     length,
+    row_id,
     rows_as,
 )
 
@@ -31,7 +32,7 @@ COLUMNS = ("id", "run", "task", "kind", "key", "name", "due_at")
 Act = Callable[[OpenWait, str], str]
 
 
-class Command(BaseCommand):
+class Command(DurableCommand):
     """Lists open waits; completes, skips and extends them."""
 
     help = "List what runs wait for; complete a wait, skip it, or give it more time."
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         listing = verbs.add_parser("list", help="show open waits, the oldest first")
         listing.add_argument("--run", metavar="ID", help="of this run only")
         listing.add_argument("--kind", choices=KINDS, default="", help="of this kind only")
-        listing.add_argument("--after", type=int, default=0, metavar="WAIT_ID", help="next page")
+        listing.add_argument("--after", type=row_id, default=0, metavar="WAIT_ID", help="next page")
         listing.add_argument("--limit", type=count, default=50, metavar="N", help="default: 50")
         add_format(listing)
         completing = verbs.add_parser("complete", help="give waits for tokens or events a value")
@@ -55,7 +56,7 @@ class Command(BaseCommand):
             "--by", type=length, required=True, metavar="LENGTH", help="so long: 2d, 3h, 30m"
         )
         for each in (completing, skipping, extending):
-            each.add_argument("ids", nargs="+", type=int, metavar="WAIT_ID")
+            each.add_argument("ids", nargs="+", type=row_id, metavar="WAIT_ID")
             each.add_argument("--dry-run", action="store_true", help="only show what would be done")
             each.add_argument("--json", action="store_true", help="print JSON")
 
