@@ -10,17 +10,20 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parent.parent.parent
-SHOWN = ROOT / "tests" / "guarantees.toml"
+SHOWN = ROOT / "tests"
 FILES = "https://github.com/trigger-celery/trigger-celery/blob/main/"
 
 
 class GuaranteeTests(SphinxDirective):
-    """Lists every guarantee with its tests, from ``tests/guarantees.toml``."""
+    """Lists guarantees with their tests, from ``tests/guarantees.toml`` or a file beside it."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each part of the page, with a list for each guarantee."""
-        self.env.note_dependency(str(SHOWN))
-        shown = tomllib.loads(SHOWN.read_text("utf-8"))
+        source = SHOWN / (self.arguments[0] if self.arguments else "guarantees.toml")
+        self.env.note_dependency(str(source))
+        shown = tomllib.loads(source.read_text("utf-8"))
         return [self._part(part, promises) for part, promises in shown.items()]
 
     def _part(self, part: str, promises: dict[str, list[str]]) -> nodes.section:

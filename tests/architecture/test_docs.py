@@ -177,12 +177,19 @@ SHOWN: dict[str, dict[str, list[str]]] = tomllib.loads(
     (ROOT / "tests" / "guarantees.toml").read_text("utf-8")
 )
 """The tests that show each guarantee, by part of the page and heading."""
+HELD: dict[str, dict[str, list[str]]] = tomllib.loads(
+    (ROOT / "tests" / "threats.toml").read_text("utf-8")
+)
+"""The tests that show what holds each threat, by its heading."""
 NOT_PROMISED = "What is not promised"
 
 
 def test_every_test_that_shows_a_guarantee_exists() -> None:
     named = [
-        test.split("::") for part in SHOWN.values() for tests in part.values() for test in tests
+        test.split("::")
+        for part in (*SHOWN.values(), *HELD.values())
+        for tests in part.values()
+        for test in tests
     ]
     missing = [
         f"{path}::{name}"
@@ -204,6 +211,16 @@ def test_every_guarantee_has_a_test_and_every_listed_test_a_guarantee() -> None:
     assert [name for part in SHOWN.values() for name, tests in part.items() if not tests] == []
     bold = re.findall(r"\*\*(.+?)\.?\*\*", page("guarantees").section(NOT_PROMISED), re.S)
     assert set(SHOWN[NOT_PROMISED]) <= set(bold)
+
+
+def test_every_threat_is_held_by_a_test_or_says_what_is_missing_or_left() -> None:
+    (held,) = HELD.values()
+    threats = re.findall(r"^## (T(\d+): .+)$", page("threats").prose, re.M)
+    assert [int(number) for _, number in threats] == list(range(1, 17))
+    assert set(held) <= {name for name, _ in threats}
+    said = ("**Missing:**", "**Left to the operator:**", "sends no request")
+    unheld = [name for name, _ in threats if not held.get(name)]
+    assert [n for n in unheld if not any(s in page("threats").section(n) for s in said)] == []
 
 
 def test_every_public_name_is_in_the_reference_of_the_api_once() -> None:
