@@ -76,6 +76,7 @@ class Race:
         connections[self.alias].close()
 
 
+@pytest.mark.timeout(600)  # a thousand rounds, beside other tests
 @pytest.mark.parametrize("database", SERVERS)
 def test_an_event_and_a_wait_that_race_always_meet(database: str, transactional_db: None) -> None:
     race = Race(alias_of(database))

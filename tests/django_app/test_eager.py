@@ -134,13 +134,13 @@ def test_no_message_is_published_for_a_run_that_its_caller_executes(published: l
     assert published == ["eager-doubled"]
 
 
-@durable_task(name="eager-limited", concurrency_limit=1)
-def limited(number: int) -> int:
-    return double(number)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_no_message_is_published_for_one_of_a_limited_queue_either(published: list[str]) -> None:
+    # Not in the module: the queue of each task that is imported is declared in other tests too.
+    @durable_task(name="eager-limited", concurrency_limit=1)
+    def limited(number: int) -> int:
+        return double(number)
+
     installed_engine().store.queues.declare({"task/eager-limited": Limits(concurrency=1)})
     assert limited.delay(1).get() == 2
     with transaction.atomic():

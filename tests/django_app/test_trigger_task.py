@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from testproject.shop.tasks import failing, linear
+from trigger_celery.client import access
 from trigger_celery.client.access import installed_engine
 from trigger_celery.engine.runs import control as run_control
 from trigger_celery.errors import StoreUnavailable
@@ -132,6 +133,7 @@ def test_a_database_that_goes_away_after_the_start_is_exit_code_4(
         raise StoreUnavailable("the database is away")
 
     monkeypatch.setattr(run_control, "get", away)
+    monkeypatch.setattr(access, "get", away)
     with pytest.raises(CommandError, match="goes on: the database is away") as lost:
         called("linear", "--args", "[1]", how)
     assert lost.value.returncode == 4

@@ -33,6 +33,7 @@ NEEDED = {
     "resume_schedule": f"{_APP}.manage_schedule",
     "run_schedule": f"{_APP}.manage_schedule",
     "list_dead_letter_groups": f"{_APP}.view_deadlettergroup",
+    "get_dead_letter_group": f"{_APP}.view_deadlettergroup",
     "ignore_dead_letter_group": f"{_APP}.manage_dead_letters",
     "show_dead_letter_group": f"{_APP}.manage_dead_letters",
     "start_bulk": f"{_APP}.retry_run",

@@ -70,7 +70,13 @@ class DeadLetterAdmin(SectionAdmin):
     def act(self, verb: str, key: str, value: str) -> str:
         """Retry all open letters of a group, ignore the group, or show it again."""
         if verb == "start_bulk":
-            operation = start_bulk("retry", error=key, dead_letters=True, reason=value.strip())
+            group = dead_letters.get_dead_letter_group(key)  # an empty key would mean all of them
+            operation = start_bulk(
+                "retry",
+                error=group.fingerprint,
+                dead_letters=True,
+                reason=value.strip(),
+            )
             return f"{operation.planned:,} runs are retried by bulk operation {operation.id}."
         if verb == "ignore_dead_letter_group":
             dead_letters.ignore_dead_letter_group(key)

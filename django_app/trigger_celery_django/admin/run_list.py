@@ -150,7 +150,7 @@ def _listed(
         tags=tuple(map(visible, run.tags)),
         badge=badge(state),
         tone=BADGES[state].tone,
-        says=_says(run, now, awaited, returned if values is not None else ""),
+        says=_says(run, now, awaited, returned, with_payloads=values is not None),
         input=visible(given),
         queue=visible(run.queue),
         attempt=run.attempt,
@@ -161,12 +161,18 @@ def _listed(
     )
 
 
-def _says(run: RunSummary, now: datetime, awaited: Sequence[Awaited], returned: str) -> SafeString:
+def _says(
+    run: RunSummary,
+    now: datetime,
+    awaited: Sequence[Awaited],
+    returned: str,
+    *,
+    with_payloads: bool,
+) -> SafeString:
     """Return what a run does now, or how it ended, in a few words."""
     if run.error is not None:
-        return format_html(
-            "<b>{}</b>{}", visible(run.error.kind), visible(f": {run.error.message}"[:_SHORT])
-        )
+        message = f": {run.error.message}"[:_SHORT] if with_payloads else ""
+        return format_html("<b>{}</b>{}", visible(run.error.kind), visible(message))
     match run.state:
         case RunState.EXECUTING:
             return format_html("on <b>{}</b>", visible(run.worker))

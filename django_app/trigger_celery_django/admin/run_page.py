@@ -40,6 +40,7 @@ from trigger_celery_django.trace import Rows, SpanKind, TraceSpan, read, span_of
 ROWS = 500
 """So many rows of a trace are in one page."""
 _SLOTS = 40
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,8 @@ def _drawn(
 ) -> dict[str, Any]:
     """Return the picture of the trace: a page of its rows, on the scale of all of them."""
     fold = given.get("idle") != "show"
-    first = int(given["from"]) if given.get("from", "").isdecimal() else 0
-    first = min(first, 10**9)
+    wanted = given.get("from", "")
+    first = int(wanted) if wanted.isdecimal() and len(wanted) < _DIGITS else 0
     line = timeline(trace, now, fold=fold)
     shown = listed[first : first + ROWS]
     query = ("" if fold else "idle=show&amp;") + (f"from={first}&amp;" if first else "")
@@ -210,7 +211,7 @@ def related(found: Rows, now: datetime) -> list[Related]:
 
 
 def version_of(found: Rows) -> str:
-    """Return what changes whenever the page would: where history and records end."""
+    """Return what changes with all that the run itself records; its children have their own."""
     last = max((entry.sequence for entry in found.history), default=0)
     step = max((step.pk for step in found.checkpoints), default=0)
     failed = max((failure.pk for failure in found.failures), default=0)

@@ -157,7 +157,7 @@ class RunAdmin(ReadOnlyAdmin):
     def act_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Carry out a verb on a run; the history and the admin's log name the person and why."""
         verb, reason = request.POST.get("verb", ""), request.POST.get("reason", "").strip()
-        if not may(request, verb):
+        if verb not in _DONE or not may(request, verb):
             raise PermissionDenied
         try:
             with acting(caller_of(request)):

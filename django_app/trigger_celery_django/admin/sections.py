@@ -134,7 +134,7 @@ class SectionAdmin(_ModelAdmin):
     def act_view(self, request: HttpRequest) -> HttpResponse:
         """Carry out a verb on a row."""
         verb, key = request.POST.get("verb", ""), request.POST.get("key", "")
-        if verb not in self.words or not may(request, verb):
+        if verb not in self.words or not (may(request, self.listing) and may(request, verb)):
             raise PermissionDenied
         try:
             with acting(caller_of(request)):

@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from support.admin_pages import LIST, person, seen
+from trigger_celery.errors import RunCanceled
 from trigger_celery.testing.contract.tools import (
     TASK,
     ending,
@@ -25,6 +26,7 @@ from trigger_celery.testing.contract.tools import (
     suspend,
     suspension,
 )
+from trigger_celery.values.failures import describe, to_text
 from trigger_celery.vocabulary.records import NewRun
 from trigger_celery.vocabulary.states import RunState
 from trigger_celery_django.models import Run
@@ -76,6 +78,15 @@ def test_inputs_need_a_permission_of_their_own(store: DjangoStore) -> None:
     store.runs.create([new_run(input='[["secret"],{}]')])
     assert "secret" not in text_of(person("view_run"))
     assert "secret" in text_of(person("view_run", "view_payload", name="bo"))
+
+
+def test_messages_of_errors_need_a_permission_of_their_own(store: DjangoStore) -> None:
+    error = to_text(describe(RunCanceled("card 4711")))
+    store.runs.end(started(store), ending(RunState.FAILED, error=error))
+    text = text_of(person("view_run"))
+    assert "RunCanceled" in text
+    assert "4711" not in text
+    assert "4711" in text_of(person("view_run", "view_payload", name="bo"))
 
 
 def test_the_list_needs_a_permission(store: DjangoStore) -> None:

@@ -174,6 +174,8 @@ def test_all_runs_of_a_group_of_dead_letters_are_retried_by_a_bulk_operation(
     operation = BulkOperation.objects.get()
     assert (operation.by, operation.reason) == ("user:ada", "gateway is back")
     assert {got(store, run_id).state for run_id in runs} == {RunState.FAILED}  # a worker does it
+    act(client, "deadlettergroup", "", "start_bulk")
+    assert BulkOperation.objects.count() == 1
 
 
 def test_a_group_of_dead_letters_is_ignored_and_shown_again(store: DjangoStore) -> None:
