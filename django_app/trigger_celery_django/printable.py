@@ -20,5 +20,4 @@ def visible_json(text: str) -> str:
 
 
 def _escaped(each: str) -> str:
-    # json escapes all that is not ASCII; of ASCII it leaves DEL.
-    return each if each.isprintable() else json.dumps(each)[1:-1].replace("\x7f", "\\u007f")
+    return each if each.isprintable() else json.dumps(each)[1:-1]

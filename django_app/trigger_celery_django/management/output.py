@@ -12,7 +12,7 @@ from typing import Any
 from trigger_celery.errors import DecodeError
 from trigger_celery.values.strict import parse
 from trigger_celery.vocabulary.checks import LONGEST
-from trigger_celery_django.printable import visible, visible_json
+from trigger_celery_django.printable import visible
 
 SCHEMA = 1
 """The version of the keys in JSON output."""
@@ -151,7 +151,7 @@ def rows_as(
         case "json":
             yield as_json({name: data})
         case "jsonl":
-            yield from (visible_json(json.dumps(row)) for row in data)
+            yield from (json.dumps(row) for row in data)
         case "ids":
             yield from (str(row[id_key]) for row in data)
         case _:
@@ -160,7 +160,7 @@ def rows_as(
 
 def as_json(shown: Mapping[str, object]) -> str:
     """Return one JSON object that names the version of its keys."""
-    return visible_json(json.dumps({"schema": SCHEMA, **shown}, indent=2))
+    return json.dumps({"schema": SCHEMA, **shown}, indent=2)
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:

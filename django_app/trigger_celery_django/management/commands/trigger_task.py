@@ -124,7 +124,7 @@ class Command(DurableCommand):
         if run.error is not None:
             failure = from_text(run.error)
             shown["error"] = {"kind": failure.kind, "message": failure.message}
-        self.stdout.write(visible_json(json.dumps(shown)))
+        self.stdout.write(json.dumps(shown))
 
 
 def _parsed(option: str, text: str, kind: type, called: str) -> Any:
